@@ -1,0 +1,80 @@
+"""Rows that would show the benchmark to the model: exact overlap, after folding, of a query or positive.
+
+Counted as the benchmark: every query, every passage some query is scored against as relevant, both sides of every
+pair, every classified or candidate text. Passages that only fill a corpus count when `distractors` is set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lingxi.curate.rules import folded
+from lingxi.errors import InputError
+from lingxi.records import Pair
+
+# A text of one or two common words is in everything and proves nothing.
+MIN_CHARS = 8
+
+
+def leak_rule(folder: Path, *, distractors: bool) -> Callable[[Pair], str | None]:
+    """A rule that names the benchmark set a row overlaps with; raises InputError when the folder is missing."""
+    known = benchmark_texts(folder, distractors=distractors)
+
+    def rule(row: Pair) -> str | None:
+        for side, texts in (("query", [row.query]), ("positive", [item.text for item in row.positives])):
+            for text in texts:
+                if name := known.get(hash(folded(text))):
+                    return f"benchmark leak: {side} in {name}"
+        return None
+
+    return rule
+
+
+def benchmark_texts(folder: Path, *, distractors: bool) -> dict[int, str]:
+    """Hashes of the folded texts of a benchmark folder, each with the name of a set that holds it."""
+    if not folder.is_dir():
+        raise InputError(
+            f"no benchmark folder at {folder}", "correct the path in the recipe, or leave it unset"
+        )
+    known: dict[int, str] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        for row in _rows(path):
+            for text in _texts(row):
+                _note(known, text, path.stem)
+    for corpus in sorted(folder.glob("*/corpus.jsonl")):
+        for text in _retrieval_texts(corpus.parent, distractors):
+            _note(known, text, corpus.parent.name)
+    return known
+
+
+def _note(known: dict[int, str], text: str, name: str) -> None:
+    if len(text) >= MIN_CHARS:
+        known.setdefault(hash(folded(text)), name)
+
+
+def _texts(row: dict[str, Any]) -> Iterator[str]:
+    for key in ("q", "p", "a", "b", "t"):
+        if isinstance(row.get(key), str):
+            yield row[key]
+    for candidate in row.get("c", ()):
+        yield str(candidate[0])
+    for key in ("pos", "neg"):
+        yield from (str(text) for text in row.get(key, ()))
+
+
+def _retrieval_texts(folder: Path, distractors: bool) -> Iterator[str]:
+    judged = {line.split("\t")[1] for line in _lines(folder / "qrels.tsv") if line.count("\t") >= 1}
+    yield from (row["text"] for row in _rows(folder / "queries.jsonl"))
+    yield from (row["text"] for row in _rows(folder / "corpus.jsonl") if distractors or row["id"] in judged)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    return (json.loads(line) for line in _lines(path))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8") as file:
+        yield from (line.rstrip("\n") for line in file)

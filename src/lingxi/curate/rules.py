@@ -1,0 +1,164 @@
+"""What is wrong with one row, if anything: functions from a pair to a reason or None.
+
+A licence is denied unless it is on the allow-list, and a source can be denied by name until it is verified.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lingxi import languages
+from lingxi.records import Pair
+
+Rule = Callable[[Pair], str | None]
+
+_ALLOWED = re.compile(
+    r"(CC[ -]?BY([ -]SA)?([ -][0-9.]+)?([ -]FR)?|CC[ -]?0|MIT|Apache|BSD|C-UDA|Unicode)(?![\w-])", re.I
+)
+_FREE_PACKAGE = re.compile(r"(A?L?GPL|MPL|GFDL)\b", re.I)
+_DENIED = re.compile(r"\b(NC|ND|MSR|research|non-?commercial|check|not stated)\b", re.I)
+_BRACKETS = re.compile(r"\([^()]*\)")
+_PLACEHOLDER = re.compile(
+    r"%(\d+\$)?[-+ 0#]*\d*\.?\d*[sdifuxc](?![a-z])|%\(\w+\)|\{\d*\}|\$\{?\w+\}?|\{\{|\}\}|@\w+@"
+)
+_WORD = re.compile(r"\w+")
+
+
+class RuleSettings(BaseModel):
+    """Bounds of the row rules; lengths in characters, ideographs counted 2.5 times in ratios."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    free_packages: tuple[str, ...] = ("mediawiki",)
+    """Sources that are free-software packages named in the model card: a GPL-like licence is allowed for them."""
+    unverified_sources: tuple[str, ...] = ("zh_cmed",)
+    """Parts of source names that are denied whatever licence they state."""
+    min_words: int = Field(2, ge=1)
+    """Fewest words of a side of parallel text in languages that put spaces between words."""
+    min_chars: int = Field(10, ge=1)
+    """Fewest characters of a side of parallel text in spaced languages."""
+    min_chars_unspaced: int = Field(4, ge=1)
+    """Fewest characters of a side of parallel text in languages without spaces."""
+    max_query_chars: int = Field(4_000, ge=1)
+    """Longest query."""
+    max_ratio: float = Field(4.0, gt=1)
+    """Largest ratio of the lengths of two parallel texts."""
+    min_script_share: float = Field(0.4, ge=0, le=1)
+    """Least share of letters in the script of the language, where the script is known."""
+
+
+def rules(settings: RuleSettings) -> tuple[Rule, ...]:
+    """The row rules in the order they are asked; each returns a short reason or None."""
+    return (
+        lambda row: licence_reason(
+            row.source, row.licence, settings.free_packages, settings.unverified_sources
+        ),
+        missing_side,
+        identical_sides,
+        placeholder,
+        lambda row: too_short(row, settings),
+        lambda row: "query too long" if len(row.query) > settings.max_query_chars else None,
+        lambda row: length_ratio(row, settings.max_ratio),
+        lambda row: wrong_script(row, settings.min_script_share),
+    )
+
+
+def first_reason(row: Pair, asked: Sequence[Rule]) -> str | None:
+    """The reason of the first rule that has one, or None when the row may stay."""
+    for rule in asked:
+        if reason := rule(row):
+            return reason
+    return None
+
+
+@lru_cache(maxsize=1024)
+def licence_reason(
+    source: str, licence: str, free_packages: tuple[str, ...], unverified_sources: tuple[str, ...]
+) -> str | None:
+    """Why rows of a source may not train weights that ship: every licence named (`A / B`) must be allowed."""
+    if any(part in source for part in unverified_sources):
+        return f"licence of the data not verified ({source})"
+    if _DENIED.search(licence):
+        return f"licence not allowed: {licence}"
+    parts = _BRACKETS.sub("", licence).split(";")[0].split("/")
+    free = source in free_packages
+    if all(_ALLOWED.match(part.strip()) or (free and _FREE_PACKAGE.match(part.strip())) for part in parts):
+        return None
+    return f"licence not allowed: {licence}"
+
+
+def missing_side(row: Pair) -> str | None:
+    """A row without a query or without any positive cannot train a contrastive loss."""
+    if not row.query.strip():
+        return "empty query"
+    if not any(item.text.strip() for item in row.positives):
+        return "no positive"
+    return None
+
+
+def identical_sides(row: Pair) -> str | None:
+    """A query equal to its positive, but for case and signs, teaches nothing."""
+    query = folded(row.query)
+    return "identical sides" if any(folded(item.text) == query for item in row.positives) else None
+
+
+def placeholder(row: Pair) -> str | None:
+    """Parallel text with a format placeholder (`%s`, `{0}`, `$1`) is program text, not a sentence."""
+    if row.task == "bitext" and any(_PLACEHOLDER.search(text) for text, _ in _sides(row)):
+        return "format placeholder"
+    return None
+
+
+def too_short(row: Pair, settings: RuleSettings) -> str | None:
+    """Parallel text of a word or two is a glossary; other queries need two characters."""
+    if row.task != "bitext":
+        return "too short" if len(row.query.strip()) < 2 else None
+    return "too short" if any(_is_short(text, code, settings) for text, code in _sides(row)) else None
+
+
+def length_ratio(row: Pair, most: float) -> str | None:
+    """Translations of very different length are seldom translations."""
+    if row.task != "bitext":
+        return None
+    query = languages.weighted_length(row.query)
+    lengths = [languages.weighted_length(item.text) for item in row.positives]
+    return "length ratio" if any(max(query, one) > most * min(query, one) for one in lengths) else None
+
+
+def wrong_script(row: Pair, least: float) -> str | None:
+    """Text in another script than its language's is fallback text; only where the script is known."""
+    if row.task != "bitext":
+        return None
+    return "wrong script" if any(_off_script(text, code, least) for text, code in _sides(row)) else None
+
+
+def folded(text: str) -> str:
+    """A text as words in one case with single spaces: what counts as equal for duplicates and leaks.
+
+    A text without any word stands for itself.
+    """
+    return " ".join(_WORD.findall(text.casefold())) or text.strip()
+
+
+def _sides(row: Pair) -> Iterator[tuple[str, str]]:
+    yield row.query, row.query_language
+    for item in row.positives:
+        yield item.text, row.document_language
+
+
+def _is_short(text: str, code: str, settings: RuleSettings) -> bool:
+    if not languages.is_spaced(code):
+        return len(text) < settings.min_chars_unspaced
+    return len(text) < settings.min_chars or len(text.split()) < settings.min_words
+
+
+def _off_script(text: str, code: str, least: float) -> bool:
+    name = languages.script(code)
+    if name is None:
+        return False
+    share = languages.script_share(text, name)
+    return share is not None and share < least

@@ -1,0 +1,142 @@
+"""The curate stage: asks every rule of every row, writes what stays, what goes and why, and the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lingxi.curate.rules import RuleSettings, first_reason, rules
+from lingxi.curate.duplicates import Cap, duplicate_rule
+from lingxi.curate.leaks import leak_rule
+from lingxi.records import batches, pair_schema, read_pairs
+
+KEPT_FILE = "pairs.parquet"
+DROPPED_FILE = "dropped.parquet"
+LEDGER_FILE = "ledger.json"
+
+
+class CurateSettings(BaseModel):
+    """Which rows may stay."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    row_rules: RuleSettings = RuleSettings()
+    """Bounds of the rules that look at one row."""
+    benchmark: Path | None = None
+    """Folder (or tar archive) of the benchmark; rows that overlap with it are dropped. Not looked for when unset."""
+    distractors: bool = False
+    """Whether corpus passages that answer no question of the benchmark count as leaks too."""
+    cap: int = Field(30_000, ge=1)
+    """Most rows of one source, task and pair of languages; the rest is dropped by a seeded draw."""
+    seed: int = 0
+    """Seed of the draw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows in and kept, and dropped rows by reason."""
+
+    rows: int
+    kept: int
+    dropped: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CurateReport:
+    """The ledger: counts of all rows, of each source, and of each `query>document` pair of languages."""
+
+    total: Counts
+    by_source: dict[str, Counts]
+    by_language: dict[str, Counts]
+
+
+def curate_pairs(settings: CurateSettings, pairs: Path, out: Path) -> CurateReport:
+    """Read `pairs` (a Parquet file, or a folder with `pairs.parquet`); write kept and dropped rows and the ledger to `out`.
+
+    Raises InputError when the pairs or the benchmark cannot be read. Rows stay in their order.
+    """
+    source = pairs / KEPT_FILE if pairs.is_dir() else pairs
+    reasons = _reasons(settings, source)
+    out.mkdir(parents=True, exist_ok=True)
+    ledger = _Ledger()
+    _write(source, reasons, out, ledger)
+    report = ledger.report()
+    (out / LEDGER_FILE).write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return report
+
+
+def _reasons(settings: CurateSettings, source: Path) -> list[str | None]:
+    """The reason of every row in file order; the cap is drawn among the rows that no rule drops."""
+    asked = [*rules(settings.row_rules)]
+    if settings.benchmark is not None:
+        asked.append(leak_rule(settings.benchmark, distractors=settings.distractors))
+    asked.append(duplicate_rule())
+    cap = Cap(settings.cap, settings.seed)
+    reasons: list[str | None] = []
+    for position, row in enumerate(read_pairs(source)):
+        reason = row.dropped or first_reason(row, asked)
+        reasons.append(reason)
+        if reason is None:
+            cap.enter(row, position)
+    for position in cap.losers():
+        reasons[position] = "over the cap"
+    return reasons
+
+
+def _write(source: Path, reasons: list[str | None], out: Path, ledger: _Ledger) -> None:
+    """Copy the rows to the kept and the dropped file; both appear under their names only when complete."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    schema, start = pair_schema(), 0
+    partial = [out / (name + ".part") for name in (KEPT_FILE, DROPPED_FILE)]
+    with (
+        pq.ParquetWriter(partial[0], schema, compression="zstd") as kept,
+        pq.ParquetWriter(partial[1], schema, compression="zstd") as dropped,
+    ):
+        for batch in batches(source, schema):
+            verdicts = reasons[start : start + batch.num_rows]
+            start += batch.num_rows
+            ledger.note(batch, verdicts)
+            mask = pa.array([reason is None for reason in verdicts], pa.bool_())
+            index = schema.get_field_index("dropped")
+            marked = batch.set_column(index, schema.field("dropped"), pa.array(verdicts, pa.string()))
+            kept.write_batch(marked.filter(mask))
+            dropped.write_batch(marked.filter(pc.invert(mask)))
+    for path in partial:
+        path.replace(path.with_suffix(""))
+
+
+class _Ledger:
+    def __init__(self) -> None:
+        self.all: Counter[str | None] = Counter()
+        self.sources: dict[str, Counter[str | None]] = {}
+        self.languages: dict[str, Counter[str | None]] = {}
+
+    def note(self, batch: Any, reasons: list[str | None]) -> None:
+        columns = (
+            batch.column(name).to_pylist() for name in ("source", "query_language", "document_language")
+        )
+        for source, query, document, reason in zip(*columns, reasons, strict=True):
+            self.all[reason] += 1
+            self.sources.setdefault(source, Counter())[reason] += 1
+            self.languages.setdefault(f"{query}>{document}", Counter())[reason] += 1
+
+    def report(self) -> CurateReport:
+        return CurateReport(_counts(self.all), _table(self.sources), _table(self.languages))
+
+
+def _counts(reasons: Counter[str | None]) -> Counts:
+    dropped = {reason: count for reason, count in reasons.most_common() if reason is not None}
+    return Counts(reasons.total(), reasons[None], dropped)
+
+
+def _table(counters: dict[str, Counter[str | None]]) -> dict[str, Counts]:
+    ordered = sorted(counters.items(), key=lambda item: (-item[1].total(), item[0]))
+    return {name: _counts(reasons) for name, reasons in ordered}

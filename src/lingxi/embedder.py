@@ -1,0 +1,185 @@
+"""The embedder users hold: prompts + tokens + network, one unit vector a text."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lingxi import prompts, vectors
+from lingxi.engine.devices import choose_device, choose_dtype
+from lingxi.engine.run import pooled_states
+from lingxi.errors import InputError, LingxiWarning
+from lingxi.model.files import locate, read_config, read_decoder
+from lingxi.model.golden import calibration_texts, read_golden_vectors
+from lingxi.model.layout import read_max_length, read_prompts
+from lingxi.model.tokens import read_tokens
+from lingxi.texts import checked, progress, windows
+
+DEFAULT_EMBEDDER = "lingxi-nano"
+_WINDOW = 4096
+
+
+class Embedder:
+    """Texts to unit vectors, with any Qwen3-Embedding directory, hub id, or the shipped model.
+
+    `truncate_dim` cuts every vector to that width before normalising; `dtype` is fp32 on a CPU and
+    bf16 on CUDA unless named; `reference_specials` reads special tokens inside user text as control
+    tokens, as the reference implementation does. Raises ModelError where the model cannot be
+    loaded, InputError where an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        truncate_dim: int | None = None,
+        max_seq_length: int | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        reference_specials: bool = False,
+    ) -> None:
+        self.name = str(path or DEFAULT_EMBEDDER)
+        self.directory = locate(self.name, revision=revision, local_files_only=local_files_only)
+        self.device = choose_device(device)
+        self._decoder = read_decoder(self.directory, choose_dtype(dtype, self.device), self.device)
+        size = self._decoder.size
+        self.hidden = size.hidden
+        self.dim = vectors.check_dim(truncate_dim, size.hidden) if truncate_dim is not None else size.hidden
+        self.max_seq_length = _length(max_seq_length, read_max_length(self.directory), size.max_positions)
+        self.tokenizer = read_tokens(
+            self.directory / "tokenizer.json", size.vocab, reference_specials=reference_specials
+        )
+        self.prompts = read_prompts(self.directory)
+
+    def encode(
+        self,
+        inputs: str | Iterable[str],
+        *,
+        instruction: str | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        truncate_dim: int | None = None,
+        precision: str = "float32",
+        show_progress_bar: bool | None = None,
+    ) -> np.ndarray[Any, Any]:
+        """Unit vectors [n, dim] of texts, or [dim] of one string; raw text unless a prompt is given.
+
+        `instruction` makes each text a query of that task; `prompt_name` picks one of the model's
+        prompts; `prompt` is put before each text as it is. An empty text gets the vector of the end
+        token. A text longer than `max_seq_length` tokens is cut, and said once as a warning.
+        Integer precisions are described at `vectors.quantize`. Lists and generators of any length
+        are read in windows. Raises InputError for a non-string, width or precision.
+        """
+        before = self._before(instruction, prompt_name, prompt)
+        dim = self.dim if truncate_dim is None else vectors.check_dim(truncate_dim, self.hidden)
+        vectors.check_precision(precision)
+        single = isinstance(inputs, str)
+        texts: Iterable[str] = [inputs] if isinstance(inputs, str) else inputs
+        total = len(texts) if isinstance(texts, Sequence) else None
+        parts: list[np.ndarray[Any, Any]] = []
+        with progress(total, show_progress_bar, "embedding") as done:
+            for window in windows(checked(texts), _WINDOW):
+                sequences = self._sequences([before + text for text in window])
+                states = pooled_states(self._decoder, sequences, done=done).numpy()
+                parts.append(self._finished(states, dim, precision))
+        out = np.concatenate(parts) if parts else self._finished(np.empty((0, self.hidden)), dim, precision)
+        return np.asarray(out[0]) if single else out
+
+    def encode_query(
+        self, inputs: str | Iterable[str], *, instruction: str | None = None, **options: Any
+    ) -> np.ndarray[Any, Any]:
+        """`encode` with the model's query prompt, or with `instruction` as the task."""
+        name = "query" if instruction is None else None
+        return self.encode(inputs, instruction=instruction, prompt_name=name, **options)
+
+    def encode_document(self, inputs: str | Iterable[str], **options: Any) -> np.ndarray[Any, Any]:
+        """`encode` with the model's document prompt (none, in Qwen3 models)."""
+        return self.encode(inputs, prompt_name="document", **options)
+
+    def similarity(self, a: vectors.Floats, b: vectors.Floats) -> vectors.Floats:
+        """Cosine of every row of `a` with every row of `b`: [n, m]."""
+        return vectors.similarity(a, b)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Number of tokens of each text, the end token included, before any cut."""
+        return [len(ids) + 1 for ids in self.tokenizer.texts(list(checked(texts)))]
+
+    def get_embedding_dimension(self) -> int:
+        """Width of the vectors `encode` returns."""
+        return self.dim
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """What a stored vector depends on: weights and tokenizer, query prompt, width, precision."""
+        prompt = hashlib.sha256(self.prompts["query"].encode()).hexdigest()[:16]
+        return {
+            "name": Path(self.name).name,
+            "weights": self._weights_hash,
+            "prompt": prompt,
+            "dim": self.dim,
+            "precision": "float32",
+        }
+
+    @cached_property
+    def _weights_hash(self) -> str:
+        digest = hashlib.sha256()
+        for path in sorted([*self.directory.glob("*.safetensors"), self.directory / "tokenizer.json"]):
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def _calibration(self) -> vectors.Floats:
+        """Full-width vectors that int8 scales are read off: the model's golden ones, or made once."""
+        stored = read_golden_vectors(self.directory)
+        if stored is not None:
+            return stored
+        sequences = self._sequences(list(calibration_texts()))
+        return np.asarray(pooled_states(self._decoder, sequences).numpy(), dtype=np.float32)
+
+    def _before(self, instruction: str | None, prompt_name: str | None, prompt: str | None) -> str:
+        given = [x for x in (instruction, prompt_name, prompt) if x is not None]
+        if len(given) > 1:
+            raise InputError("instruction, prompt_name and prompt exclude each other", "give one of them")
+        if instruction is not None:
+            return prompts.query_prefix(instruction)
+        if prompt is not None:
+            return prompt
+        if prompt_name is None:
+            return ""
+        if prompt_name not in self.prompts:
+            known = ", ".join(self.prompts)
+            raise InputError(f"the model has no prompt named {prompt_name!r}", f"choose one of: {known}")
+        return self.prompts[prompt_name]
+
+    def _sequences(self, texts: list[str]) -> list[list[int]]:
+        limit = self.max_seq_length - 1
+        ids = self.tokenizer.texts(texts)
+        long = sum(len(i) > limit for i in ids)
+        if long:
+            warnings.warn(
+                f"{long} of {len(texts)} texts are longer than {self.max_seq_length} tokens and were cut; "
+                "split them into segments to keep all of their meaning",
+                LingxiWarning,
+                stacklevel=3,
+            )
+        return [[*i[:limit], self.tokenizer.end] for i in ids]
+
+    def _finished(self, states: vectors.Floats, dim: int, precision: str) -> np.ndarray[Any, Any]:
+        scale = vectors.int8_scale(self._calibration, dim) if precision in ("int8", "uint8") else None
+        return vectors.quantize(vectors.cut(states, dim), precision, scale)
+
+
+def _length(asked: int | None, stated: int | None, positions: int) -> int:
+    if asked is None:
+        return min(stated or positions, positions)
+    if not 2 <= asked <= positions:
+        raise InputError(f"max_seq_length is {asked}", f"choose a whole number from 2 to {positions}")
+    return asked

@@ -1,0 +1,1 @@
+"""How it is computed fast: token-budget batches, shared prefixes, devices. Imports `model` only."""

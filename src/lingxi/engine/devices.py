@@ -1,0 +1,30 @@
+"""Which device computes, and in which number type."""
+
+from __future__ import annotations
+
+import torch
+
+from lingxi.errors import InputError
+
+
+def choose_device(name: str | torch.device | None) -> torch.device:
+    """The device asked for, or CUDA where there is one, else the CPU; raises InputError where it is absent."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"unknown device {name!r}", "use 'cpu', 'cuda' or 'cuda:N'") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device {name!r} is not available here", "use device='cpu'")
+    return device
+
+
+def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    """fp32 on a CPU, bf16 on CUDA, unless one of float32, bfloat16 or float16 is asked for."""
+    if name is None:
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    named = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in named:
+        raise InputError(f"unknown dtype {name!r}", f"choose one of: {', '.join(named)}")
+    return named[name]

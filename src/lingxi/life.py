@@ -1,0 +1,181 @@
+"""THE MAIN FLOW: the life of a model, one call a stage, each reading the manifest before it.
+
+    collect → curate → train → evaluate
+
+A recipe is one life. Stop anywhere and run it again: finished stages whose inputs, settings and
+code are unchanged are skipped, a stage that was stopped goes on from its checkpoint. The stages
+that a later version adds (generate, merge, compress, index, serve) keep their numbers free.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from lingxi import config, manifest
+from lingxi.collect import CollectSettings, collect_pairs
+from lingxi.config import Settings
+from lingxi.curate import CurateSettings, curate_pairs
+from lingxi.evaluate import EvaluateSettings
+from lingxi.manifest import Manifest
+from lingxi.train.settings import TrainSettings
+
+Work = Callable[[Path], Mapping[str, Any]]
+Say = Callable[[str], None]
+
+_FLOOR = ("records", "prompts", "languages", "model", "engine")
+
+
+class Recipe(Settings):
+    """One life: a name for its run folder and a table for each stage."""
+
+    name: str
+    collect: CollectSettings
+    curate: CurateSettings
+    train: TrainSettings
+    evaluate: EvaluateSettings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a run: where it writes, what decides whether it is current, what it does."""
+
+    folder: Path
+    name: str
+    key: str
+    inputs: dict[str, str]
+    settings: dict[str, Any]
+    work: Work
+
+
+def run(
+    recipe_path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    runs: Path = Path("runs"),
+    dry_run: bool = False,
+    say: Say = lambda line: None,
+) -> dict[str, Any]:
+    """Run a recipe, or with `dry_run` only resolve it; returns the resolved recipe and each stage's counts.
+
+    `say` is told one line a stage. Raises RecipeError for a recipe that does not resolve.
+    """
+    recipe = config.load(recipe_path, Recipe, overrides)
+    resolved = config.to_json(recipe)
+    if dry_run:
+        return {"recipe": resolved}
+    folder = runs / recipe.name
+    collected = _do(_collect(recipe, folder), say)
+    curated = _do(_curate(recipe, folder, collected), say)
+    trained = _do(_train(recipe, folder, curated), say)
+    stages = {"collect": collected, "curate": curated, "train": trained}
+    if recipe.evaluate is not None:
+        stages["evaluate"] = _do(_evaluate(recipe, recipe.evaluate, folder, trained), say)
+    return {"recipe": resolved, "folder": str(folder), "stages": {n: m.counts for n, m in stages.items()}}
+
+
+def _collect(recipe: Recipe, folder: Path) -> Stage:
+    settings = recipe.collect
+    inputs = {"mediawiki": settings.mediawiki}
+    if settings.labelled is not None and settings.labelled.exists():
+        inputs["labelled"] = manifest.hash_file(settings.labelled)
+    return _stage(
+        folder / "1-collect", "collect", inputs, settings, ("collect",), lambda out: plain(collect_pairs(settings, out))
+    )
+
+
+def _curate(recipe: Recipe, folder: Path, before: Manifest) -> Stage:
+    pairs = folder / "1-collect" / "pairs.parquet"
+    return _stage(
+        folder / "3-curate",
+        "curate",
+        {"collect": before.key},
+        recipe.curate,
+        ("curate",),
+        lambda out: plain(curate_pairs(recipe.curate, pairs, out)),
+    )
+
+
+def _train(recipe: Recipe, folder: Path, before: Manifest) -> Stage:
+    def work(out: Path) -> Mapping[str, Any]:
+        from lingxi import cards
+        from lingxi.parity import make_golden
+        from lingxi.records import read_pairs
+        from lingxi.train.rows import read_rows
+        from lingxi.train.stages import Card, train_models
+
+        rows = read_rows(read_pairs(folder / "3-curate" / "pairs.parquet"), recipe.train.seed)
+        card = Card(*(cards.card(kind, recipe.name, before) for kind in ("embedder", "reranker")))
+        return train_models(rows, recipe.train, out, card, make_golden)
+
+    return _stage(folder / "4-train", "train", {"curate": before.key}, recipe.train, ("train",), work)
+
+
+def _evaluate(recipe: Recipe, settings: EvaluateSettings, folder: Path, before: Manifest) -> Stage:
+    def work(out: Path) -> Mapping[str, Any]:
+        from lingxi.embedder import Embedder
+        from lingxi.evaluate import evaluate_models
+        from lingxi.reranker import Reranker
+
+        trained = folder / "4-train"
+        report = evaluate_models(settings, Embedder(trained / "embedder"), Reranker(trained / "reranker"), out)
+        return plain(report)
+
+    return _stage(folder / "6-evaluate", "evaluate", {"train": before.key}, settings, ("evaluate", "metrics"), work)
+
+
+def _stage(
+    folder: Path, name: str, inputs: dict[str, str], settings: BaseModel, rooms: tuple[str, ...], work: Work
+) -> Stage:
+    values = config.to_json(settings)
+    key = manifest.key_of(name, inputs, values, manifest.hash_code(*_FLOOR, *rooms))
+    return Stage(folder, name, key, inputs, values, work)
+
+
+def _do(stage: Stage, say: Say) -> Manifest:
+    done = manifest.read(stage.folder)
+    if done is not None and manifest.is_current(stage.folder, stage.key):
+        say(f"{stage.name}: unchanged, skipped")
+        return done
+    say(f"{stage.name}: running, in {stage.folder}")
+    _own(stage)
+    started = time.perf_counter()
+    counts = dict(stage.work(stage.folder))
+    outputs = {p.name: manifest.hash_file(p) for p in sorted(stage.folder.iterdir()) if not _internal(p)}
+    seconds = round(time.perf_counter() - started, 1)
+    finished = Manifest(stage.name, stage.key, stage.inputs, stage.settings, outputs, counts, seconds)
+    manifest.write(stage.folder, finished)
+    say(f"{stage.name}: done in {seconds:.0f} s")
+    return finished
+
+
+def _own(stage: Stage) -> None:
+    """Start in a clean folder, unless what lies there was begun with the same key and can go on."""
+    marker = stage.folder / "started"
+    if stage.folder.exists() and not (marker.exists() and marker.read_text() == stage.key):
+        _clear(stage.folder)
+    stage.folder.mkdir(parents=True, exist_ok=True)
+    (stage.folder / manifest.FILE).unlink(missing_ok=True)
+    marker.write_text(stage.key)
+
+
+def _clear(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder)
+
+
+def _internal(path: Path) -> bool:
+    """What serves resuming only and is no output."""
+    return path.name in {manifest.FILE, "started", "teacher", "lexicon", "network", "judge"}
+
+
+def plain(report: Any) -> dict[str, Any]:
+    """A stage's report as plain JSON values."""
+    values = asdict(report) if is_dataclass(report) and not isinstance(report, type) else dict(report)
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

@@ -1,0 +1,95 @@
+"""What a stage read, did and wrote: the file through which rooms meet.
+
+A stage whose inputs, settings and code are unchanged is skipped; one that was stopped has no
+manifest and runs again (from its own checkpoint, where it keeps one).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lingxi
+from lingxi.errors import RecipeError
+
+FILE = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One stage of one run.
+
+    `key` is the hash of inputs, settings and code that decides whether the stage is current;
+    `counts` holds rows in, out and dropped by reason, or whatever the stage counts.
+    """
+
+    stage: str
+    key: str
+    inputs: dict[str, str]
+    settings: dict[str, Any]
+    outputs: dict[str, str]
+    counts: dict[str, Any]
+    seconds: float
+    version: str = lingxi.__version__
+    machine: str = field(default_factory=lambda: f"{platform.system()} {platform.machine()}")
+    finished: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` in one step: a stage either has a whole manifest or none."""
+    partial = folder / f"{FILE}.partial"
+    partial.write_text(json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(folder / FILE)
+
+
+def read(folder: Path) -> Manifest | None:
+    """Read a stage's manifest, or None where the stage has not finished; raises RecipeError if damaged."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"{path}: damaged ({error})", "delete it; the stage will run again") from None
+
+
+def is_current(folder: Path, key: str) -> bool:
+    """Whether the stage finished with this key and all it wrote is still there."""
+    found = read(folder)
+    return found is not None and found.key == key and all((folder / name).exists() for name in found.outputs)
+
+
+def key_of(stage: str, inputs: Mapping[str, str], settings: Mapping[str, Any], code: str) -> str:
+    """The hash that changes when anything a stage depends on does."""
+    text = json.dumps([stage, dict(inputs), dict(settings), code], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def hash_file(path: Path) -> str:
+    """sha256 of a file, or of every file of a folder with its name; 16 hex digits."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        digest.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def hash_code(*packages: str) -> str:
+    """Hash of the Python sources of these rooms (names below the package), so changed code runs again."""
+    root = Path(__file__).parent
+    files = sorted(
+        file
+        for name in packages
+        for file in ((root / name).rglob("*.py") if (root / name).is_dir() else [root / f"{name}.py"])
+    )
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,226 @@
+"""The Qwen3 decoder over packed tokens: one [tokens, hidden] matrix, causal within each sequence.
+
+Parameter names are the published ones, so a checkpoint loads without a mapping. Pre-norm
+RMSNorm, grouped-query attention with per-head q- and k-norm before rotary positions, SwiGLU
+(Qwen3 technical report, arXiv 2505.09388). Only the last token of each sequence is pooled, so
+the last block is finished for those tokens alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lingxi.model.packed import Packed, Run, pack
+from lingxi.model.sizes import Size
+
+# The wide activations of the feed-forward layer are made for this many tokens at a time:
+# long inputs stay within the memory of a short batch.
+_FEED_FORWARD_TOKENS = 8192
+
+Rotation = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Keys and values of tokens that every sequence of a batch begins with.
+
+    `layers[i]` is (keys, values), each [tokens, kv_heads, head_dim].
+    """
+
+    length: int
+    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with q- and k-norm."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = size.heads, size.kv_heads, size.head_dim
+        self.q_proj = nn.Linear(size.hidden, size.heads * size.head_dim, bias=False)
+        self.k_proj = nn.Linear(size.hidden, size.kv_heads * size.head_dim, bias=False)
+        self.v_proj = nn.Linear(size.hidden, size.kv_heads * size.head_dim, bias=False)
+        self.o_proj = nn.Linear(size.heads * size.head_dim, size.hidden, bias=False)
+        self.q_norm = nn.RMSNorm(size.head_dim, eps=size.norm_eps)
+        self.k_norm = nn.RMSNorm(size.head_dim, eps=size.norm_eps)
+
+    def keys_values(self, x: torch.Tensor, rotation: Rotation) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values [tokens, kv_heads, head_dim] of normed inputs [tokens, hidden]."""
+        keys = self.k_norm(self.k_proj(x).view(-1, self.kv_heads, self.head_dim))
+        return rotate(keys, rotation), self.v_proj(x).view(-1, self.kv_heads, self.head_dim)
+
+    def queries(self, x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+        """Queries [tokens, heads, head_dim] of normed inputs [tokens, hidden]."""
+        return rotate(self.q_norm(self.q_proj(x).view(-1, self.heads, self.head_dim)), rotation)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(size.hidden, size.intermediate, bias=False)
+        self.up_proj = nn.Linear(size.hidden, size.intermediate, bias=False)
+        self.down_proj = nn.Linear(size.intermediate, size.hidden, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[tokens, hidden] → [tokens, hidden]."""
+        parts = [self._part(piece) for piece in x.split(_FEED_FORWARD_TOKENS)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _part(self, x: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x)))
+
+
+class Block(nn.Module):
+    """One pre-norm decoder layer."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(size.hidden, eps=size.norm_eps)
+        self.self_attn = Attention(size)
+        self.post_attention_layernorm = nn.RMSNorm(size.hidden, eps=size.norm_eps)
+        self.mlp = FeedForward(size)
+
+    def finish(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+        """Add the attention's output [tokens, heads, head_dim] and the feed-forward layer to `x`."""
+        x = x + self.self_attn.o_proj(attended.flatten(1))
+        return x + cast(torch.Tensor, self.mlp(self.post_attention_layernorm(x)))
+
+
+class Decoder(nn.Module):
+    """The network without its output head: packed ids in, one normed state a sequence out."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.size = size
+        self.embed_tokens = nn.Embedding(size.vocab, size.hidden)
+        self.layers = nn.ModuleList(Block(size) for _ in range(size.layers))
+        self.norm = nn.RMSNorm(size.hidden, eps=size.norm_eps)
+
+    def forward(self, packed: Packed, prefix: Prefix | None = None) -> torch.Tensor:
+        """Final normed states of the last tokens, [sequences, hidden], in the order of the batch.
+
+        With a `prefix`, `packed` holds what follows it, and every sequence continues it.
+        """
+        offset = prefix.length if prefix else 0
+        rotation = self.rotation(packed.positions + offset)
+        x = self.embed_tokens(packed.ids)
+        *inner, final = self._blocks()
+        for depth, block in enumerate(inner):
+            seen = prefix.layers[depth] if prefix else None
+            normed = block.input_layernorm(x)
+            keys, values = block.self_attn.keys_values(normed, rotation)
+            queries = block.self_attn.queries(normed, rotation)
+            x = block.finish(x, attend(queries, keys, values, packed.runs, seen))
+        seen = prefix.layers[-1] if prefix else None
+        return self._pooled(final, x, rotation, packed, seen)
+
+    def _pooled(
+        self,
+        block: Block,
+        x: torch.Tensor,
+        rotation: Rotation,
+        packed: Packed,
+        seen: tuple[torch.Tensor, torch.Tensor] | None,
+    ) -> torch.Tensor:
+        # Keys and values of every token are needed, but only the last tokens ask.
+        normed = block.input_layernorm(x)
+        keys, values = block.self_attn.keys_values(normed, rotation)
+        last = packed.last
+        queries = block.self_attn.queries(normed[last], (rotation[0][last], rotation[1][last]))
+        attended = attend_last(queries, keys, values, packed.runs, seen)
+        return cast(torch.Tensor, self.norm(block.finish(x[last], attended)))
+
+    def prefix(self, ids: list[int]) -> Prefix:
+        """Keys and values of a run of ids that many sequences begin with, computed once."""
+        packed = pack([ids], self.embed_tokens.weight.device)
+        rotation = self.rotation(packed.positions)
+        x = self.embed_tokens(packed.ids)
+        layers = []
+        for block in self._blocks():
+            normed = block.input_layernorm(x)
+            layers.append(block.self_attn.keys_values(normed, rotation))
+            if len(layers) < self.size.layers:
+                queries = block.self_attn.queries(normed, rotation)
+                x = block.finish(x, attend(queries, *layers[-1], packed.runs, None))
+        return Prefix(len(ids), tuple(layers))
+
+    def rotation(self, positions: torch.Tensor) -> Rotation:
+        """Cosines and sines [tokens, 1, head_dim / 2] of the rotary angles, in fp32 then the model's type."""
+        half = torch.arange(0, self.size.head_dim, 2, device=positions.device, dtype=torch.float32)
+        frequencies = 1.0 / (self.size.rope_theta ** (half / self.size.head_dim))
+        angles = (positions.float()[:, None] * frequencies)[:, None]
+        dtype = self.embed_tokens.weight.dtype
+        return angles.cos().to(dtype), angles.sin().to(dtype)
+
+    def _blocks(self) -> Iterator[Block]:
+        return (cast(Block, layer) for layer in self.layers)
+
+
+def rotate(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+    """Rotary positions, half-split form: x [tokens, heads, head_dim]."""
+    cos, sin = rotation
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def attend(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    runs: tuple[Run, ...],
+    seen: tuple[torch.Tensor, torch.Tensor] | None,
+) -> torch.Tensor:
+    """Causal attention within each sequence, after `seen`; all [tokens, heads, head_dim]."""
+    pieces = [
+        _attend_run(queries[run.tokens], *_with_seen(keys, values, run, seen), run, causal=True) for run in runs
+    ]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def attend_last(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    runs: tuple[Run, ...],
+    seen: tuple[torch.Tensor, torch.Tensor] | None,
+) -> torch.Tensor:
+    """The last token of each sequence attends to its whole sequence; queries [sequences, heads, head_dim]."""
+    pieces = [
+        _attend_run(queries[run.sequences], *_with_seen(keys, values, run, seen), run, causal=False)
+        for run in runs
+    ]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def _with_seen(
+    keys: torch.Tensor, values: torch.Tensor, run: Run, seen: tuple[torch.Tensor, torch.Tensor] | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values of one run as [count, kv_heads, seen + length, head_dim]."""
+    own = [t[run.tokens].unflatten(0, (run.count, run.length)).transpose(1, 2) for t in (keys, values)]
+    if seen is None:
+        return own[0], own[1]
+    before = [t.transpose(0, 1).expand(run.count, -1, -1, -1) for t in seen]
+    return torch.cat((before[0], own[0]), dim=2), torch.cat((before[1], own[1]), dim=2)
+
+
+def _attend_run(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, run: Run, causal: bool
+) -> torch.Tensor:
+    asked = queries.unflatten(0, (run.count, -1)).transpose(1, 2)
+    length, total = asked.shape[2], keys.shape[2]
+    mask = None
+    if causal and length > 1 and total > length:
+        # SDPA's own causal mask is aligned to the first key; with a prefix it must be to the last.
+        mask = torch.ones(length, total, dtype=torch.bool, device=asked.device).tril(total - length)
+    out = F.scaled_dot_product_attention(
+        asked, keys, values, attn_mask=mask, is_causal=causal and total == length and length > 1, enable_gqa=True
+    )
+    return out.transpose(1, 2).flatten(0, 1)

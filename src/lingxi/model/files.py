@@ -1,0 +1,254 @@
+"""Model directories: find one, read its weights, write one that loads everywhere.
+
+Read: any Qwen3-Embedding or Qwen3-Reranker directory as published (single or sharded
+safetensors, bf16/fp16/fp32, tied or untied head), its sequence-classification twin, and this
+package's own int8 directories. Write: the layout that sentence-transformers 5 and 6, vLLM, TEI
+and infinity read the same way.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from lingxi.errors import InputError, ModelError
+from lingxi.model.decoder import Decoder
+from lingxi.model.sizes import Size, size_from_config
+
+SHIPPED = Path(__file__).parent.parent / "weights"
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_FILES = ["*.json", "*.safetensors", "golden/*", "1_Pooling/*", "1_LogitScore/*", "README.md"]
+_WEIGHTS = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+
+
+def locate(name: str | Path, *, revision: str | None = None, local_files_only: bool = False) -> Path:
+    """Find a model directory: a path, the name of a shipped model, or a hub id (fetched and cached).
+
+    Raises ModelError for a name that is none of them, or a hub id that cannot be had.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if (SHIPPED / str(name)).is_dir() and str(name) not in ("", "."):
+        return SHIPPED / str(name)
+    if path.exists():
+        raise ModelError(f"{name}: not a directory", "name the directory that holds config.json")
+    if _HUB_ID.fullmatch(str(name)):
+        return _from_hub(str(name), revision, local_files_only)
+    shipped = ", ".join(sorted(p.name for p in SHIPPED.glob("*") if p.is_dir())) or "none"
+    raise ModelError(
+        f"unknown model {str(name)!r}", f"give a directory, a hub id like Qwen/Qwen3-Embedding-0.6B, or one of: {shipped}"
+    )
+
+
+def _from_hub(repo: str, revision: str | None, local_files_only: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        found = snapshot_download(
+            repo, revision=revision, local_files_only=local_files_only, allow_patterns=_HUB_FILES
+        )
+    except Exception as error:  # hub, network and cache errors have no common ancestor
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"model {repo!r} is not a directory here and could not be fetched from the hub ({first})",
+            "check the name and the network, or give the path of a local copy",
+        ) from None
+    return Path(found)
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """Read `config.json`; raises ModelError where it is missing or not JSON."""
+    path = directory / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{directory}: no config.json", "name the directory that holds a model") from None
+    except ValueError as error:
+        raise ModelError(f"{path}: not JSON ({error})", "copy it again from the original model") from None
+    return config
+
+
+def read_decoder(directory: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> Decoder:
+    """Build the decoder of a directory with its weights, in `dtype`, ready for inference.
+
+    Raises ModelError for a directory without safetensors, a truncated or foreign file, or
+    tensors that do not have the shapes `config.json` promises.
+    """
+    size = size_from_config(read_config(directory), str(directory))
+    with torch.device("meta"):
+        decoder = Decoder(size)
+    wanted = {name: tuple(tensor.shape) for name, tensor in decoder.state_dict().items()}
+    state = {name: tensor.to(device) for name, tensor in _tensors(directory, wanted, dtype)}
+    missing = sorted(set(wanted) - set(state))
+    if missing:
+        raise ModelError(
+            f"{directory}: {len(missing)} tensors are missing, the first is {missing[0]!r}",
+            "copy all *.safetensors of the model again",
+        )
+    decoder.load_state_dict(state, assign=True)
+    return decoder.eval().requires_grad_(False)
+
+
+def read_answer_rows(directory: Path, size: Size, yes: int, no: int) -> torch.Tensor:
+    """The output head's difference row w_yes − w_no, fp32 [hidden]: all a yes/no reranker needs.
+
+    Read from `lm_head`, from the embedding where the head is tied, or from the one-row `score`
+    head of a sequence-classification twin (FACTS: its row is already the difference).
+    """
+    with _shards(directory) as shards:
+        if "score.weight" in shards:
+            return shards["score.weight"].get_tensor("score.weight").float()[0]
+        embedding = _key_of(shards, "embed_tokens.weight")
+        head = "lm_head.weight" if "lm_head.weight" in shards and not size.tied_head else embedding
+        rows = [_row(shards, head, index) for index in (yes, no)]
+    return rows[0] - rows[1]
+
+
+def _row(shards: Mapping[str, Any], key: str, index: int) -> torch.Tensor:
+    row = shards[key].get_slice(key)[index : index + 1].float()[0]
+    scale = key.removesuffix(".weight") + ".scale"
+    if scale in shards:
+        row = row * shards[scale].get_tensor(scale).float()[index]
+    return row
+
+
+def _key_of(shards: Mapping[str, Any], name: str) -> str:
+    return name if name in shards else f"model.{name}"
+
+
+@contextmanager
+def _shards(directory: Path) -> Iterator[dict[str, Any]]:
+    """Every tensor's key with the open file that holds it."""
+    with _open_all(_weight_files(directory)) as files:
+        yield {key: file for file in files for key in file.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _open_all(paths: list[Path]) -> Iterator[list[Any]]:
+    opened = []
+    try:
+        for path in paths:
+            opened.append(safe_open(path, framework="pt").__enter__())
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: truncated or not safetensors ({error})", "copy the file again") from None
+    try:
+        yield opened
+    finally:
+        for file in opened:
+            file.__exit__(None, None, None)
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    if (directory / _INDEX).exists():
+        try:
+            names = sorted(set(json.loads((directory / _INDEX).read_text())["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError):
+            raise ModelError(f"{directory / _INDEX}: cannot be read", "copy the file again") from None
+        absent = [n for n in names if not (directory / n).exists()]
+        if absent:
+            raise ModelError(f"{directory}: {absent[0]} is missing", "copy all shards of the model")
+        return [directory / n for n in names]
+    files = sorted(directory.glob("*.safetensors"))
+    if not files:
+        raise ModelError(
+            f"{directory}: no *.safetensors", "convert the weights to safetensors, or name the right directory"
+        )
+    return files
+
+
+def _tensors(
+    directory: Path, wanted: Mapping[str, tuple[int, ...]], dtype: torch.dtype
+) -> Iterator[tuple[str, torch.Tensor]]:
+    with _shards(directory) as shards:
+        for key, file in shards.items():
+            name = key.removeprefix("model.")
+            if name not in wanted:
+                continue
+            tensor = file.get_tensor(key)
+            if tuple(tensor.shape) != wanted[name]:
+                raise ModelError(
+                    f"{directory}: {key!r} has shape {list(tensor.shape)}, config.json promises {list(wanted[name])}",
+                    "take config.json and *.safetensors from the same model",
+                )
+            yield name, _dequantized(tensor, key, shards, dtype)
+
+
+def _dequantized(tensor: torch.Tensor, key: str, shards: Mapping[str, Any], dtype: torch.dtype) -> torch.Tensor:
+    if tensor.dtype != torch.int8:
+        return tensor.to(dtype)
+    scale = key.removesuffix(".weight") + ".scale"
+    if scale not in shards:
+        raise ModelError(f"int8 tensor {key!r} has no {scale!r}", "write the directory again with lingxi")
+    return (tensor.float() * shards[scale].get_tensor(scale).float()[:, None]).to(dtype)
+
+
+def quantized(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Matrices as int8 with one fp16 scale a row (`NAME.scale`), vectors as fp32.
+
+    The scale is rounded to fp16 before the codes are, so a reader gets back code × scale exactly.
+    """
+    out: dict[str, torch.Tensor] = {}
+    for name, tensor in state.items():
+        if tensor.dim() != 2:
+            out[name] = tensor.float().contiguous()
+            continue
+        scale = (tensor.float().abs().amax(1) / 127).clamp_min(1e-7).half()
+        codes = (tensor.float() / scale.float()[:, None]).round().clamp(-127, 127)
+        out[name] = codes.to(torch.int8)
+        out[name.removesuffix(".weight") + ".scale"] = scale
+    return out
+
+
+def write_weights(
+    directory: Path, state: Mapping[str, torch.Tensor], dtype: str, *, max_shard_bytes: int | None = None
+) -> None:
+    """Write the weights as `float32`, `float16`, `bfloat16` or `int8` safetensors, sharded where asked.
+
+    Raises InputError for another dtype.
+    """
+    if dtype == "int8":
+        tensors = quantized(state)
+    elif dtype in _DTYPES:
+        tensors = {name: t.to(_DTYPES[dtype]).contiguous() for name, t in state.items()}
+    else:
+        raise InputError(f"unknown dtype {dtype!r}", f"choose one of: {', '.join(_DTYPES)}, int8")
+    shards = _split(tensors, max_shard_bytes)
+    if len(shards) == 1:
+        save_file(tensors, directory / _WEIGHTS, metadata={"format": "pt"})
+        return
+    names = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
+    for name, shard in zip(names, shards, strict=True):
+        save_file(shard, directory / name, metadata={"format": "pt"})
+    total = sum(t.numel() * t.element_size() for t in tensors.values())
+    weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+    write_json(directory / _INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+
+
+def _split(tensors: dict[str, torch.Tensor], limit: int | None) -> list[dict[str, torch.Tensor]]:
+    shards: list[dict[str, torch.Tensor]] = [{}]
+    filled = 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        if limit is not None and shards[-1] and filled + size > limit:
+            shards.append({})
+            filled = 0
+        shards[-1][name] = tensor
+        filled += size
+    return shards
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON the way every file of a model directory is written: indented, UTF-8, ending in a newline."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,99 @@
+"""From text to ids: user text is plain text, the template's special tokens are placed by hand.
+
+A document that contains `<|im_end|>` must not close the user's turn, so user text is tokenized
+by a copy of the tokenizer that knows no added tokens. `reference_specials=True` reproduces the
+reference implementation, which reads them as control tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from lingxi import prompts
+from lingxi.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A model's tokenizer: `user` reads text, `template` reads prompts, `end` closes a sequence."""
+
+    user: Tokenizer
+    template: Tokenizer
+    end: int
+
+    def texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, without any end token."""
+        return [e.ids for e in self.user.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def prompt(self, text: str) -> list[int]:
+        """Ids of a piece of a template, special tokens read as such."""
+        ids: list[int] = self.template.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def answer(self, word: str) -> int:
+        """Id of a one-token answer such as `yes`; raises ModelError where it is more than one token."""
+        ids = self.prompt(word)
+        if len(ids) != 1:
+            raise ModelError(
+                f"the tokenizer writes {word!r} in {len(ids)} tokens", "a reranker needs it to be one token"
+            )
+        return ids[0]
+
+
+def read_tokens(path: Path, vocab: int, *, reference_specials: bool = False) -> Tokens:
+    """Read `tokenizer.json` for a network of `vocab` rows.
+
+    Raises ModelError where the file is missing, unreadable, or can emit an id without a row.
+    """
+    description = _description(path)
+    known = {t["content"]: t["id"] for t in description["added_tokens"] if t["id"] < vocab}
+    end = known.get(prompts.END_OF_TEXT)
+    top = max((_plain_top(description), end if end is not None else vocab))
+    if end is None or top >= vocab:
+        raise ModelError(
+            f"{path}: the tokenizer does not fit the network ({vocab} rows, highest id {top})",
+            "take tokenizer.json and *.safetensors from the same model",
+        )
+    template = _build(path, description, lambda token: token["id"] < vocab)
+    user = template if reference_specials else _build(path, description, lambda token: False)
+    return Tokens(user=user, template=template, end=end)
+
+
+def _description(path: Path) -> dict[str, Any]:
+    try:
+        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path.parent}: no tokenizer.json", "copy it from the original model") from None
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{path}: cannot be read ({error})", "copy it again from the original model") from None
+    if not isinstance(description.get("model"), dict):
+        raise ModelError(f"{path}: not a tokenizer file", "copy it again from the original model")
+    description.setdefault("added_tokens", [])
+    return description
+
+
+def _plain_top(description: dict[str, Any]) -> int:
+    vocabulary = description["model"].get("vocab", {})
+    values = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
+    return max(values, default=0)
+
+
+def _build(path: Path, description: dict[str, Any], keep: Any) -> Tokenizer:
+    plain = {
+        **description,
+        "added_tokens": [t for t in description["added_tokens"] if keep(t)],
+        # The end token, truncation and padding are this package's to place.
+        "post_processor": None,
+        "truncation": None,
+        "padding": None,
+    }
+    try:
+        return Tokenizer.from_str(json.dumps(plain))
+    except Exception as error:  # the Rust side raises bare Exception
+        raise ModelError(f"{path}: not a tokenizer file ({error})", "copy it from the original model") from None

@@ -1,0 +1,206 @@
+"""The rows every room shares: `Document` and `Pair`, their Arrow schemas, and streaming Parquet files.
+
+A pair lists every known positive, so a known positive is never taken for a negative; `group` (message
+key, page, sentence id) is what splits never cut; `dropped` holds the reason a row was left out, or None.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from lingxi.errors import InputError, MissingExtraError
+
+Task = Literal["bitext", "retrieval", "code", "sts", "classification", "pair"]
+BATCH_ROWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text (and its picture or sound, by address in `media`) with where it came from."""
+
+    id: str
+    text: str
+    title: str | None = None
+    language: str | None = None
+    source: str | None = None
+    licence: str | None = None
+    uri: str | None = None
+    modality: str = "text"
+    media: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One positive or negative of a pair; `score` is a grade or a teacher's score where one is known."""
+
+    id: str
+    text: str
+    media: str | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One query with its positives and negatives; `licence` is kept as the source states it."""
+
+    id: str
+    group: str
+    query: str
+    positives: tuple[Passage, ...]
+    negatives: tuple[Passage, ...]
+    instruction: str
+    task: Task
+    query_language: str
+    document_language: str
+    source: str
+    licence: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+    dropped: str | None = None
+
+
+def digest(*parts: str) -> str:
+    """A stable 20-character id of texts; the order and the borders of the parts count."""
+    return hashlib.sha256("\x1f".join(parts).encode("utf-8", "replace")).hexdigest()[:20]
+
+
+def passage(text: str, score: float | None = None) -> Passage:
+    """A text passage named by its content, so equal texts have equal ids."""
+    return Passage(digest(text), text, None, score)
+
+
+@lru_cache(maxsize=1)
+def document_schema() -> Any:
+    """The Arrow schema of `Document` rows."""
+    pa = _pyarrow()
+    return pa.schema([pa.field(item.name, pa.string()) for item in fields(Document)])
+
+
+@lru_cache(maxsize=1)
+def pair_schema() -> Any:
+    """The Arrow schema of `Pair` rows: passages are list<struct{id, text, media, score}>, scores a map."""
+    pa = _pyarrow()
+    passages = pa.list_(
+        pa.struct(
+            [("id", pa.string()), ("text", pa.string()), ("media", pa.string()), ("score", pa.float32())]
+        )
+    )
+    special = {"positives": passages, "negatives": passages, "scores": pa.map_(pa.string(), pa.float32())}
+    return pa.schema([(item.name, special.get(item.name, pa.string())) for item in fields(Pair)])
+
+
+def write_pairs(rows: Iterable[Pair], path: Path) -> int:
+    """Write pairs as zstd Parquet, `BATCH_ROWS` rows in memory at a time; returns how many.
+
+    The file appears under its name only when complete.
+    """
+    return _write(rows, path, pair_schema(), _pair_columns)
+
+
+def write_documents(rows: Iterable[Document], path: Path) -> int:
+    """Write documents as zstd Parquet in bounded memory; returns how many."""
+    return _write(rows, path, document_schema(), _document_columns)
+
+
+def read_pairs(path: Path) -> Iterator[Pair]:
+    """Stream the pairs of a Parquet file in file order.
+
+    Raises InputError when the file is missing, damaged or lacks columns of the schema.
+    """
+    for batch in batches(path, pair_schema()):
+        yield from pairs_of(batch)
+
+
+def pairs_of(batch: Any) -> Iterator[Pair]:
+    """The pairs of one Arrow record batch."""
+    columns = [batch.column(item.name).to_pylist() for item in fields(Pair)]
+    for identity, group, query, positives, negatives, *rest, scores, dropped in zip(*columns, strict=True):
+        found, wrong = _passages(positives), _passages(negatives)
+        yield Pair(identity, group, query, found, wrong, *rest, dict(scores or ()), dropped)
+
+
+def read_documents(path: Path) -> Iterator[Document]:
+    """Stream the documents of a Parquet file in file order; raises InputError as `read_pairs`."""
+    for batch in batches(path, document_schema()):
+        for row in batch.to_pylist():
+            yield Document(**row)
+
+
+def batches(path: Path, schema: Any) -> Iterator[Any]:
+    """Arrow record batches of a Parquet file, columns in the order of the schema.
+
+    Raises InputError when the file is missing, damaged or lacks columns of the schema.
+    """
+    _pyarrow()
+    import pyarrow.parquet as pq
+    from pyarrow.lib import ArrowException
+
+    if not path.is_file():
+        raise InputError(f"no Parquet file at {path}", "run the stage that writes it, or correct the path")
+    try:
+        with pq.ParquetFile(path) as file:
+            lacking = [name for name in schema.names if name not in file.schema_arrow.names]
+            if lacking:
+                raise InputError(
+                    f"{path} lacks the columns {', '.join(lacking)}", "write it with lingxi.records"
+                )
+            yield from file.iter_batches(BATCH_ROWS, columns=schema.names)
+    except ArrowException as problem:
+        raise InputError(f"{path} is no readable Parquet file ({problem})", "write it again") from problem
+
+
+def _write(rows: Iterable[Any], path: Path, schema: Any, columns: Any) -> int:
+    pa = _pyarrow()
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial, count, stream = path.with_name(path.name + ".part"), 0, iter(rows)
+    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        while batch := list(islice(stream, BATCH_ROWS)):
+            writer.write_batch(pa.record_batch(columns(batch), schema=schema))
+            count += len(batch)
+    partial.replace(path)
+    return count
+
+
+def _pair_columns(batch: list[Pair]) -> list[list[Any]]:
+    return [
+        [row.id for row in batch],
+        [row.group for row in batch],
+        [row.query for row in batch],
+        [[_struct(item) for item in row.positives] for row in batch],
+        [[_struct(item) for item in row.negatives] for row in batch],
+        [row.instruction for row in batch],
+        [row.task for row in batch],
+        [row.query_language for row in batch],
+        [row.document_language for row in batch],
+        [row.source for row in batch],
+        [row.licence for row in batch],
+        [list(row.scores.items()) for row in batch],
+        [row.dropped for row in batch],
+    ]
+
+
+def _document_columns(batch: list[Document]) -> list[list[Any]]:
+    return [[getattr(row, item.name) for row in batch] for item in fields(Document)]
+
+
+def _struct(item: Passage) -> dict[str, str | float | None]:
+    return {"id": item.id, "text": item.text, "media": item.media, "score": item.score}
+
+
+def _passages(items: list[dict[str, Any]] | None) -> tuple[Passage, ...]:
+    return tuple(Passage(item["id"], item["text"], item["media"], item["score"]) for item in items or ())
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError as absent:
+        raise MissingExtraError("pyarrow", "train", "reading and writing Parquet rows") from absent
+    return pyarrow

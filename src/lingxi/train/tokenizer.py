@@ -1,0 +1,59 @@
+"""Train a byte-level BPE with Qwen's pre-tokenizer, normaliser and special tokens.
+
+The special tokens keep Qwen's names, so every template reads the same; their ids are our own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from lingxi import prompts
+from lingxi.train.settings import TokenizerSettings
+
+# Qwen3's pattern: letters with at most one leading sign, single digits, runs of signs, white space.
+QWEN_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# The reranker answers with one token, whatever the training text held.
+_ANSWERS = "yes\nno\n" * 1000
+
+
+def train_tokenizer(texts: Iterable[tuple[str, str]], settings: TokenizerSettings) -> str:
+    """Train on (language, text) rows and return the text of `tokenizer.json`.
+
+    At most `characters_per_language` characters are read of each language, in the order given.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    specials = list(prompts.SPECIAL_TOKENS)
+    trainer = trainers.BpeTrainer(
+        vocab_size=settings.vocab,
+        min_frequency=2,
+        special_tokens=[AddedToken(s, special=True, normalized=False) for s in specials],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_balanced(texts, settings.characters_per_language), trainer)
+    text: str = tokenizer.to_str()
+    return text
+
+
+def _balanced(texts: Iterable[tuple[str, str]], limit: int) -> Iterator[str]:
+    read: Counter[str] = Counter()
+    yield _ANSWERS
+    yield prompts.RERANK_PREFIX + prompts.RERANK_SUFFIX + prompts.query_prefix()
+    for language, text in texts:
+        if read[language] < limit:
+            read[language] += len(text)
+            yield text
