@@ -8,16 +8,16 @@ from typing import Any
 from lingxi.manifest import Manifest
 
 _TASKS = {"embedder": "feature-extraction", "reranker": "text-ranking"}
-_LIBRARY = {"embedder": "Embedder", "reranker": "Reranker"}
 
 
 def card(kind: str, name: str, curated: Manifest) -> str:
-    """README.md of a model directory, in the hub's format; `curated` is the manifest of its training pairs."""
+    """README.md of a model directory; `curated` is the manifest of its training pairs."""
     return f"{_head(kind)}\n# {name} {kind}\n\n{_USE[kind]}\n{_data(curated)}"
 
 
 def _head(kind: str) -> str:
-    tags = "".join(f"- {tag}\n" for tag in ("sentence-transformers", "qwen3", "matryoshka", "multilingual"))
+    names = ("sentence-transformers", "qwen3", "matryoshka", "multilingual")
+    tags = "".join(f"- {name}\n" for name in names)
     return (
         f"---\nlicense: apache-2.0\nlibrary_name: sentence-transformers\npipeline_tag: {_TASKS[kind]}\n"
         f"tags:\n{tags}---\n"
@@ -49,7 +49,12 @@ Reranker("this directory").rank("query", ["document", "another"])
 
 
 def _data(curated: Manifest) -> str:
-    lines = ["## Training data", "", "| source | licence of the rows | pairs kept | of |", "|---|---|---|---|"]
+    lines = [
+        "## Training data",
+        "",
+        "| source | licence of the rows | pairs kept | of |",
+        "|---|---|---|---|",
+    ]
     sources: Mapping[str, Any] = curated.counts.get("by_source", {})
     for source, counts in sorted(sources.items()):
         if counts["kept"]:
@@ -57,7 +62,7 @@ def _data(curated: Manifest) -> str:
             lines.append(f"| {source} | {licence} | {counts['kept']:,} | {counts['rows']:,} |")
     lines += [
         "",
-        "Rows whose licence is not on the allow-list were dropped; every dropped row keeps its reason in the run.",
+        "Rows whose licence is not on the allow-list were dropped; the run keeps each with its reason.",
         "English texts, and the translations of English texts, were also drawn towards the vectors of the",
         "teacher named in the recipe (all-MiniLM-L6-v2, Apache-2.0); the teacher is not shipped.",
         "",

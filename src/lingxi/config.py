@@ -34,7 +34,9 @@ def load(path: Path, record: type[Record], overrides: Sequence[str] = ()) -> Rec
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RecipeError(f"{path}: no such recipe", "name a .toml file, for example recipes/tiny.toml") from None
+        raise RecipeError(
+            f"{path}: no such recipe", "name a .toml file, for example recipes/tiny.toml"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not TOML ({error})", "mend the line it names") from None
     for override in overrides:

@@ -15,14 +15,13 @@ from lingxi import prompts, vectors
 from lingxi.engine.devices import choose_device, choose_dtype
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError, LingxiWarning
-from lingxi.model.files import locate, read_config, read_decoder
+from lingxi.model.files import locate, read_decoder
 from lingxi.model.golden import calibration_texts, read_golden_vectors
 from lingxi.model.layout import read_max_length, read_prompts
 from lingxi.model.tokens import read_tokens
 from lingxi.texts import checked, progress, windows
 
 DEFAULT_EMBEDDER = "lingxi-nano"
-_WINDOW = 4096
 
 
 class Embedder:
@@ -85,11 +84,15 @@ class Embedder:
         texts: Iterable[str] = [inputs] if isinstance(inputs, str) else inputs
         total = len(texts) if isinstance(texts, Sequence) else None
         parts: list[np.ndarray[Any, Any]] = []
+        cut = 0
         with progress(total, show_progress_bar, "embedding") as done:
-            for window in windows(checked(texts), _WINDOW):
-                sequences = self._sequences([before + text for text in window])
+            for window in windows((before + text for text in checked(texts)), len):
+                sequences, long = self._sequences(window)
                 states = pooled_states(self._decoder, sequences, done=done).numpy()
                 parts.append(self._finished(states, dim, precision))
+                cut += long
+        if cut:
+            self._say_cut(cut, sum(map(len, parts)))
         out = np.concatenate(parts) if parts else self._finished(np.empty((0, self.hidden)), dim, precision)
         return np.asarray(out[0]) if single else out
 
@@ -141,7 +144,7 @@ class Embedder:
         stored = read_golden_vectors(self.directory)
         if stored is not None:
             return stored
-        sequences = self._sequences(list(calibration_texts()))
+        sequences, _ = self._sequences(calibration_texts())
         return np.asarray(pooled_states(self._decoder, sequences).numpy(), dtype=np.float32)
 
     def _before(self, instruction: str | None, prompt_name: str | None, prompt: str | None) -> str:
@@ -159,18 +162,19 @@ class Embedder:
             raise InputError(f"the model has no prompt named {prompt_name!r}", f"choose one of: {known}")
         return self.prompts[prompt_name]
 
-    def _sequences(self, texts: list[str]) -> list[list[int]]:
+    def _sequences(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
+        """Ids of each text, end token last, and how many texts were cut to fit."""
         limit = self.max_seq_length - 1
         ids = self.tokenizer.texts(texts)
-        long = sum(len(i) > limit for i in ids)
-        if long:
-            warnings.warn(
-                f"{long} of {len(texts)} texts are longer than {self.max_seq_length} tokens and were cut; "
-                "split them into segments to keep all of their meaning",
-                LingxiWarning,
-                stacklevel=3,
-            )
-        return [[*i[:limit], self.tokenizer.end] for i in ids]
+        return [[*i[:limit], self.tokenizer.end] for i in ids], sum(len(i) > limit for i in ids)
+
+    def _say_cut(self, cut: int, total: int) -> None:
+        warnings.warn(
+            f"{cut} of {total} texts are longer than {self.max_seq_length} tokens and were cut; "
+            "split them into segments to keep all of their meaning",
+            LingxiWarning,
+            stacklevel=3,
+        )
 
     def _finished(self, states: vectors.Floats, dim: int, precision: str) -> np.ndarray[Any, Any]:
         scale = vectors.int8_scale(self._calibration, dim) if precision in ("int8", "uint8") else None

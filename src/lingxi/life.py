@@ -85,7 +85,12 @@ def _collect(recipe: Recipe, folder: Path) -> Stage:
     if settings.labelled is not None and settings.labelled.exists():
         inputs["labelled"] = manifest.hash_file(settings.labelled)
     return _stage(
-        folder / "1-collect", "collect", inputs, settings, ("collect",), lambda out: plain(collect_pairs(settings, out))
+        folder / "1-collect",
+        "collect",
+        inputs,
+        settings,
+        ("collect",),
+        lambda out: plain(collect_pairs(settings, out)),
     )
 
 
@@ -123,10 +128,14 @@ def _evaluate(recipe: Recipe, settings: EvaluateSettings, folder: Path, before: 
         from lingxi.reranker import Reranker
 
         trained = folder / "4-train"
-        report = evaluate_models(settings, Embedder(trained / "embedder"), Reranker(trained / "reranker"), out)
+        report = evaluate_models(
+            settings, Embedder(trained / "embedder"), Reranker(trained / "reranker"), out
+        )
         return plain(report)
 
-    return _stage(folder / "6-evaluate", "evaluate", {"train": before.key}, settings, ("evaluate", "metrics"), work)
+    return _stage(
+        folder / "6-evaluate", "evaluate", {"train": before.key}, settings, ("evaluate", "metrics"), work
+    )
 
 
 def _stage(

@@ -30,7 +30,7 @@ HALF_TOLERANCE = 2e-2
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way of computing the golden texts: how far it is from the golden values, and whether that is allowed."""
+    """One way of computing the golden texts: how far it is from the golden values, and how far it may be."""
 
     check: str
     difference: float
@@ -62,10 +62,12 @@ def check(model: str | Path, *, device: str | None = None, dtype: str | None = N
     golden = read_golden(directory)
     if golden is None:
         raise ModelError(
-            f"{directory}: no golden file", "write one with lingxi.parity.make_golden(directory), on a trusted machine"
+            f"{directory}: no golden file",
+            "write one with lingxi.parity.make_golden(directory), on a trusted machine",
         )
     compute = _compute(directory, golden.kind, device, dtype)
-    tolerance = FLOAT32_TOLERANCE if dtype in (None, "float32") and device in (None, "cpu") else HALF_TOLERANCE
+    exact = dtype in (None, "float32") and device in (None, "cpu")
+    tolerance = FLOAT32_TOLERANCE if exact else HALF_TOLERANCE
     rows = tuple(Row(name, d, tolerance) for name, d in _differences(golden, compute).items())
     return Report(str(model), golden.kind, rows)
 

@@ -23,7 +23,8 @@ SPECIAL_TOKENS = (END_OF_TEXT, "<|im_start|>", "<|im_end|>", "<think>", "</think
 RERANK_CHAT_TEMPLATE = (
     '{%- set instruction = messages | selectattr("role", "eq", "system") | map(attribute="content") | first '
     f'| default("{DEFAULT_TASK}") -%}}\n'
-    '{%- set query_text = messages | selectattr("role", "eq", "query") | map(attribute="content") | first -%}\n'
+    '{%- set query_text = messages | selectattr("role", "eq", "query") | map(attribute="content") '
+    "| first -%}\n"
     '{%- set document_text = messages | selectattr("role", "eq", "document") | map(attribute="content") '
     "| first -%}\n"
     + RERANK_PREFIX

@@ -7,6 +7,7 @@ key, page, sentence id) is what splits never cut; `dropped` holds the reason a r
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -118,10 +119,12 @@ def read_pairs(path: Path) -> Iterator[Pair]:
 
 def pairs_of(batch: Any) -> Iterator[Pair]:
     """The pairs of one Arrow record batch."""
-    columns = [batch.column(item.name).to_pylist() for item in fields(Pair)]
-    for identity, group, query, positives, negatives, *rest, scores, dropped in zip(*columns, strict=True):
-        found, wrong = _passages(positives), _passages(negatives)
-        yield Pair(identity, group, query, found, wrong, *rest, dict(scores or ()), dropped)
+    names = [item.name for item in fields(Pair)]
+    columns = [batch.column(name).to_pylist() for name in names]
+    for values in zip(*columns, strict=True):
+        row = dict(zip(names, values, strict=True))
+        row["positives"], row["negatives"] = _passages(row["positives"]), _passages(row["negatives"])
+        yield Pair(**{**row, "scores": dict(row["scores"] or ())})
 
 
 def read_documents(path: Path) -> Iterator[Document]:
@@ -129,6 +132,21 @@ def read_documents(path: Path) -> Iterator[Document]:
     for batch in batches(path, document_schema()):
         for row in batch.to_pylist():
             yield Document(**row)
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Stream the objects of a JSON Lines file; raises InputError naming the file or the line at fault."""
+    if not path.is_file():
+        raise InputError(f"no file at {path}", "correct the path, or unpack the archive again")
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield json.loads(line)
+            except ValueError as problem:
+                reason = f"{path}:{number} is no JSON ({problem})"
+                raise InputError(reason, "mend or remove the line") from problem
 
 
 def batches(path: Path, schema: Any) -> Iterator[Any]:

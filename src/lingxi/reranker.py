@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lingxi import prompts
@@ -19,10 +18,11 @@ from lingxi.errors import InputError, LingxiWarning
 from lingxi.model.files import locate, read_answer_rows, read_decoder
 from lingxi.model.layout import read_max_length
 from lingxi.model.tokens import read_tokens
-from lingxi.texts import checked, progress
+from lingxi.texts import checked_pairs, progress, windows
 
 DEFAULT_RERANKER = "lingxi-nano-reranker"
 _MAX_LENGTH = 8192
+_FEW_DOCUMENTS = 4
 
 
 class Reranker:
@@ -57,7 +57,9 @@ class Reranker:
         self._prefix = self.tokenizer.prompt(prompts.RERANK_PREFIX)
         self._suffix = self.tokenizer.prompt(prompts.RERANK_SUFFIX)
         stated = read_max_length(self.directory) or _MAX_LENGTH
-        self.max_length = _length(max_length, min(stated, size.max_positions), self._frame, size.max_positions)
+        self.max_length = _length(
+            max_length, min(stated, size.max_positions), self._frame, size.max_positions
+        )
 
     @property
     def _frame(self) -> int:
@@ -75,14 +77,20 @@ class Reranker:
         A pair longer than `max_length` tokens is cut at the document's end, never in the prompt,
         and said once as a warning. Raises InputError for an item that is not two strings.
         """
-        listed = [_pair(index, pair) for index, pair in enumerate(pairs)]
+        task = prompts.DEFAULT_TASK if instruction is None else instruction
+        total = len(pairs) if isinstance(pairs, Sequence) else None
         parts: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
-        with progress(len(listed), show_progress_bar, "reranking") as done:
-            # Neighbours with the same query share its computation.
-            for query, group in groupby(listed, key=lambda pair: pair[0]):
-                documents = [document for _, document in group]
-                parts.append(_sigmoid(self._logits(query, documents, instruction, done)))
-        return np.concatenate(parts)
+        cut = 0
+        with progress(total, show_progress_bar, "reranking") as done:
+            for group in _groups(pairs):
+                sequences, long = self._sequences(group, task)
+                states = pooled_states(self._decoder, sequences, done=done)
+                parts.append(_sigmoid((states @ self._row).numpy()))
+                cut += long
+        scores = np.concatenate(parts)
+        if cut:
+            self._say_cut(cut, len(scores))
+        return scores
 
     def rank(
         self,
@@ -104,34 +112,44 @@ class Reranker:
         scores = self.predict([(query, d) for d in documents], instruction=instruction)
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [
-            {"corpus_id": int(i), "score": float(scores[i])} | ({"text": documents[i]} if return_documents else {})
+            {"corpus_id": int(i), "score": float(scores[i])}
+            | ({"text": documents[i]} if return_documents else {})
             for i in order
         ]
 
-    def _logits(
-        self, query: str, documents: Sequence[str], instruction: str | None, done: Any = None
-    ) -> NDArray[np.float32]:
-        task = prompts.DEFAULT_TASK if instruction is None else instruction
-        bodies = self.tokenizer.texts([prompts.rerank_body(query, d, task) for d in documents])
+    def _sequences(self, pairs: Sequence[tuple[str, str]], task: str) -> tuple[list[list[int]], int]:
+        """Ids of each pair's prompt, and how many pairs were cut to fit."""
+        bodies = self.tokenizer.texts([prompts.rerank_body(query, d, task) for query, d in pairs])
         room = self.max_length - self._frame
-        long = sum(len(body) > room for body in bodies)
-        if long:
-            warnings.warn(
-                f"{long} of {len(documents)} query–document pairs are longer than {self.max_length} tokens; "
-                "the end of the document was cut; split documents into segments to judge all of them",
-                LingxiWarning,
-                stacklevel=3,
-            )
         sequences = [[*self._prefix, *body[:room], *self._suffix] for body in bodies]
-        states = pooled_states(self._decoder, sequences, done=done)
-        return np.asarray((states @ self._row.to(torch.float32)).numpy(), dtype=np.float32)
+        return sequences, sum(len(body) > room for body in bodies)
+
+    def _say_cut(self, cut: int, total: int) -> None:
+        warnings.warn(
+            f"{cut} of {total} query–document pairs are longer than {self.max_length} tokens; "
+            "the end of the document was cut; split documents into segments to judge all of them",
+            LingxiWarning,
+            stacklevel=3,
+        )
 
 
-def _pair(index: int, pair: Any) -> tuple[str, str]:
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise InputError(f"item {index} is not a (query, document) pair", "pass pairs of strings")
-    query, document = checked(pair)
-    return query, document
+def _groups(pairs: Iterable[Any]) -> Iterator[list[tuple[str, str]]]:
+    """Neighbours to compute together: the documents of one query, which share all that stands before
+    them, or queries of few documents each, which share the template and fill a batch.
+    """
+    for window in windows(checked_pairs(pairs), lambda pair: len(pair[0]) + len(pair[1])):
+        waiting: list[tuple[str, str]] = []
+        for _, same_query in groupby(window, key=lambda pair: pair[0]):
+            group = list(same_query)
+            if len(group) < _FEW_DOCUMENTS:
+                waiting += group
+                continue
+            if waiting:
+                yield waiting
+                waiting = []
+            yield group
+        if waiting:
+            yield waiting
 
 
 def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -142,5 +160,7 @@ def _length(asked: int | None, stated: int, frame: int, positions: int) -> int:
     if asked is None:
         return stated
     if not frame < asked <= positions:
-        raise InputError(f"max_length is {asked}", f"choose from {frame + 1} (the prompt alone) to {positions}")
+        raise InputError(
+            f"max_length is {asked}", f"choose from {frame + 1} (the prompt alone) to {positions}"
+        )
     return asked

@@ -5,25 +5,56 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from lingxi.errors import InputError
+
+T = TypeVar("T")
+
+# Enough to sort by length and fill batches; a few hundred MB of ids at most.
+_WINDOW_ITEMS = 4096
+_WINDOW_CHARACTERS = 8_000_000
 
 
 def checked(texts: Iterable[Any]) -> Iterator[str]:
     """Pass texts through; raises InputError naming the first item that is not a string."""
+    if not isinstance(texts, Iterable):
+        raise InputError(f"the input is {type(texts).__name__}, not texts", "pass a string or strings")
     for index, text in enumerate(texts):
         if not isinstance(text, str):
-            raise InputError(f"item {index} is {type(text).__name__}, not a string", "pass a string or strings")
-        # A lone surrogate (from a badly decoded file) is no text; the tokenizer would refuse it.
-        yield text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+            raise InputError(
+                f"item {index} is {type(text).__name__}, not a string", "pass a string or strings"
+            )
+        yield _plain(text)
 
 
-def windows(items: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Lists of up to `size` items: what is held in memory at a time."""
-    iterator = iter(items)
-    while window := list(islice(iterator, size)):
+def checked_pairs(pairs: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    """Pass (query, document) pairs through; raises InputError naming the first item that is none."""
+    if not isinstance(pairs, Iterable):
+        raise InputError(f"the input is {type(pairs).__name__}, not pairs", "pass (query, document) pairs")
+    for index, pair in enumerate(pairs):
+        strings = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(t, str) for t in pair)
+        if not strings:
+            raise InputError(f"item {index} is not a (query, document) pair", "pass pairs of strings")
+        yield _plain(pair[0]), _plain(pair[1])
+
+
+def _plain(text: str) -> str:
+    # A lone surrogate (from a badly decoded file) is no text; the tokenizer would refuse it.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def windows(items: Iterable[T], characters: Callable[[T], int]) -> Iterator[list[T]]:
+    """Lists of items that are held in memory at a time: bounded in number and in characters."""
+    window: list[T] = []
+    held = 0
+    for item in items:
+        window.append(item)
+        held += characters(item)
+        if len(window) == _WINDOW_ITEMS or held >= _WINDOW_CHARACTERS:
+            yield window
+            window, held = [], 0
+    if window:
         yield window
 
 

@@ -71,7 +71,7 @@ def quantize(vectors: Floats, precision: str, scale: float | None = None) -> NDA
 
 
 def similarity(a: Floats, b: Floats) -> Floats:
-    """Cosine of every row of `a` [n, dim] with every row of `b` [m, dim]: [n, m]; 1-D inputs count as one row."""
+    """Cosine of every row of `a` [n, dim] with every row of `b` [m, dim]: [n, m]; 1-D counts as one row."""
     left, right = np.atleast_2d(a), np.atleast_2d(b)
     if left.shape[-1] != right.shape[-1]:
         raise InputError(

@@ -1,8 +1,9 @@
-"""Open what others packed: a folder as it is, a tar archive (zstd too) or a Debian package unpacked once into a cache."""
+"""Open what others packed: folders as they are, tar archives and Debian packages unpacked into a cache."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import shutil
 import subprocess
 import tarfile
@@ -13,11 +14,12 @@ from lingxi.errors import InputError
 
 
 def opened_tar(source: Path, cache: Path) -> Path:
-    """A folder with the content of `source`: itself when a folder, else unpacked under `cache` by content hash.
+    """The folder of files that `source` is, or holds as an archive: unpacked once under `cache`.
 
     Raises InputError when the source is missing or cannot be unpacked.
     """
-    return _opened(source, cache, _unpack_tar)
+    folder = _opened(source, cache, _unpack_tar)
+    return folder if folder == source.expanduser() else _innermost(folder)
 
 
 def opened_deb(source: Path, cache: Path) -> Path:
@@ -74,6 +76,13 @@ def _opened(source: Path, cache: Path, unpack: Callable[[Path, Path], None]) -> 
     return folder
 
 
+def _innermost(folder: Path) -> Path:
+    """Archives often hold one folder, and that the files."""
+    while len(inner := list(folder.iterdir())) == 1 and inner[0].is_dir():
+        folder = inner[0]
+    return folder
+
+
 def _unpack_tar(source: Path, folder: Path) -> None:
     try:
         if source.suffix == ".zst":
@@ -88,15 +97,22 @@ def _unpack_tar(source: Path, folder: Path) -> None:
 
 
 def _unpack_zstd(source: Path, folder: Path) -> None:
+    """By the library `zstandard` where it is installed, else by the commands `tar` and `zstd`."""
     try:
-        import zstandard
+        library = importlib.import_module("zstandard")
     except ImportError:
         command = ["tar", "--zstd", "-xf", str(source.resolve()), "-C", str(folder)]
         subprocess.run(command, check=True, capture_output=True)
         return
-    with source.open("rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as plain:
-        with tarfile.open(fileobj=plain, mode="r|") as archive:
+    try:
+        with (
+            source.open("rb") as packed,
+            library.ZstdDecompressor().stream_reader(packed) as plain,
+            tarfile.open(fileobj=plain, mode="r|") as archive,
+        ):
             archive.extractall(folder, filter="data")
+    except library.ZstdError as problem:
+        raise OSError(str(problem)) from problem
 
 
 def _unpack_deb(source: Path, folder: Path) -> None:

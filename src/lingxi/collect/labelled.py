@@ -1,7 +1,8 @@
 """Pairs from a folder of labelled JSONL files, one small reader per shape, licences from each `*.meta.json`.
 
 Fields: `l` language, `q` query, `p` positive, `a`/`b` a pair, `s` similarity 0 to 5, `y` label, `t` text,
-`c` candidates `[[text, grade], …]` (in command files, the command). `KINDS` says which reader takes which file.
+`c` candidates `[[text, grade], …]` (in command files, the command). `KINDS` says which reader takes which
+file.
 """
 
 from __future__ import annotations
@@ -17,23 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from lingxi import languages
-from lingxi.errors import InputError
-from lingxi.records import Pair, Passage, Task, digest, passage
-
-PARALLEL = "Retrieve parallel sentences"
-SIMILAR = "Retrieve semantically similar text"
-SEARCH = "Given a web search query, retrieve relevant passages that answer the query"
-WIKIPEDIA = "Given a question, retrieve Wikipedia passages that answer the question"
-MEDICAL = "Given a medical question, retrieve user replies that best answer the question"
-POLICY = "Given a question about a privacy policy, retrieve the passages that answer it"
-MEETING = "Given a question about a meeting, retrieve the turns of the transcript that answer it"
-CODING = "Given a question about coding, retrieval code or passage that can solve user's question"
-COMMENT = "Given a code comment, retrieve the code snippet corresponding to that comment."
-SHELL = "Given a description of a task, retrieve the shell command that does it"
-SAME_CODE = "Given a piece for code, retrieval semantically similar code"
-BANKING = "Given a online banking query, find the corresponding intents"
-TOPIC = "Given a sentence, retrieve sentences about the same topic"
-QUESTION = "Given a question, retrieve questions that are semantically equivalent to the given question"
+from lingxi.collect import instructions as asked
+from lingxi.records import Pair, Passage, Task, digest, passage, read_jsonl
 
 Row = dict[str, Any]
 
@@ -64,16 +50,13 @@ class Kind:
 
 
 def read_folder(folder: Path, make_origin: Origins) -> Iterator[Pair]:
-    """Stream the pairs of every known file in name order; `make_origin(source, licence)` settles the sampling."""
-    for path in known_files(folder):
-        kind = _kind_of(path.stem)
-        assert kind is not None
-        yield from kind.read(_rows(path), make_origin(path.stem, licence_of(path)), kind)
+    """Stream the pairs of every file some reader knows, in name order.
 
-
-def known_files(folder: Path) -> list[Path]:
-    """The JSONL files under a folder that some reader knows, in name order."""
-    return [path for path in sorted(folder.rglob("*.jsonl")) if _kind_of(path.stem)]
+    `make_origin(source, licence)` settles the sampling. Raises InputError for a line that is no JSON.
+    """
+    for path in sorted(folder.rglob("*.jsonl")):
+        if kind := _kind_of(path.stem):
+            yield from kind.read(read_jsonl(path), make_origin(path.stem, licence_of(path)), kind)
 
 
 def unknown_files(folder: Path) -> list[str]:
@@ -83,7 +66,7 @@ def unknown_files(folder: Path) -> list[str]:
 
 
 def licence_of(path: Path) -> str:
-    """The licence a data file states in its `*.meta.json`; "not stated" where there is none (and so denied)."""
+    """The licence a data file's `*.meta.json` states; "not stated" where there is none, and so denied."""
     meta = path.with_name(path.stem + ".meta.json")
     if not meta.is_file():
         return "not stated"
@@ -95,7 +78,7 @@ def plain(text: str) -> str:
     if "&" not in text:
         return text.strip()
     for _ in range(2):
-        text = html.unescape(_SPACED_ENTITY.sub(r"&\1\2;", text))
+        text = html.unescape(_SPACED_ENTITY.sub(_entity, text))
     return text.strip()
 
 
@@ -145,7 +128,7 @@ def _crosswise(row: Row, other: Row, origin: Origin, kind: Kind, identity: str) 
 
 
 def _same_topic(row: Row, topics: dict[str, list[str]], origin: Origin, chooser: random.Random) -> Pair:
-    kind = Kind(_flores, "classification", TOPIC)
+    kind = Kind(_flores, "classification", asked.TOPIC)
     alike = [text for text in topics[row["y"]] if text != row["t"]] or [row["t"]]
     others = [topic for topic in sorted(topics) if topic != row["y"]]
     wrong = [passage(chooser.choice(topics[topic])) for topic in chooser.sample(others, min(3, len(others)))]
@@ -170,7 +153,7 @@ def _african_questions(rows: Iterable[Row], origin: Origin, kind: Kind) -> Itera
         pivot = "fr" if row["l"] in _FRENCH_PIVOT else "en"
         question, found = plain(row["q"]), plain(row["p"])
         group, sides = digest(found), (code, pivot)
-        parallel = Kind(_bitext, "bitext", PARALLEL)
+        parallel = Kind(_bitext, "bitext", asked.PARALLEL)
         yield _pair(origin, parallel, question, [passage(plain(row["q_en"]))], group, languages=sides)
         yield _pair(origin, kind, question, [passage(found)], group, languages=sides)
 
@@ -188,10 +171,10 @@ def _commands(rows: Iterable[Row], origin: Origin, kind: Kind) -> Iterator[Pair]
     for row in table:
         if row["l"] == "en":
             english[_command_key(row)].add(plain(row["q"]))
-    parallel = Kind(_commands, "bitext", PARALLEL)
+    parallel = Kind(_commands, "bitext", asked.PARALLEL)
     for row in table:
         code, text = languages.normalise(row["l"]), plain(row["q"])
-        command = passage(_SLOT.sub(r"\1", row["p"]).strip())
+        command = passage(_OPTION.sub(r"\1", _SLOT.sub(r"\1", row["p"])).strip())
         yield _pair(origin, kind, text, [command], row["c"], languages=(code, kind.document_language))
         same = english.get(_command_key(row), set())
         # With two English descriptions of one line, which of them was translated is not known.
@@ -215,9 +198,10 @@ def _code_questions(rows: Iterable[Row], origin: Origin, kind: Kind) -> Iterator
 
 def _same(rows: Iterable[Row], origin: Origin, kind: Kind) -> Iterator[Pair]:
     for row in rows:
-        other = passage(plain(row["b"]))
-        right, wrong = ([other], []) if row.get("y", 1) else ([], [other])
-        yield _pair(origin, kind, plain(row["a"]), right, negatives=wrong)
+        # Code is no HTML: its `&` stay.
+        first, second = (row[side].strip() if kind.task == "code" else plain(row[side]) for side in "ab")
+        right, wrong = ([passage(second)], []) if row.get("y", 1) else ([], [passage(second)])
+        yield _pair(origin, kind, first, right, negatives=wrong)
 
 
 def _similarity(rows: Iterable[Row], origin: Origin, kind: Kind) -> Iterator[Pair]:
@@ -227,7 +211,7 @@ def _similarity(rows: Iterable[Row], origin: Origin, kind: Kind) -> Iterator[Pai
 
 
 def _classes(rows: Iterable[Row], origin: Origin, kind: Kind) -> Iterator[Pair]:
-    """Texts with a class: each to its label in words and to another text of its class, others' as negatives."""
+    """Texts with a class, each to its label in words and to a text of its class; others' are negatives."""
     table = [(plain(row["t"]), str(row["y"])) for row in rows]
     classes: dict[str, list[str]] = defaultdict(list)
     for text, label in table:
@@ -280,15 +264,10 @@ def _pair(
     )
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield json.loads(line)
-            except ValueError as problem:
-                raise InputError(
-                    f"{path}:{number} is no JSON ({problem})", "mend or remove the line"
-                ) from problem
+def _entity(found: re.Match[str]) -> str:
+    name = f"&#{found[1]};" if found[1].isdigit() else f"&{found[1]};"
+    # Only what is an entity: `a & bb ;` is left as it is.
+    return name if html.unescape(name) != name else found[0]
 
 
 def _unmarked(text: str) -> str:
@@ -307,46 +286,46 @@ def _kind_of(stem: str) -> Kind | None:
     return next((kind for start, kind in KINDS.items() if stem.startswith(start)), None)
 
 
-_SPACED_ENTITY = re.compile(r"&\s*(#\s*)?([0-9A-Za-z]+)\s*;")
+_SPACED_ENTITY = re.compile(r"&\s*#?\s*([0-9A-Za-z]{2,8})\s*;")
 _MARKUP = re.compile(r"<[^<>]{1,200}>|[|]|(?:# ?)+(?=\s)|\\[nrt]")
 _BETWEEN_IDEOGRAPHS = re.compile(r"(?<=[一-鿿，。、：；！？（）])\s+(?=[一-鿿，。、：；！？（）])")
+# `[-r|--recursive]` offers two spellings of an option; the long one says more.
+_OPTION = re.compile(r"\[-[\w?]\|(-[^\]|\s]+)\]")
 _SLOT = re.compile(r"\{\{(.*?)\}\}")
 _FRENCH_PIVOT = frozenset({"fon", "wol"})
 
 # The first entry whose name a file's name starts with is its kind.
 KINDS: dict[str, Kind] = {
-    "bitext_": Kind(_bitext, "bitext", PARALLEL),
-    "captions_": Kind(_captions, "bitext", PARALLEL),
-    "sib200_flores": Kind(_flores, "bitext", PARALLEL),
-    "qa_afriqa": Kind(_african_questions, "retrieval", WIKIPEDIA),
-    "qa_squad": Kind(_questions, "retrieval", WIKIPEDIA),
-    "qa_zh": Kind(_questions, "retrieval", WIKIPEDIA, "zh", "zh"),
-    "qa_ja": Kind(_questions, "retrieval", WIKIPEDIA, "ja", "ja"),
-    "qa_policyqa": Kind(_questions, "retrieval", POLICY),
-    "med_medquad": Kind(_questions, "retrieval", MEDICAL),
-    "med_indiana": Kind(
-        _questions, "retrieval", "Given the impression of a radiology report, retrieve its findings"
-    ),
-    "long_qmsum": Kind(_questions, "retrieval", MEETING),
-    "code_tldr": Kind(_commands, "code", SHELL, "en", "bash"),
-    "code_nl2bash": Kind(_code_questions, "code", SHELL, "en", "bash"),
-    "code_concode": Kind(_code_questions, "code", COMMENT, "en", "java"),
-    "code_docstring_py": Kind(_code_questions, "code", COMMENT, "en", "python"),
-    "code_": Kind(_code_questions, "code", CODING, "en", "python"),
-    "code2code_java_cs": Kind(_same, "code", SAME_CODE, "java", "csharp"),
-    "sts_stsb_zh": Kind(_similarity, "sts", SIMILAR, "zh", "zh"),
-    "sts_stsb_fr": Kind(_similarity, "sts", SIMILAR, "fr", "fr"),
-    "sts_stsb_de": Kind(_similarity, "sts", SIMILAR, "de", "de"),
-    "sts_stsb_es": Kind(_similarity, "sts", SIMILAR, "es", "es"),
-    "sts_stsb_ja": Kind(_similarity, "sts", SIMILAR, "ja", "ja"),
-    "sts_stsb_ru": Kind(_similarity, "sts", SIMILAR, "ru", "ru"),
-    "sts_stsb_en": Kind(_similarity, "sts", SIMILAR),
-    "sts_jsts": Kind(_similarity, "sts", SIMILAR, "ja", "ja"),
-    "cls_banking77": Kind(_classes, "classification", BANKING),
-    "cls_zh": Kind(_classes, "classification", "Given a clinical text, find its category", "zh", "zh"),
-    "pair_zh": Kind(_same, "pair", QUESTION, "zh", "zh"),
-    "pair_med_rqe": Kind(_same, "pair", QUESTION),
-    "pair_msr": Kind(_same, "pair", SIMILAR),
-    "rerank_zh": Kind(_candidates, "retrieval", SEARCH, "zh", "zh"),
-    "rerank_": Kind(_candidates, "retrieval", SEARCH),
+    "bitext_": Kind(_bitext, "bitext", asked.PARALLEL),
+    "captions_": Kind(_captions, "bitext", asked.PARALLEL),
+    "sib200_flores": Kind(_flores, "bitext", asked.PARALLEL),
+    "qa_afriqa": Kind(_african_questions, "retrieval", asked.WIKIPEDIA),
+    "qa_squad": Kind(_questions, "retrieval", asked.WIKIPEDIA),
+    "qa_zh": Kind(_questions, "retrieval", asked.WIKIPEDIA, "zh", "zh"),
+    "qa_ja": Kind(_questions, "retrieval", asked.WIKIPEDIA, "ja", "ja"),
+    "qa_policyqa": Kind(_questions, "retrieval", asked.POLICY),
+    "med_medquad": Kind(_questions, "retrieval", asked.MEDICAL),
+    "med_indiana": Kind(_questions, "retrieval", asked.RADIOLOGY),
+    "long_qmsum": Kind(_questions, "retrieval", asked.MEETING),
+    "code_tldr": Kind(_commands, "code", asked.SHELL, "en", "bash"),
+    "code_nl2bash": Kind(_code_questions, "code", asked.SHELL, "en", "bash"),
+    "code_concode": Kind(_code_questions, "code", asked.COMMENT, "en", "java"),
+    "code_docstring_py": Kind(_code_questions, "code", asked.COMMENT, "en", "python"),
+    "code_": Kind(_code_questions, "code", asked.CODING, "en", "python"),
+    "code2code_java_cs": Kind(_same, "code", asked.SAME_CODE, "java", "csharp"),
+    "sts_stsb_zh": Kind(_similarity, "sts", asked.SIMILAR, "zh", "zh"),
+    "sts_stsb_fr": Kind(_similarity, "sts", asked.SIMILAR, "fr", "fr"),
+    "sts_stsb_de": Kind(_similarity, "sts", asked.SIMILAR, "de", "de"),
+    "sts_stsb_es": Kind(_similarity, "sts", asked.SIMILAR, "es", "es"),
+    "sts_stsb_ja": Kind(_similarity, "sts", asked.SIMILAR, "ja", "ja"),
+    "sts_stsb_ru": Kind(_similarity, "sts", asked.SIMILAR, "ru", "ru"),
+    "sts_stsb_en": Kind(_similarity, "sts", asked.SIMILAR),
+    "sts_jsts": Kind(_similarity, "sts", asked.SIMILAR, "ja", "ja"),
+    "cls_banking77": Kind(_classes, "classification", asked.BANKING),
+    "cls_zh": Kind(_classes, "classification", asked.CLINICAL, "zh", "zh"),
+    "pair_zh": Kind(_same, "pair", asked.QUESTION, "zh", "zh"),
+    "pair_med_rqe": Kind(_same, "pair", asked.QUESTION),
+    "pair_msr": Kind(_same, "pair", asked.SIMILAR),
+    "rerank_zh": Kind(_candidates, "retrieval", asked.SEARCH, "zh", "zh"),
+    "rerank_": Kind(_candidates, "retrieval", asked.SEARCH),
 }

@@ -1,7 +1,7 @@
-"""Translation pairs from MediaWiki's interface messages: `*/i18n/{lang}.json` joined by key with the `en.json` beside it.
+"""Translation pairs from MediaWiki's messages: `*/i18n/{lang}.json` joined by key with `en.json` beside it.
 
-Wiki syntax is taken off both sides; a parameter (`$1`) leaves no trace. The Debian package `mediawiki` is the source,
-its files are GPL-2+. One message in all languages is one group.
+Wiki syntax is taken off both sides; a parameter (`$1`) leaves no trace. The Debian package `mediawiki` is
+the source, its files are GPL-2+. One message in all languages is one group.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lingxi import languages
+from lingxi.collect.instructions import PARALLEL
 from lingxi.errors import InputError
 from lingxi.records import Pair, digest, passage
 
+# American Sign Language comes as SignWriting codes (`M512x518S15a37…`), no text to a tokeniser.
+LEFT_OUT = languages.CONSTRUCTED | {"ase"}
 LICENCE = "GPL-2+"
 SOURCE = "mediawiki"
-INSTRUCTION = "Retrieve parallel sentences"
 
 _COMMENT = re.compile(r"<!--.*?-->", re.S)
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
@@ -28,7 +30,7 @@ _EXPLICIT = re.compile(r"\d+=")
 _LINK = re.compile(r"\[\[(?:[^\[\]|]*\|)*([^\[\]|]*)\]\]")
 _WEB_LINK = re.compile(r"\[(?:https?:)?//[^\s\]]+\s*([^\]]*)\]|\[\$\d+\s+([^\]]*)\]")
 _ADDRESS = re.compile(r"https?://\S+")
-_PARAMETER = re.compile(r"\$(?:\d+|\{\w+\})")
+_PARAMETER = re.compile(r"\$(?:\d+|\{\w+\}|[A-Z]{4,})")
 _WIKI_QUOTE = re.compile(r"'{2,}|__[A-Z]+__")
 _LEAD = re.compile(r"^[*#:;=\s]+|[=\s]+$", re.M)
 _HOLLOW = re.compile(r"\(\s*\)|\[\s*\]|\{\s*\}|\"\s*\"|“\s*”|„\s*[“”]|«\s*»|「\s*」|『\s*』|‘\s*’|''")
@@ -66,7 +68,7 @@ def _pairs_beside(english_file: Path, name: str) -> Iterator[Pair]:
     english = {key: cleaned for key, text in _messages(english_file).items() if (cleaned := clean(text))}
     for path in sorted(english_file.parent.glob("*.json")):
         code = languages.normalise(path.stem)
-        if path.stem in ("en", "qqq") or code == "en" or code.split("-")[0] in languages.CONSTRUCTED:
+        if path.stem in ("en", "qqq") or code == "en" or code.split("-")[0] in LEFT_OUT:
             continue
         for key, text in _messages(path).items():
             if key in english:
@@ -80,7 +82,7 @@ def _pair(group: str, code: str, text: str, english: str) -> Pair:
         query=text,
         positives=(passage(english),),
         negatives=(),
-        instruction=INSTRUCTION,
+        instruction=PARALLEL,
         task="bitext",
         query_language=code,
         document_language="en",

@@ -27,9 +27,9 @@ class CollectSettings(BaseModel):
     """MediaWiki's Debian package: a .deb, an unpacked folder, "apt" to download it, or "none"."""
     cache: Path = Path("~/.cache/lingxi/sources")
     """Where archives are unpacked and packages kept; may be deleted at any time."""
-    crosswise_share: float = Field(0.25, ge=0, le=1)
+    crosswise_share: float = Field(default=0.25, ge=0, le=1)
     """Share of the many-language sentences that also pair with a language other than English."""
-    topic_share: float = Field(0.1, ge=0, le=1)
+    topic_share: float = Field(default=0.1, ge=0, le=1)
     """Share of the many-language sentences that also pair with another sentence of the same topic."""
     seed: int = 0
     """Seed of every choice of the stage."""
@@ -37,7 +37,7 @@ class CollectSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class CollectReport:
-    """What was collected: rows in all, by source, by `query>document` language, and what no reader took."""
+    """What was collected: rows in all, by source, by language of the query, and what no reader took."""
 
     rows: int
     by_source: dict[str, int]
@@ -57,7 +57,6 @@ def collect_pairs(settings: CollectSettings, out: Path) -> CollectReport:
     skipped: list[str] = []
     if settings.labelled is not None:
         folder = archives.opened_tar(settings.labelled, cache)
-        folder = _innermost(folder)
         inputs["labelled"] = settings.labelled.name
         skipped = labelled.unknown_files(folder)
         streams.append(labelled.read_folder(folder, _origins(settings)))
@@ -78,16 +77,6 @@ def mediawiki_package(named: str, cache: Path) -> Path:
     return archives.fetched_deb("mediawiki", cache) if named == "apt" else Path(named).expanduser()
 
 
-def _innermost(folder: Path) -> Path:
-    """An archive often holds one folder that holds the files."""
-    while (
-        not any(folder.glob("*.jsonl"))
-        and len(inner := [path for path in folder.iterdir() if path.is_dir()]) == 1
-    ):
-        folder = inner[0]
-    return folder
-
-
 def _origins(settings: CollectSettings) -> labelled.Origins:
     def origin(source: str, licence: str) -> labelled.Origin:
         return labelled.Origin(source, licence, settings.seed, settings.crosswise_share, settings.topic_share)
@@ -98,5 +87,5 @@ def _origins(settings: CollectSettings) -> labelled.Origins:
 def _counted(rows: Iterable[Pair], by_source: Counter[str], by_language: Counter[str]) -> Iterator[Pair]:
     for row in rows:
         by_source[row.source] += 1
-        by_language[f"{row.query_language}>{row.document_language}"] += 1
+        by_language[row.query_language] += 1
         yield row

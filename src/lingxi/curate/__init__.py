@@ -1,8 +1,8 @@
 """From collected pairs to pairs worth training on: every row is kept or dropped with a reason.
 
-Comes in: `pairs.parquet` of `collect`. Goes out: `pairs.parquet` (kept), `dropped.parquet` (the reason in `dropped`) and
-`ledger.json`. Where is a pair dropped, and why? `rules` looks at one row, `leaks` at the benchmark, `duplicates` at
-all rows; `run` asks them in that order and the first reason stands.
+Comes in: `pairs.parquet` of `collect`. Goes out: `pairs.parquet` (kept), `dropped.parquet` (the reason in
+`dropped`) and `ledger.json`. Where is a pair dropped, and why? `rules` looks at one row, `leaks` at the
+benchmark, `duplicates` at all rows; `run` asks them in that order and the first reason stands.
 """
 
 from lingxi.curate.run import CurateReport, CurateSettings, curate_pairs

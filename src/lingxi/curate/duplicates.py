@@ -1,4 +1,4 @@
-"""Rows seen before, and too many rows of one kind: exact duplicates by hash, a seeded cap per source and languages."""
+"""Rows seen before, and too many of one kind: duplicates by hash, a seeded cap per source and languages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lingxi.records import Pair
 
 
 def duplicate_rule() -> Callable[[Pair], str | None]:
-    """A rule with a memory of the rows it has seen: a later row of the same query, positives and task is a duplicate."""
+    """A rule that remembers: a later row of the same task, query and positives is a duplicate."""
     seen: set[int] = set()
 
     def rule(row: Pair) -> str | None:
@@ -27,7 +27,7 @@ def duplicate_rule() -> Callable[[Pair], str | None]:
 
 
 class Cap:
-    """At most `most` rows of one source and pair of languages, chosen by the hash of id and seed.
+    """At most `most` rows of one source, task and pair of languages, chosen by the hash of id and seed.
 
     The choice does not depend on the order of the rows, and a larger cap keeps all that a smaller one kept.
     """

@@ -1,26 +1,26 @@
 """Rows that would show the benchmark to the model: exact overlap, after folding, of a query or positive.
 
-Counted as the benchmark: every query, every passage some query is scored against as relevant, both sides of every
-pair, every classified or candidate text. Passages that only fill a corpus count when `distractors` is set.
+Counted as the benchmark: every query, every passage some query is scored against as relevant, both sides of
+every pair, every classified or candidate text. Passages that only fill a corpus count when `distractors` is
+set.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lingxi.curate.rules import folded
 from lingxi.errors import InputError
-from lingxi.records import Pair
+from lingxi.records import Pair, read_jsonl
 
 # A text of one or two common words is in everything and proves nothing.
 MIN_CHARS = 8
 
 
 def leak_rule(folder: Path, *, distractors: bool) -> Callable[[Pair], str | None]:
-    """A rule that names the benchmark set a row overlaps with; raises InputError when the folder is missing."""
+    """A rule that names the benchmark set a row overlaps with; raises InputError without the folder."""
     known = benchmark_texts(folder, distractors=distractors)
 
     def rule(row: Pair) -> str | None:
@@ -41,7 +41,7 @@ def benchmark_texts(folder: Path, *, distractors: bool) -> dict[int, str]:
         )
     known: dict[int, str] = {}
     for path in sorted(folder.glob("*.jsonl")):
-        for row in _rows(path):
+        for row in read_jsonl(path):
             for text in _texts(row):
                 _note(known, text, path.stem)
     for corpus in sorted(folder.glob("*/corpus.jsonl")):
@@ -66,15 +66,9 @@ def _texts(row: dict[str, Any]) -> Iterator[str]:
 
 
 def _retrieval_texts(folder: Path, distractors: bool) -> Iterator[str]:
-    judged = {line.split("\t")[1] for line in _lines(folder / "qrels.tsv") if line.count("\t") >= 1}
-    yield from (row["text"] for row in _rows(folder / "queries.jsonl"))
-    yield from (row["text"] for row in _rows(folder / "corpus.jsonl") if distractors or row["id"] in judged)
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    return (json.loads(line) for line in _lines(path))
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8") as file:
-        yield from (line.rstrip("\n") for line in file)
+    lines = (folder / "qrels.tsv").read_text("utf-8").splitlines()
+    judged = {line.split("\t")[1] for line in lines if "\t" in line}
+    yield from (row["text"] for row in read_jsonl(folder / "queries.jsonl"))
+    yield from (
+        row["text"] for row in read_jsonl(folder / "corpus.jsonl") if distractors or row["id"] in judged
+    )

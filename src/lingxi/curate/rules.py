@@ -17,13 +17,15 @@ from lingxi.records import Pair
 Rule = Callable[[Pair], str | None]
 
 _ALLOWED = re.compile(
-    r"(CC[ -]?BY([ -]SA)?([ -][0-9.]+)?([ -]FR)?|CC[ -]?0|MIT|Apache|BSD|C-UDA|Unicode)(?![\w-])", re.I
+    r"(CC[ -]?BY([ -]SA)?([ -][0-9.]+)?([ -]FR)?|CC[ -]?0|MIT|Apache([ -]2\.0)?|BSD([ -][0-9]-Clause)?"
+    r"|C-UDA|Unicode)(?![\w-])",
+    re.I,
 )
 _FREE_PACKAGE = re.compile(r"(A?L?GPL|MPL|GFDL)\b", re.I)
 _DENIED = re.compile(r"\b(NC|ND|MSR|research|non-?commercial|check|not stated)\b", re.I)
 _BRACKETS = re.compile(r"\([^()]*\)")
 _PLACEHOLDER = re.compile(
-    r"%(\d+\$)?[-+ 0#]*\d*\.?\d*[sdifuxc](?![a-z])|%\(\w+\)|\{\d*\}|\$\{?\w+\}?|\{\{|\}\}|@\w+@"
+    r"%(\d+\$)?[-+0#]*\d*\.?\d*[sdifuxc](?![a-z])|%\(\w+\)|\{\d*\}|\$\{?[A-Za-z_]\w*|\{\{|\}\}|@\w+@"
 )
 _WORD = re.compile(r"\w+")
 
@@ -34,20 +36,20 @@ class RuleSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     free_packages: tuple[str, ...] = ("mediawiki",)
-    """Sources that are free-software packages named in the model card: a GPL-like licence is allowed for them."""
+    """Sources that are free-software packages named in the model card, so a GPL-like licence is allowed."""
     unverified_sources: tuple[str, ...] = ("zh_cmed",)
     """Parts of source names that are denied whatever licence they state."""
-    min_words: int = Field(2, ge=1)
+    min_words: int = Field(default=2, ge=1)
     """Fewest words of a side of parallel text in languages that put spaces between words."""
-    min_chars: int = Field(10, ge=1)
+    min_chars: int = Field(default=10, ge=1)
     """Fewest characters of a side of parallel text in spaced languages."""
-    min_chars_unspaced: int = Field(4, ge=1)
+    min_chars_unspaced: int = Field(default=4, ge=1)
     """Fewest characters of a side of parallel text in languages without spaces."""
-    max_query_chars: int = Field(4_000, ge=1)
+    max_query_chars: int = Field(default=4_000, ge=1)
     """Longest query."""
-    max_ratio: float = Field(4.0, gt=1)
+    max_ratio: float = Field(default=4.0, gt=1)
     """Largest ratio of the lengths of two parallel texts."""
-    min_script_share: float = Field(0.4, ge=0, le=1)
+    min_script_share: float = Field(default=0.3, ge=0, le=1)
     """Least share of letters in the script of the language, where the script is known."""
 
 
@@ -58,9 +60,9 @@ def rules(settings: RuleSettings) -> tuple[Rule, ...]:
             row.source, row.licence, settings.free_packages, settings.unverified_sources
         ),
         missing_side,
+        lambda row: too_short(row, settings),
         identical_sides,
         placeholder,
-        lambda row: too_short(row, settings),
         lambda row: "query too long" if len(row.query) > settings.max_query_chars else None,
         lambda row: length_ratio(row, settings.max_ratio),
         lambda row: wrong_script(row, settings.min_script_share),
@@ -136,6 +138,7 @@ def wrong_script(row: Pair, least: float) -> str | None:
     return "wrong script" if any(_off_script(text, code, least) for text, code in _sides(row)) else None
 
 
+@lru_cache(maxsize=65_536)
 def folded(text: str) -> str:
     """A text as words in one case with single spaces: what counts as equal for duplicates and leaks.
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lingxi.curate.rules import RuleSettings, first_reason, rules
+from lingxi.collect.archives import opened_tar
 from lingxi.curate.duplicates import Cap, duplicate_rule
 from lingxi.curate.leaks import leak_rule
+from lingxi.curate.rules import RuleSettings, first_reason, rules
 from lingxi.records import batches, pair_schema, read_pairs
 
 KEPT_FILE = "pairs.parquet"
@@ -28,10 +29,12 @@ class CurateSettings(BaseModel):
     row_rules: RuleSettings = RuleSettings()
     """Bounds of the rules that look at one row."""
     benchmark: Path | None = None
-    """Folder (or tar archive) of the benchmark; rows that overlap with it are dropped. Not looked for when unset."""
+    """Folder or tar archive of the benchmark: rows that overlap with it are dropped; unset, none are."""
+    cache: Path = Path("~/.cache/lingxi/sources")
+    """Where a benchmark archive is unpacked; may be deleted at any time."""
     distractors: bool = False
     """Whether corpus passages that answer no question of the benchmark count as leaks too."""
-    cap: int = Field(30_000, ge=1)
+    cap: int = Field(default=30_000, ge=1)
     """Most rows of one source, task and pair of languages; the rest is dropped by a seeded draw."""
     seed: int = 0
     """Seed of the draw."""
@@ -48,7 +51,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class CurateReport:
-    """The ledger: counts of all rows, of each source, and of each `query>document` pair of languages."""
+    """The ledger: counts of all rows, of each source, and of each language of the query."""
 
     total: Counts
     by_source: dict[str, Counts]
@@ -56,9 +59,10 @@ class CurateReport:
 
 
 def curate_pairs(settings: CurateSettings, pairs: Path, out: Path) -> CurateReport:
-    """Read `pairs` (a Parquet file, or a folder with `pairs.parquet`); write kept and dropped rows and the ledger to `out`.
+    """Write the kept rows, the dropped rows and the ledger of `pairs` to the folder `out`, in their order.
 
-    Raises InputError when the pairs or the benchmark cannot be read. Rows stay in their order.
+    `pairs` is a Parquet file, or a folder with `pairs.parquet`. Raises InputError when it or the benchmark
+    cannot be read.
     """
     source = pairs / KEPT_FILE if pairs.is_dir() else pairs
     reasons = _reasons(settings, source)
@@ -74,7 +78,8 @@ def _reasons(settings: CurateSettings, source: Path) -> list[str | None]:
     """The reason of every row in file order; the cap is drawn among the rows that no rule drops."""
     asked = [*rules(settings.row_rules)]
     if settings.benchmark is not None:
-        asked.append(leak_rule(settings.benchmark, distractors=settings.distractors))
+        folder = opened_tar(settings.benchmark, settings.cache)
+        asked.append(leak_rule(folder, distractors=settings.distractors))
     asked.append(duplicate_rule())
     cap = Cap(settings.cap, settings.seed)
     reasons: list[str | None] = []
@@ -120,13 +125,11 @@ class _Ledger:
         self.languages: dict[str, Counter[str | None]] = {}
 
     def note(self, batch: Any, reasons: list[str | None]) -> None:
-        columns = (
-            batch.column(name).to_pylist() for name in ("source", "query_language", "document_language")
-        )
-        for source, query, document, reason in zip(*columns, reasons, strict=True):
+        columns = (batch.column(name).to_pylist() for name in ("source", "query_language"))
+        for source, language, reason in zip(*columns, reasons, strict=True):
             self.all[reason] += 1
             self.sources.setdefault(source, Counter())[reason] += 1
-            self.languages.setdefault(f"{query}>{document}", Counter())[reason] += 1
+            self.languages.setdefault(language, Counter())[reason] += 1
 
     def report(self) -> CurateReport:
         return CurateReport(_counts(self.all), _table(self.sources), _table(self.languages))

@@ -8,7 +8,7 @@ from lingxi.errors import InputError
 
 
 def choose_device(name: str | torch.device | None) -> torch.device:
-    """The device asked for, or CUDA where there is one, else the CPU; raises InputError where it is absent."""
+    """The device asked for, else CUDA, else the CPU; raises InputError where the one asked for is absent."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -38,7 +38,8 @@ def pooled_states(
     device = decoder.embed_tokens.weight.device
     prefix = _shared(decoder, sequences) if share_prefix else None
     start = prefix.length if prefix else 0
-    lengths = [len(s) - start for s in sequences]
+    # A run copies the prefix's keys and values beside each sequence's own: a part of a token's cost.
+    lengths = [len(s) - start + start // 4 for s in sequences]
     for batch in by_budget(lengths, budget or (_CPU_BUDGET if device.type == "cpu" else _CUDA_BUDGET)):
         packed = pack([sequences[i][start:] for i in batch], device)
         out[batch] = decoder(packed, prefix).float().cpu()

@@ -180,7 +180,8 @@ def attend(
 ) -> torch.Tensor:
     """Causal attention within each sequence, after `seen`; all [tokens, heads, head_dim]."""
     pieces = [
-        _attend_run(queries[run.tokens], *_with_seen(keys, values, run, seen), run, causal=True) for run in runs
+        _attend_run(queries[run.tokens], *_with_seen(keys, values, run, seen), run, causal=True)
+        for run in runs
     ]
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
@@ -221,6 +222,11 @@ def _attend_run(
         # SDPA's own causal mask is aligned to the first key; with a prefix it must be to the last.
         mask = torch.ones(length, total, dtype=torch.bool, device=asked.device).tril(total - length)
     out = F.scaled_dot_product_attention(
-        asked, keys, values, attn_mask=mask, is_causal=causal and total == length and length > 1, enable_gqa=True
+        asked,
+        keys,
+        values,
+        attn_mask=mask,
+        is_causal=causal and total == length and length > 1,
+        enable_gqa=True,
     )
     return out.transpose(1, 2).flatten(0, 1)

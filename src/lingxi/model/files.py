@@ -47,7 +47,8 @@ def locate(name: str | Path, *, revision: str | None = None, local_files_only: b
         return _from_hub(str(name), revision, local_files_only)
     shipped = ", ".join(sorted(p.name for p in SHIPPED.glob("*") if p.is_dir())) or "none"
     raise ModelError(
-        f"unknown model {str(name)!r}", f"give a directory, a hub id like Qwen/Qwen3-Embedding-0.6B, or one of: {shipped}"
+        f"unknown model {str(name)!r}",
+        f"give a directory, a hub id like Qwen/Qwen3-Embedding-0.6B, or one of: {shipped}",
     )
 
 
@@ -74,8 +75,10 @@ def read_config(directory: Path) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{directory}: no config.json", "name the directory that holds a model") from None
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise ModelError(f"{path}: not JSON ({error})", "copy it again from the original model") from None
+    if not isinstance(config, dict):
+        raise ModelError(f"{path}: not a JSON object", "copy it again from the original model")
     return config
 
 
@@ -162,7 +165,8 @@ def _weight_files(directory: Path) -> list[Path]:
     files = sorted(directory.glob("*.safetensors"))
     if not files:
         raise ModelError(
-            f"{directory}: no *.safetensors", "convert the weights to safetensors, or name the right directory"
+            f"{directory}: no *.safetensors",
+            "convert the weights to safetensors, or name the right directory",
         )
     return files
 
@@ -178,13 +182,16 @@ def _tensors(
             tensor = file.get_tensor(key)
             if tuple(tensor.shape) != wanted[name]:
                 raise ModelError(
-                    f"{directory}: {key!r} has shape {list(tensor.shape)}, config.json promises {list(wanted[name])}",
+                    f"{directory}: {key!r} has shape {list(tensor.shape)}, "
+                    f"config.json promises {list(wanted[name])}",
                     "take config.json and *.safetensors from the same model",
                 )
             yield name, _dequantized(tensor, key, shards, dtype)
 
 
-def _dequantized(tensor: torch.Tensor, key: str, shards: Mapping[str, Any], dtype: torch.dtype) -> torch.Tensor:
+def _dequantized(
+    tensor: torch.Tensor, key: str, shards: Mapping[str, Any], dtype: torch.dtype
+) -> torch.Tensor:
     if tensor.dtype != torch.int8:
         return tensor.to(dtype)
     scale = key.removesuffix(".weight") + ".scale"

@@ -124,7 +124,9 @@ def _write_embedder_modules(out: Path, files: ModelFiles) -> None:
     )
     pooling: dict[str, Any] = {"word_embedding_dimension": files.size.hidden}
     pooling |= {f"pooling_mode_{mode}": mode == "lasttoken" for mode in _POOLING_MODES}
-    write_json(out / "1_Pooling" / "config.json", {**pooling, "pooling_mode": "lasttoken", "include_prompt": True})
+    write_json(
+        out / "1_Pooling" / "config.json", {**pooling, "pooling_mode": "lasttoken", "include_prompt": True}
+    )
     (out / "2_Normalize").mkdir(exist_ok=True)
     write_json(out / "2_Normalize" / "config.json", {})
     write_json(

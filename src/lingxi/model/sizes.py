@@ -72,7 +72,9 @@ def size_from_config(config: Mapping[str, Any], where: str) -> Size:
     scaling = config.get("rope_scaling") or {}
     kind = rope.get("rope_type") or scaling.get("rope_type") or scaling.get("type") or "default"
     if kind != "default":
-        raise ModelError(f"{where}: rotary scaling {kind!r} is not computed", "use a model without rope_scaling")
+        raise ModelError(
+            f"{where}: rotary scaling {kind!r} is not computed", "use a model without rope_scaling"
+        )
     try:
         heads = int(config["num_attention_heads"])
         hidden = int(config["hidden_size"])
@@ -90,7 +92,11 @@ def size_from_config(config: Mapping[str, Any], where: str) -> Size:
             tied_head=bool(config.get("tie_word_embeddings", True)),
         )
     except KeyError as missing:
-        raise ModelError(f"{where}: {missing.args[0]!r} is missing", "copy the model's config.json again") from None
+        raise ModelError(
+            f"{where}: {missing.args[0]!r} is missing", "copy the model's config.json again"
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{where}: config.json: {error}", "copy the model's config.json again") from None
 
 
 def config_from_size(size: Size, *, end_id: int, dtype: str) -> dict[str, Any]:

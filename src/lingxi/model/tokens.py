@@ -1,14 +1,16 @@
 """From text to ids: user text is plain text, the template's special tokens are placed by hand.
 
 A document that contains `<|im_end|>` must not close the user's turn, so user text is tokenized
-by a copy of the tokenizer that knows no added tokens. `reference_specials=True` reproduces the
-reference implementation, which reads them as control tokens.
+by a tokenizer that knows no added tokens; prompts are split at their special tokens first.
+`reference_specials=True` reproduces the reference implementation, which reads them as control
+tokens.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,12 @@ from lingxi.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A model's tokenizer: `user` reads text, `template` reads prompts, `end` closes a sequence."""
+    """A model's tokenizer: `user` reads text, `specials` are the ids of the template's control tokens,
+    `end` closes a sequence.
+    """
 
     user: Tokenizer
-    template: Tokenizer
+    specials: Mapping[str, int]
     end: int
 
     def texts(self, texts: Sequence[str]) -> list[list[int]]:
@@ -32,8 +36,14 @@ class Tokens:
         return [e.ids for e in self.user.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def prompt(self, text: str) -> list[int]:
-        """Ids of a piece of a template, special tokens read as such."""
-        ids: list[int] = self.template.encode(text, add_special_tokens=False).ids
+        """Ids of a piece of a template, special tokens read as such, the longest first."""
+        names = "|".join(re.escape(name) for name in sorted(self.specials, key=len, reverse=True))
+        ids: list[int] = []
+        for piece in re.split(f"({names})", text):
+            if piece in self.specials:
+                ids.append(self.specials[piece])
+            else:
+                ids += self.user.encode(piece, add_special_tokens=False).ids
         return ids
 
     def answer(self, word: str) -> int:
@@ -52,17 +62,17 @@ def read_tokens(path: Path, vocab: int, *, reference_specials: bool = False) -> 
     Raises ModelError where the file is missing, unreadable, or can emit an id without a row.
     """
     description = _description(path)
-    known = {t["content"]: t["id"] for t in description["added_tokens"] if t["id"] < vocab}
-    end = known.get(prompts.END_OF_TEXT)
+    added = [token for token in description["added_tokens"] if token["id"] < vocab]
+    specials = {token["content"]: token["id"] for token in added}
+    end = specials.get(prompts.END_OF_TEXT)
     top = max((_plain_top(description), end if end is not None else vocab))
     if end is None or top >= vocab:
         raise ModelError(
             f"{path}: the tokenizer does not fit the network ({vocab} rows, highest id {top})",
             "take tokenizer.json and *.safetensors from the same model",
         )
-    template = _build(path, description, lambda token: token["id"] < vocab)
-    user = template if reference_specials else _build(path, description, lambda token: False)
-    return Tokens(user=user, template=template, end=end)
+    user = _build(path, description, added if reference_specials else [])
+    return Tokens(user=user, specials=specials, end=end)
 
 
 def _description(path: Path) -> dict[str, Any]:
@@ -71,8 +81,10 @@ def _description(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ModelError(f"{path.parent}: no tokenizer.json", "copy it from the original model") from None
     except (ValueError, OSError) as error:
-        raise ModelError(f"{path}: cannot be read ({error})", "copy it again from the original model") from None
-    if not isinstance(description.get("model"), dict):
+        raise ModelError(
+            f"{path}: cannot be read ({error})", "copy it again from the original model"
+        ) from None
+    if not isinstance(description, dict) or not isinstance(description.get("model"), dict):
         raise ModelError(f"{path}: not a tokenizer file", "copy it again from the original model")
     description.setdefault("added_tokens", [])
     return description
@@ -84,10 +96,10 @@ def _plain_top(description: dict[str, Any]) -> int:
     return max(values, default=0)
 
 
-def _build(path: Path, description: dict[str, Any], keep: Any) -> Tokenizer:
+def _build(path: Path, description: dict[str, Any], added_tokens: list[dict[str, Any]]) -> Tokenizer:
     plain = {
         **description,
-        "added_tokens": [t for t in description["added_tokens"] if keep(t)],
+        "added_tokens": added_tokens,
         # The end token, truncation and padding are this package's to place.
         "post_processor": None,
         "truncation": None,
@@ -96,4 +108,6 @@ def _build(path: Path, description: dict[str, Any], keep: Any) -> Tokenizer:
     try:
         return Tokenizer.from_str(json.dumps(plain))
     except Exception as error:  # the Rust side raises bare Exception
-        raise ModelError(f"{path}: not a tokenizer file ({error})", "copy it from the original model") from None
+        raise ModelError(
+            f"{path}: not a tokenizer file ({error})", "copy it from the original model"
+        ) from None

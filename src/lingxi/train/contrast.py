@@ -18,7 +18,7 @@ from lingxi.model.decoder import Decoder
 from lingxi.model.packed import Packed, pack
 from lingxi.model.tokens import Tokens
 from lingxi.train import losses
-from lingxi.train.rows import SYMMETRIC, Rows, Sampler, same_document
+from lingxi.train.rows import SYMMETRIC, Kind, Rows, Sampler, same_document
 from lingxi.train.settings import ContrastiveSettings
 from lingxi.train.teachers import Teacher
 
@@ -41,19 +41,22 @@ class Contrast:
     def loss(self, rng: np.random.Generator) -> torch.Tensor:
         """One step's loss, a scalar."""
         rows = self.sampler.rows
-        task, drawn = self.sampler.draw(rng, self.settings.batch_pairs)
-        raw = not self.instructed or rng.random() < self.settings.raw_query_rate
-        queries = self._sequences([rows.queries[i] for i in drawn], self._before(task, drawn, raw, "query"))
-        documents = self._sequences([rows.documents[i] for i in drawn], self._before(task, drawn, raw, "document"))
-        left, right = self.encode(queries), self.encode(documents)
-        loss = self._contrastive(rows, drawn, left, right) if task != "sts" else self._graded(drawn, left, right)
+        kind, drawn = self.sampler.draw(rng, self.settings.batch_pairs)
+        before = self._instruction(kind, rng)
+        after = before if kind.task in SYMMETRIC else ""
+        left = self.encode(self._sequences([rows.queries[i] for i in drawn], before))
+        right = self.encode(self._sequences([rows.documents[i] for i in drawn], after))
+        graded = kind.task == "sts"
+        loss = self._graded(drawn, left, right) if graded else self._contrastive(rows, drawn, left, right)
         return loss + self._taught(rows, drawn, left, right)
 
-    def _before(self, task: str, drawn: NDArray[np.int64], raw: bool, side: str) -> str:
-        """What stands before each text; a batch of one task shares its first row's instruction."""
-        if raw or (side == "document" and task not in SYMMETRIC):
+    def _instruction(self, kind: Kind, rng: np.random.Generator) -> str:
+        """What stands before each query: nothing, the kind's own task, or the default one."""
+        chance = rng.random(2)
+        if not self.instructed or chance[0] < self.settings.raw_query_rate:
             return ""
-        return prompts.query_prefix(self.sampler.rows.instructions[drawn[0]])
+        general = kind.task not in SYMMETRIC and chance[1] < self.settings.default_task_rate
+        return prompts.query_prefix(prompts.DEFAULT_TASK if general else kind.instruction)
 
     def _sequences(self, texts: Sequence[str], before: str) -> list[list[int]]:
         room = self.settings.max_tokens + (len(self.tokens.prompt(before)) if before else 0)
@@ -67,14 +70,18 @@ class Contrast:
         settings = self.settings
         return losses.matryoshka(
             self.dims,
-            lambda q, d: losses.info_nce(q, d, same, temperature=settings.temperature, margin=settings.margin),
+            lambda q, d: losses.info_nce(
+                q, d, same, temperature=settings.temperature, margin=settings.margin
+            ),
             left,
             right,
         )
 
     def _graded(self, drawn: NDArray[np.int64], left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         grades = torch.from_numpy(self.sampler.rows.grades[drawn])
-        return losses.matryoshka(self.dims, lambda q, d: losses.cosent((q * d).sum(-1), grades), left, right) / 4
+        return (
+            losses.matryoshka(self.dims, lambda q, d: losses.cosent((q * d).sum(-1), grades), left, right) / 4
+        )
 
     def _taught(
         self, rows: Rows, drawn: NDArray[np.int64], left: torch.Tensor, right: torch.Tensor

@@ -6,7 +6,6 @@ own (Qwen3-Embedding#131: retrieve, then sample from a range of ranks).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +19,7 @@ from lingxi.model.decoder import Decoder
 from lingxi.model.tokens import Tokens
 from lingxi.train import losses
 from lingxi.train.contrast import Encode
-from lingxi.train.rows import Rows
+from lingxi.train.rows import Rows, Sampler
 from lingxi.train.settings import RerankerSettings
 
 # Queries searched at a time.
@@ -29,29 +28,33 @@ _CHUNK = 512
 
 @dataclass(frozen=True, slots=True)
 class Mined:
-    """For each row number in `rows`: candidate negatives, rows of `negatives` [rows, candidates] (row numbers)."""
+    """Rows of one kind with their candidate negatives: `negatives` [rows, candidates] holds row numbers."""
 
+    instruction: str
+    chance: float
     rows: NDArray[np.int64]
     negatives: NDArray[np.int64]
 
 
-def mine(rows: Rows, embedder: Embedder, settings: RerankerSettings, seed: int) -> dict[str, Mined]:
-    """Hard negatives of up to `pool` rows of each task of the mixture; raises InputError where there are none."""
-    mined = {}
-    for task in settings.mixture:
-        members = np.flatnonzero(rows.tasks == task)
-        if len(members) > settings.ranks[1]:
-            chosen = np.random.default_rng(seed).permutation(members)[: settings.pool]
-            mined[task] = _mine_task(rows, chosen, embedder, settings)
+def mine(drawn_from: Sampler, embedder: Embedder, settings: RerankerSettings, seed: int) -> tuple[Mined, ...]:
+    """Hard negatives of up to `pool` rows of each kind; raises InputError where every kind is too small."""
+    mined = []
+    for kind, chance in zip(drawn_from.kinds, drawn_from.chances, strict=True):
+        if len(kind.members) > 2 * settings.ranks[1]:
+            chosen = np.random.default_rng(seed).permutation(kind.members)[: settings.pool]
+            negatives = _negatives(drawn_from.rows, chosen, embedder, settings)
+            mined.append(Mined(kind.instruction, float(chance), chosen, negatives))
     if not mined:
         raise InputError(
-            f"no task of the reranker's mixture has more than {settings.ranks[1]} pairs",
+            f"no kind of the reranker's mixture has more than {2 * settings.ranks[1]} pairs",
             "add pairs, or lower train.reranker.ranks",
         )
-    return mined
+    return tuple(mined)
 
 
-def _mine_task(rows: Rows, chosen: NDArray[np.int64], embedder: Embedder, settings: RerankerSettings) -> Mined:
+def _negatives(
+    rows: Rows, chosen: NDArray[np.int64], embedder: Embedder, settings: RerankerSettings
+) -> NDArray[np.int64]:
     documents = embedder.encode([rows.documents[i] for i in chosen], show_progress_bar=False)
     queries = embedder.encode(
         [prompts.query(rows.queries[i], rows.instructions[i]) for i in chosen], show_progress_bar=False
@@ -67,7 +70,7 @@ def _mine_task(rows: Rows, chosen: NDArray[np.int64], embedder: Embedder, settin
         top = np.argpartition(-scores, last, axis=1)[:, :last]
         order = np.take_along_axis(scores, top, 1).argsort(axis=1)[:, ::-1]
         found.append(chosen[np.take_along_axis(top, order, 1)[:, first:]])
-    return Mined(chosen, np.concatenate(found))
+    return np.concatenate(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class Judgement:
     """Everything a reranker step needs but its random numbers."""
 
     rows: Rows
-    mined: Mapping[str, Mined]
+    mined: tuple[Mined, ...]
     tokens: Tokens
     encode: Encode
     decoder: Decoder
@@ -83,21 +86,24 @@ class Judgement:
 
     def loss(self, rng: np.random.Generator) -> torch.Tensor:
         """Pointwise yes/no and listwise loss of a batch of queries, each with its positive and negatives."""
-        tasks = list(self.mined)
-        weights = np.array([self.settings.mixture[task] for task in tasks])
-        mined = self.mined[tasks[rng.choice(len(tasks), p=weights / weights.sum())]]
+        chances = np.array([mined.chance for mined in self.mined])
+        mined = self.mined[rng.choice(len(self.mined), p=chances / chances.sum())]
         picked = rng.integers(len(mined.rows), size=self.settings.batch_queries)
-        sequences = [s for i in picked for s in self._group(mined, int(i), rng)]
+        general = rng.random() < self.settings.default_task_rate
+        task = prompts.DEFAULT_TASK if general else mined.instruction
+        sequences = [s for i in picked for s in self._group(mined, int(i), task, rng)]
         logits = (self.encode(sequences) @ self._answer_row()).view(len(picked), -1)
         labels = torch.zeros_like(logits)
         labels[:, 0] = 1
         return losses.listwise(logits) + losses.yes_no(logits.flatten(), labels.flatten())
 
-    def _group(self, mined: Mined, index: int, rng: np.random.Generator) -> list[list[int]]:
+    def _group(self, mined: Mined, index: int, task: str, rng: np.random.Generator) -> list[list[int]]:
         row = int(mined.rows[index])
         negatives = rng.choice(mined.negatives[index], size=self.settings.negatives, replace=False)
-        task = self.rows.instructions[row]
-        bodies = [prompts.rerank_body(self.rows.queries[row], self.rows.documents[i], task) for i in (row, *negatives)]
+        bodies = [
+            prompts.rerank_body(self.rows.queries[row], self.rows.documents[i], task)
+            for i in (row, *negatives)
+        ]
         before, after = self.tokens.prompt(prompts.RERANK_PREFIX), self.tokens.prompt(prompts.RERANK_SUFFIX)
         return [[*before, *ids[: self.settings.max_tokens], *after] for ids in self.tokens.texts(bodies)]
 

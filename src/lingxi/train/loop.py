@@ -39,7 +39,9 @@ class Schedule:
         return self.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * done)))
 
 
-def train(module: nn.Module, loss_of: LossOf, schedule: Schedule, folder: Path, seed: int) -> dict[str, float]:
+def train(
+    module: nn.Module, loss_of: LossOf, schedule: Schedule, folder: Path, seed: int
+) -> dict[str, float]:
     """Train `module` in place; checkpoints and `log.jsonl` go to `folder`, which also resumes it.
 
     Raises FloatingPointError where the loss is not finite. Returns the last log row.

@@ -47,7 +47,9 @@ def read_rows(pairs: Iterable[Pair], shuffle_seed: int) -> Rows:
     """Read pairs, one row for the first positive of each, in a seeded order."""
     listed = [p for p in pairs if p.positives and p.dropped is None]
     if not listed:
-        raise InputError("there are no pairs to train on", "look at the curate stage's ledger for the reasons")
+        raise InputError(
+            "there are no pairs to train on", "look at the curate stage's ledger for the reasons"
+        )
     order = np.random.default_rng(shuffle_seed).permutation(len(listed))
     listed = [listed[i] for i in order]
     numbers: dict[str, int] = {}
@@ -64,39 +66,60 @@ def read_rows(pairs: Iterable[Pair], shuffle_seed: int) -> Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Kind:
+    """The rows of one task with one instruction, and the cumulated chance of each to be drawn."""
+
+    task: str
+    instruction: str
+    members: NDArray[np.int64]
+    cumulative: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
 class Sampler:
-    """Draws batches of row numbers: a task by the mixture, then rows by balanced strata."""
+    """Draws batches: a kind by its `chances`, then rows of it by balanced strata."""
 
     rows: Rows
-    mixture: tuple[tuple[str, float], ...]
-    members: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
+    kinds: tuple[Kind, ...]
+    chances: NDArray[np.float64]
 
-    def draw(self, rng: np.random.Generator, size: int) -> tuple[str, NDArray[np.int64]]:
-        """A task and up to `size` of its rows, no two of one group."""
-        names, weights = zip(*self.mixture, strict=True)
-        task = str(rng.choice(names, p=np.array(weights) / sum(weights)))
-        members, cumulative = self.members[task]
-        drawn = members[np.searchsorted(cumulative, rng.random(size * 2), side="right").clip(0, len(members) - 1)]
+    def draw(self, rng: np.random.Generator, size: int) -> tuple[Kind, NDArray[np.int64]]:
+        """A kind and up to `size` of its row numbers, no two of one group."""
+        kind = self.kinds[rng.choice(len(self.kinds), p=self.chances)]
+        places = np.searchsorted(kind.cumulative, rng.random(size * 2), side="right")
+        drawn = kind.members[places.clip(0, len(kind.members) - 1)]
         _, first = np.unique(self.rows.groups[drawn], return_index=True)
-        return task, drawn[np.sort(first)][:size]
+        return kind, drawn[np.sort(first)][:size]
 
 
 def sampler(rows: Rows, mixture: Mapping[str, float], balance: float) -> Sampler:
-    """Prepare sampling: within a task, a stratum of n rows is drawn in proportion to n ** balance.
+    """Prepare sampling by the mixture of tasks.
 
-    Raises InputError where the mixture names no task that the rows have.
+    Within a task an instruction of n rows is drawn in proportion to n ** balance, and within that
+    a stratum likewise. Raises InputError where the mixture names no task that the rows have.
     """
-    present = tuple((task, weight) for task, weight in mixture.items() if weight > 0 and task in rows.tasks)
-    if not present:
+    kinds: list[Kind] = []
+    weights: list[float] = []
+    for task, weight in mixture.items():
+        found = _kinds(rows, task, balance) if weight > 0 else []
+        sizes = np.array([len(kind.members) for kind in found]) ** balance
+        kinds += found
+        weights += list(weight * sizes / sizes.sum())
+    if not kinds:
         raise InputError("the mixture names no task of the pairs", f"tasks there: {sorted(set(rows.tasks))}")
-    return Sampler(rows, present, {task: _weighted(rows, task, balance) for task, _ in present})
+    return Sampler(rows, tuple(kinds), np.array(weights) / sum(weights))
 
 
-def _weighted(rows: Rows, task: str, balance: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _kinds(rows: Rows, task: str, balance: float) -> list[Kind]:
     members = np.flatnonzero(rows.tasks == task)
+    names, which = np.unique([rows.instructions[i] for i in members], return_inverse=True)
+    return [_kind(rows, task, str(name), members[which == k], balance) for k, name in enumerate(names)]
+
+
+def _kind(rows: Rows, task: str, instruction: str, members: NDArray[np.int64], balance: float) -> Kind:
     _, inverse, counts = np.unique(rows.strata[members], return_inverse=True, return_counts=True)
     weights = counts[inverse] ** (balance - 1.0)
-    return members, np.cumsum(weights / weights.sum())
+    return Kind(task, instruction, members, np.cumsum(weights / weights.sum()))
 
 
 def same_document(rows: Rows, numbers: Sequence[int] | NDArray[np.int64]) -> NDArray[np.bool_]:

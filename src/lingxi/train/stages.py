@@ -35,6 +35,17 @@ MakeGolden = Callable[[Path], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Material:
+    """What every training phase works with; `folder` takes its checkpoints and logs."""
+
+    rows: Rows
+    settings: TrainSettings
+    tokens: Tokens
+    teacher: Teacher | None
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """What the model card needs to know and training does not: the text that README.md gets."""
 
@@ -58,10 +69,11 @@ def train_models(
     size = size_of(settings.embedder, settings.tokenizer.vocab)
     tokens = read_tokens(folder / "tokenizer.json", size.vocab)
     teacher = read_teacher(_teachable(rows), settings.embedder.teacher, folder / "teacher")
-    decoder, last = train_embedder(rows, settings, size, tokens, teacher, folder)
+    material = Material(rows, settings, tokens, teacher, folder)
+    decoder, last = train_embedder(material, size)
     out = folder / "embedder"
     _write(decoder, "embedder", tokenizer, card.embedder, settings, out, make_golden)
-    judge, last_judge = train_reranker(rows, settings, tokens, out, folder)
+    judge, last_judge = train_reranker(material, out)
     _write(judge, "reranker", tokenizer, card.reranker, settings, folder / "reranker", make_golden)
     return {
         "pairs": len(rows),
@@ -73,7 +85,7 @@ def train_models(
 
 
 def size_of(settings: EmbedderSettings, vocab: int) -> Size:
-    """The network's shape: the named size with the recipe's overrides; raises InputError where dims do not fit."""
+    """The named size with the recipe's overrides; raises InputError where dims or heads do not fit."""
     size = replace(size_named(settings.size), vocab=vocab)
     if settings.layers is not None:
         size = replace(size, layers=settings.layers)
@@ -88,57 +100,47 @@ def size_of(settings: EmbedderSettings, vocab: int) -> Size:
             "training from scratch starts as an average of token vectors: choose hidden in steps of 64",
         )
     if settings.dims[-1] != size.hidden:
-        raise InputError(f"dims end at {settings.dims[-1]}, the width is {size.hidden}", "end dims with the width")
+        raise InputError(
+            f"dims end at {settings.dims[-1]}, the width is {size.hidden}", "end dims with the width"
+        )
     return size
 
 
-def train_embedder(
-    rows: Rows, settings: TrainSettings, size: Size, tokens: Tokens, teacher: Teacher | None, folder: Path
-) -> tuple[Decoder, Mapping[str, float]]:
+def train_embedder(material: Material, size: Size) -> tuple[Decoder, Mapping[str, float]]:
     """Token vectors first, then the whole network from them."""
-    embedder = settings.embedder
-    torch.manual_seed(settings.seed)
+    phases = material.settings.embedder
+    torch.manual_seed(material.settings.seed)
     lexicon = Lexicon(size)
-    _contrast(lexicon, packed_encoder(lexicon), embedder.lexicon, False, rows, settings, tokens, teacher, folder / "lexicon")
-    decoder = as_decoder(lexicon, tokens.end)
-    del lexicon
-    last = _contrast(
-        decoder, encoder_of(decoder), embedder.network, True, rows, settings, tokens, teacher, folder / "network"
-    )
+    _contrast(material, "lexicon", lexicon, packed_encoder(lexicon), phases.lexicon)
+    decoder = as_decoder(lexicon, material.tokens.end)
+    last = _contrast(material, "network", decoder, encoder_of(decoder), phases.network)
     return decoder, last
 
 
 def _contrast(
-    module: torch.nn.Module,
-    encode: Encode,
-    phase: ContrastiveSettings,
-    instructed: bool,
-    rows: Rows,
-    settings: TrainSettings,
-    tokens: Tokens,
-    teacher: Teacher | None,
-    folder: Path,
+    material: Material, name: str, module: torch.nn.Module, encode: Encode, phase: ContrastiveSettings
 ) -> dict[str, float]:
-    embedder = settings.embedder
+    embedder = material.settings.embedder
     contrast = Contrast(
-        sampler(rows, embedder.mixture, embedder.language_balance),
-        tokens,
+        sampler(material.rows, embedder.mixture, embedder.language_balance),
+        material.tokens,
         encode,
         phase,
         embedder.dims,
-        teacher,
+        material.teacher,
         embedder.teacher.weight,
-        instructed,
+        # Token vectors learn what texts mean; the network learns to read instructions.
+        instructed=name == "network",
     )
     schedule = Schedule(phase.steps, phase.learning_rate, phase.warmup_steps, phase.checkpoint_every)
-    return train(module, contrast.loss, schedule, folder, settings.seed)
+    return train(module, contrast.loss, schedule, material.folder / name, material.settings.seed)
 
 
-def train_reranker(
-    rows: Rows, settings: TrainSettings, tokens: Tokens, embedder: Path, folder: Path
-) -> tuple[Decoder, Mapping[str, float]]:
+def train_reranker(material: Material, embedder: Path) -> tuple[Decoder, Mapping[str, float]]:
     """Yes/no training from the embedder's weights, with negatives it mined."""
-    mined = mine(rows, Embedder(embedder), settings.reranker, settings.seed)
+    rows, settings, tokens = material.rows, material.settings, material.tokens
+    drawn_from = sampler(rows, settings.reranker.mixture, settings.embedder.language_balance)
+    mined = mine(drawn_from, Embedder(embedder), settings.reranker, settings.seed)
     decoder = read_decoder(embedder, torch.float32).train().requires_grad_(True)
     with torch.no_grad():
         # The answer is read with two token vectors of unit size, so the states must start small.
@@ -146,7 +148,7 @@ def train_reranker(
     judgement = Judgement(rows, mined, tokens, encoder_of(decoder), decoder, settings.reranker)
     phase = settings.reranker
     schedule = Schedule(phase.steps, phase.learning_rate, phase.warmup_steps, phase.checkpoint_every)
-    last = train(decoder, judgement.loss, schedule, folder / "judge", settings.seed)
+    last = train(decoder, judgement.loss, schedule, material.folder / "judge", settings.seed)
     return decoder, last
 
 

@@ -38,7 +38,7 @@ def key_of(text: str) -> bytes:
 
 
 def read_teacher(texts: Sequence[str], settings: TeacherSettings, cache: Path) -> Teacher | None:
-    """Vectors of `texts` (the first `max_texts` of them), computed once and cached; None without a package."""
+    """Vectors of `texts` (the first `max_texts` of them), cached; None without a package."""
     if settings.package is None:
         return None
     texts = texts[: settings.max_texts]
@@ -71,7 +71,9 @@ def _encode(texts: Sequence[str], settings: TeacherSettings) -> NDArray[Any]:
 
         package = import_module(str(settings.package))
     except ImportError as error:
-        raise MissingExtraError(error.name or str(settings.package), "teachers", "training from a teacher") from None
+        raise MissingExtraError(
+            error.name or str(settings.package), "teachers", "training from a teacher"
+        ) from None
     model = SentenceTransformer(str(package.get_model_path()), device="cpu")
     model.max_seq_length = settings.max_tokens
     return np.asarray(model.encode(list(texts), batch_size=64, show_progress_bar=False))

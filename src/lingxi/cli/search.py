@@ -1,0 +1,159 @@
+"""`lingxi search`, the main job, and `lingxi index`, the same in steps with an index of one's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lingxi.cli import show
+from lingxi.cli.faces import of, reranker_of
+
+Query = Annotated[str, typer.Argument(metavar="QUERY", help="Words or a question, in any language.")]
+Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files and folders.")]
+Place = Annotated[str, typer.Argument(metavar="INDEX", help="Folder of the index.")]
+Model = Annotated[str | None, typer.Option(help="Embedder: a directory, hub id or shipped name.")]
+Reranks = Annotated[str | None, typer.Option("--reranker", help="Reranker: the same, or `none`.")]
+TopK = Annotated[int, typer.Option("--top-k", "-k", help="Number of passages.")]
+Instruction = Annotated[str | None, typer.Option(help="The task, in English, if not plain search.")]
+Lines = Annotated[int, typer.Option(help="Most lines shown of a passage; 0 shows all.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_LINES = 8
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file."""
+    app.command("search")(search)
+    index = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    index.command("add")(add)
+    index.command("search")(search_index)
+    index.command("stats")(stats)
+    index.command("remove")(remove)
+    app.add_typer(index, name="index", help="An index with a place of its own.")
+
+
+def search(
+    context: typer.Context,
+    query: Query,
+    paths: Paths,
+    index: Annotated[str | None, typer.Option(help="Folder of the index (default: in the cache).")] = None,
+    model: Model = None,
+    reranker: Reranks = None,
+    top_k: TopK = 10,
+    instruction: Instruction = None,
+    lines: Lines = _LINES,
+    as_json: Json = False,
+) -> None:
+    """Find the passages of files that mean what is asked; indexes what changed first."""
+    from lingxi.index import Index
+    from lingxi.index.walk import resolve
+
+    roots = resolve(paths)
+    embedder = of(context).embedder(model)
+    judge = reranker_of(context, reranker)
+    place = Path(index) if index else cache_place(list(roots), embedder.fingerprint())
+    opened = Index.open(place, embedder, judge)
+    with show.indexing(quiet=as_json) as progress:
+        report = opened.add(paths, progress)
+    hits = opened.search(query, top_k=top_k, instruction=instruction, below=paths)
+    if as_json:
+        show.dump(
+            {"query": query, "index": show.report_values(report), "hits": [show.hit_values(h) for h in hits]}
+        )
+    _finish(hits, lines, as_json)
+
+
+def add(
+    context: typer.Context, place: Place, paths: Paths, model: Model = None, as_json: Json = False
+) -> None:
+    """Bring an index to what files and folders hold: new, changed and gone."""
+    from lingxi.index import Index
+    from lingxi.index.walk import resolve
+
+    resolve(paths)
+    opened = Index.open(place, of(context).embedder(model))
+    with show.indexing(quiet=as_json) as progress:
+        report = opened.add(paths, progress)
+    if as_json:
+        show.dump(show.report_values(report))
+        return
+    typer.echo(show.report_line(report))
+    for path, reason in report.skipped:
+        typer.echo(show.printable(f"skipped {path}: {reason}"))
+
+
+def search_index(
+    context: typer.Context,
+    place: Place,
+    query: Query,
+    model: Model = None,
+    reranker: Reranks = None,
+    top_k: TopK = 10,
+    instruction: Instruction = None,
+    lines: Lines = _LINES,
+    as_json: Json = False,
+) -> None:
+    """Search an index as it is."""
+    from lingxi.index import Index
+    from lingxi.index.store import require
+
+    require(Path(place))
+    opened = Index.open(place, of(context).embedder(model), reranker_of(context, reranker))
+    hits = opened.search(query, top_k=top_k, instruction=instruction)
+    if as_json:
+        show.dump({"query": query, "hits": [show.hit_values(hit) for hit in hits]})
+    _finish(hits, lines, as_json)
+
+
+def stats(place: Place, as_json: Json = False) -> None:
+    """Say what an index holds."""
+    from dataclasses import asdict
+
+    from lingxi.index import Index
+
+    values = asdict(Index.open(place).stats())
+    if as_json:
+        show.dump(values)
+        return
+    for name, value in values.items():
+        typer.echo(f"{name:10} {_readable(value)}")
+
+
+def remove(place: Place, paths: Paths, as_json: Json = False) -> None:
+    """Take files, or all below folders, out of an index (not from the disk)."""
+    from lingxi.index import Index
+
+    count = Index.open(place).remove(paths)
+    if as_json:
+        show.dump({"removed": count})
+    else:
+        typer.echo(f"{count} files removed")
+    raise typer.Exit(0 if count else 1)
+
+
+def cache_place(roots: list[str], fingerprint: Mapping[str, Any]) -> Path:
+    """Where `search` keeps the index of these folders made by this model."""
+    said = json.dumps([sorted(roots), sorted(fingerprint.items())])
+    own = os.environ.get("LINGXI_CACHE")
+    user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    cache = Path(own) if own else Path(user) / "lingxi"
+    return cache / "indexes" / hashlib.sha256(said.encode()).hexdigest()[:20]
+
+
+def _finish(hits: list[Any], lines: int, as_json: bool) -> None:
+    if hits and not as_json:
+        show.print_hits(hits, lines)
+    if not hits:
+        show.complain("nothing found")
+        raise typer.Exit(1)
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {count}" for name, count in value.items()) or "none"
+    return f"{value:,}" if isinstance(value, int) else str(value)

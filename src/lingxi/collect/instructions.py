@@ -1,0 +1,23 @@
+"""The instruction of each kind of pair, one sentence each: the Qwen3 authors' wording where they have one.
+
+Training rows and benchmark suites take them from here, so a model is asked as it was taught.
+"""
+
+PARALLEL = "Retrieve parallel sentences"
+SIMILAR = "Retrieve semantically similar text"
+SEARCH = "Given a web search query, retrieve relevant passages that answer the query"
+WIKIPEDIA = "Given a question, retrieve Wikipedia passages that answer the question"
+QUESTION = "Given a question, retrieve questions that are semantically equivalent to the given question"
+MEDICAL = "Given a medical question, retrieve user replies that best answer the question"
+CODING = "Given a question about coding, retrieval code or passage that can solve user's question"
+COMMENT = "Given a code comment, retrieve the code snippet corresponding to that comment."
+SAME_CODE = "Given a piece for code, retrieval semantically similar code"
+BANKING = "Given a online banking query, find the corresponding intents"
+
+# Kinds of rows that the authors' list does not have.
+POLICY = "Given a question about a privacy policy, retrieve the passages that answer it"
+MEETING = "Given a question about a meeting, retrieve the turns of the transcript that answer it"
+SHELL = "Given a description of a task, retrieve the shell command that does it"
+TOPIC = "Given a sentence, retrieve sentences about the same topic"
+RADIOLOGY = "Given the impression of a radiology report, retrieve its findings"
+CLINICAL = "Given a clinical text, find its category"

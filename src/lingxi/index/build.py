@@ -1,0 +1,258 @@
+"""Bring the index to what the folders hold: read what changed, embed it, commit it, take out what is gone.
+
+Files go in in batches, each one commit of whole files. Whatever stops it, a batch is in or not; files that
+are not in are found changed by the next `add`. So nothing committed is lost and nothing is there twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lingxi.errors import InputError
+from lingxi.index.segments import Segment, segments
+from lingxi.index.store import FileState, Row, Store, in_words
+from lingxi.index.walk import Found, Skipped, Walk, is_below, resolve, walk
+from lingxi.index.words import search_words
+from lingxi.parse import Skip, decode
+
+# A batch holds about this many seconds of embedding: what a kill can cost, whatever the model's speed.
+_SECONDS_A_BATCH = 5.0
+_FEWEST, _FIRST, _MOST = 8, 64, 1024
+
+Progress = Callable[[int, int], None]
+Vectors = Mapping[tuple[str, str], NDArray[np.float32]]
+
+
+class Embeds(Protocol):
+    """What the index asks of an embedder."""
+
+    dim: int
+
+    def encode_document(self, inputs: list[str], *, show_progress_bar: bool | None = None) -> NDArray[Any]:
+        """Unit vectors [n, dim] of documents."""
+
+    def encode_query(self, inputs: list[str], *, instruction: str | None = None) -> NDArray[Any]:
+        """Unit vectors [n, dim] of queries."""
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """What a stored vector depends on."""
+
+
+@dataclass(slots=True)
+class AddReport:
+    """What `add` did, in files; `segments` counts those written, `skipped` holds (path, reason).
+
+    `ignored` counts entries left out by `.gitignore` or because they are hidden.
+    """
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    ignored: int = 0
+    segments: int = 0
+    seconds: float = 0.0
+
+
+class _Plan(NamedTuple):
+    """What a walk and the store's knowledge say together."""
+
+    doubtful: list[Found]
+    gone: list[str]
+    settled: list[Found]
+
+
+class _Reading(NamedTuple):
+    """One file as read: its segments, or the reason why it has none."""
+
+    found: Found
+    hash: str
+    parts: list[Segment]
+    reason: str
+
+
+def add(
+    store: Store, embedder: Embeds, paths: Sequence[str | Path], on_progress: Progress | None = None
+) -> AddReport:
+    """Index what is new or changed below `paths` and remove what is gone.
+
+    `on_progress(done, all)` counts the files read. Raises InputError for a missing, unreadable or
+    empty path, StoreError for a full disk or a second writer; what was committed before stays.
+    """
+    started = time.perf_counter()
+    roots = resolve(paths)
+    seen = walk(roots)
+    report = AddReport(skipped=seen.skipped, ignored=seen.ignored)
+    plan = _plan(seen, store.files(), roots)
+    if plan.doubtful or plan.gone or not store.is_settled():
+        with store.writing():
+            # Another process may have been at work before this one held the store.
+            known = store.files()
+            plan = _plan(seen, known, roots)
+            _apply(plan, known, store, embedder, report, on_progress)
+    after = store.files()
+    marked = [(file.path, after[file.path].reason) for file in plan.settled if file.path in after]
+    report.skipped += [Skipped(path, reason) for path, reason in marked if reason]
+    report.unchanged += sum(not reason for _, reason in marked)
+    if not (report.added or report.changed or report.unchanged or report.removed):
+        raise InputError(
+            _why_nothing(report, list(roots.values())), "name a folder with text, code, HTML or PDF files"
+        )
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def remove(store: Store, paths: Sequence[str | Path]) -> int:
+    """Take files out, or all files below folders (which may be gone from disk); returns how many."""
+    places = [str(Path(path).expanduser().resolve()) for path in paths]
+    with store.writing():
+        known = [path for path in store.files() if any(is_below(path, place) for place in places)]
+        if known:
+            with in_words(store.path):
+                store.delete(known)
+                store.settle()
+    return len(known)
+
+
+def _plan(seen: Walk, known: Mapping[str, FileState], roots: Iterable[str]) -> _Plan:
+    doubtful: list[Found] = []
+    settled: list[Found] = []
+    for found in seen.files.values():
+        state = known.get(found.path)
+        is_same = state is not None and (state.size, state.mtime_ns) == (found.size, found.mtime_ns)
+        (settled if is_same else doubtful).append(found)
+    gone = [
+        path
+        for path in known
+        if path not in seen.files
+        and any(is_below(path, root) for root in roots)
+        and not any(is_below(path, folder) for folder in seen.blocked)
+    ]
+    return _Plan(doubtful, gone, settled)
+
+
+def _apply(
+    plan: _Plan,
+    known: Mapping[str, FileState],
+    store: Store,
+    embedder: Embeds,
+    report: AddReport,
+    on_progress: Progress | None,
+) -> None:
+    if plan.gone:
+        with in_words(store.path):
+            store.delete(plan.gone)
+        report.removed = sum(not known[path].reason for path in plan.gone)
+    target, done = _FIRST, 0
+    readings = _readings(plan.doubtful, report.skipped)
+    while batch := _batch(readings, target):
+        began = time.perf_counter()
+        _commit(batch, known, store, embedder)
+        _count(batch, known, report)
+        done += len(batch)
+        if on_progress:
+            on_progress(done, len(plan.doubtful))
+        speed = sum(len(r.parts) for r in batch) / max(time.perf_counter() - began, 1e-3)
+        target = int(min(max(speed * _SECONDS_A_BATCH, _FEWEST), _MOST))
+    with in_words(store.path):
+        store.settle()
+
+
+def _readings(files: Iterable[Found], skipped: list[Skipped]) -> Iterator[_Reading]:
+    for found in files:
+        try:
+            data = Path(found.path).read_bytes()
+        except OSError as error:
+            skipped.append(Skipped(found.path, f"cannot be read ({error.strerror})"))
+            continue
+        content = decode(Path(found.path), data)
+        parts = [] if isinstance(content, Skip) else segments(content)
+        reason = content.reason if isinstance(content, Skip) else "" if parts else "empty"
+        yield _Reading(found, hashlib.sha256(data).hexdigest(), parts, reason)
+
+
+def _batch(readings: Iterator[_Reading], target: int) -> list[_Reading]:
+    """Whole files, until they hold the wanted number of segments (or that many hold none)."""
+    batch: list[_Reading] = []
+    size = 0
+    for reading in readings:
+        batch.append(reading)
+        size += max(1, len(reading.parts))
+        if size >= target:
+            break
+    return batch
+
+
+def _commit(batch: list[_Reading], known: Collection[str], store: Store, embedder: Embeds) -> None:
+    """Embed a batch and put it in. Segments of a changed file that stayed the same keep their vectors."""
+    before = [reading.found.path for reading in batch if reading.found.path in known]
+    with in_words(store.path):
+        vectors = store.vectors(before) if before else {}
+    parts = {(p.title, p.text): p for r in batch for p in r.parts if (p.title, p.text) not in vectors}
+    if parts:
+        fresh = embedder.encode_document([p.for_embedding() for p in parts.values()], show_progress_bar=False)
+        vectors = {**vectors, **dict(zip(parts, fresh, strict=True))}
+    rows = [row for reading in batch for row in _rows(reading, vectors)]
+    with in_words(store.path):
+        store.replace(rows, before)
+
+
+def _rows(reading: _Reading, vectors: Vectors) -> list[Row]:
+    found = reading.found
+    shared = {"path": found.path, "hash": reading.hash, "size": found.size, "mtime_ns": found.mtime_ns}
+    if not reading.parts:
+        empty = {"start": 0, "end": 0, "first_line": 0, "last_line": 0, "title": "", "text": ""}
+        mark = {
+            "key": f"{found.path}#0",
+            "ordinal": 0,
+            "words": None,
+            "vector": None,
+            "reason": reading.reason,
+        }
+        return [shared | empty | mark]
+    return [
+        shared
+        | {name: getattr(part, name) for name in ("start", "end", "first_line", "last_line", "title", "text")}
+        | {
+            "key": f"{found.path}#{ordinal}",
+            "ordinal": ordinal,
+            "words": search_words(f"{Path(found.path).name} {part.title}\n{part.text}"),
+            "vector": vectors[part.title, part.text],
+            "reason": "",
+        }
+        for ordinal, part in enumerate(reading.parts)
+    ]
+
+
+def _count(batch: list[_Reading], known: Mapping[str, FileState], report: AddReport) -> None:
+    for reading in batch:
+        state = known.get(reading.found.path)
+        if reading.reason:
+            report.skipped.append(Skipped(reading.found.path, reading.reason))
+        elif state is None:
+            report.added += 1
+        elif state.hash == reading.hash:
+            report.unchanged += 1
+            continue
+        else:
+            report.changed += 1
+        report.segments += len(reading.parts)
+
+
+def _why_nothing(report: AddReport, roots: list[str]) -> str:
+    where = ", ".join(roots)
+    if not report.skipped:
+        return f"{where}: no files to index" + (
+            f" ({report.ignored} hidden or ignored)" if report.ignored else ""
+        )
+    path, reason = report.skipped[0]
+    return f"{where}: {len(report.skipped)} files, none can be read (the first, {path}: {reason})"

@@ -1,0 +1,124 @@
+"""The index users hold: open it with a model, add paths, search."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lingxi.errors import StoreError
+from lingxi.index import build
+from lingxi.index.build import AddReport, Embeds, Progress
+from lingxi.index.search import Hit, Ranks, search
+from lingxi.index.store import FORMAT, LanceStore
+from lingxi.index.walk import is_below, resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What an index holds: files with segments, segments, files without by reason, model, bytes on disk.
+
+    `unsettled` counts rows that are found but not yet in the full text index.
+    """
+
+    files: int
+    segments: int
+    skipped: dict[str, int]
+    unsettled: int
+    bytes: int
+    format: int
+    model: dict[str, str | int]
+
+
+class Index:
+    """Passages of files, found by meaning and by words. Made by `Index.open`."""
+
+    def __init__(self, store: Any, embedder: Embeds | None, reranker: Ranks | None) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._reranker = reranker
+        self._roots: dict[str, str] = {}
+
+    @classmethod
+    def open(cls, path: str | Path, embedder: Embeds | None = None, reranker: Ranks | None = None) -> Index:
+        """Open the index in a folder, or make it there.
+
+        Without an embedder an index that is there opens for `stats` and `remove` alone. Raises
+        StoreError for an index that another model or a newer version made.
+        """
+        place = Path(path).expanduser()
+        return cls(LanceStore(place, embedder.fingerprint() if embedder else None), embedder, reranker)
+
+    def add(self, paths: Sequence[str | Path], on_progress: Progress | None = None) -> AddReport:
+        """Index what is new or changed below `paths` and remove what is gone below them.
+
+        `on_progress(done, all)` counts the files read. Raises InputError for a missing, unreadable
+        or empty path, StoreError for a full disk or a second writer; what was committed stays.
+        """
+        report = build.add(self._store, self._model(), paths, on_progress)
+        self._roots |= resolve(paths)
+        report.skipped = [item._replace(path=self._shown(item.path)) for item in report.skipped]
+        return report
+
+    def search(
+        self,
+        query: str,
+        top_k: int = 10,
+        instruction: str | None = None,
+        rerank: bool = True,
+        below: Sequence[str | Path] = (),
+    ) -> list[Hit]:
+        """The best `top_k` passages, best first; `below` names files or folders to look in (default: all).
+
+        Paths are shown as they were given to `add` or `below`, else seen from the current folder.
+        Raises InputError for an empty query, a `top_k` below 1 or a missing path.
+        """
+        roots = resolve(below) if below else {}
+        self._roots |= roots
+        found = search(
+            self._store,
+            self._model(),
+            self._reranker if rerank else None,
+            query,
+            top_k=top_k,
+            instruction=instruction,
+            below=list(roots),
+        )
+        return [replace(hit, path=self._shown(hit.path)) for hit in found]
+
+    def remove(self, paths: Sequence[str | Path]) -> int:
+        """Take files, or all files below folders, out of the index; returns how many there were."""
+        return build.remove(self._store, paths)
+
+    def stats(self) -> Stats:
+        """Count what the index holds."""
+        reasons = Counter(state.reason for state in self._store.files().values())
+        files = reasons.pop("", 0)
+        counts = self._store.counts()
+        return Stats(
+            files,
+            counts["segments"],
+            dict(reasons),
+            counts["unsettled"],
+            counts["bytes"],
+            FORMAT,
+            dict(self._store.fingerprint),
+        )
+
+    def _model(self) -> Embeds:
+        if self._embedder is None:
+            raise StoreError(
+                f"{self._store.path}: opened without an embedder", "pass embedder= to Index.open"
+            )
+        return self._embedder
+
+    def _shown(self, path: str) -> str:
+        holding = [root for root in self._roots if is_below(path, root)]
+        if holding:
+            root = max(holding, key=len)
+            return os.path.normpath(os.path.join(self._roots[root], os.path.relpath(path, root)))  # noqa: PTH118
+        here = str(Path.cwd())
+        return os.path.relpath(path, here) if is_below(path, here) else path

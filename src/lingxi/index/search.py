@@ -1,0 +1,159 @@
+"""From a query to hits: vectors and full text fused by rank, reranked, the best sentence marked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lingxi.errors import InputError
+from lingxi.index.build import Embeds
+from lingxi.index.store import Row, Store, in_words
+from lingxi.index.words import search_words
+from lingxi.parse import Span, kind_of, lines, sentences
+
+# Reciprocal rank fusion, Cormack et al. 2009: 1 / (60 + rank), summed over the rankings.
+_FUSION = 60
+_POOL = 100
+# The reranker reads the first of the fused ranking, cut to what a passage needs to be judged by.
+_RERANKED = 20
+_RERANKED_CHARACTERS = 1000
+# Sentences of a hit that are compared with the query.
+_COMPARED = 24
+
+
+class Ranks(Protocol):
+    """What the index asks of a reranker."""
+
+    def predict(
+        self,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        instruction: str | None = None,
+        show_progress_bar: bool | None = None,
+    ) -> NDArray[Any]:
+        """Probability [n] that each (query, document) pair is a match."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage found: `text` is the decoded file's `[start:end]`, lines count from 1 (pages, in a PDF).
+
+    `score` orders the hits: the reranker's probability, or the fused rank score without a reranker.
+    `scores` holds what is known of `vector` (cosine), `text` (BM25) and `rerank`. `sentence` is the
+    best matching sentence (line, in code) as offsets into the decoded file, like `start` and `end`.
+    """
+
+    path: str
+    start: int
+    end: int
+    first_line: int
+    last_line: int
+    text: str
+    score: float
+    scores: Mapping[str, float] = field(default_factory=dict)
+    sentence: tuple[int, int] = (0, 0)
+
+    @property
+    def place(self) -> str:
+        """Where to look: `path:line` of the best sentence, or `path page n` for a PDF."""
+        kind, _ = kind_of(Path(self.path))
+        if kind == "pdf":
+            return f"{self.path} page {self.first_line}"
+        # Lines of the text are lines of the file, except where the text was extracted.
+        below = 0 if kind == "html" else self.text.count("\n", 0, self.sentence[0] - self.start)
+        return f"{self.path}:{self.first_line + below}"
+
+
+def search(
+    store: Store,
+    embedder: Embeds,
+    reranker: Ranks | None,
+    query: str,
+    *,
+    top_k: int = 10,
+    instruction: str | None = None,
+    below: Sequence[str] = (),
+) -> list[Hit]:
+    """The best `top_k` segments (below the given absolute paths), best first, with absolute paths.
+
+    Raises InputError for an empty query or a `top_k` below 1.
+    """
+    if not isinstance(query, str) or not query.strip():
+        raise InputError("the query is empty", "give the words or the question to search for")
+    if top_k < 1:
+        raise InputError(f"top_k is {top_k}", "choose 1 or more")
+    vector = np.asarray(embedder.encode_query([query], instruction=instruction)[0], np.float32)
+    with in_words(store.path):
+        near = store.nearest(vector, max(_POOL, top_k), below)
+        matching = store.matching(search_words(query), max(_POOL, top_k), below)
+    hits = fuse(near, matching)
+    if reranker is not None and hits:
+        hits = _reranked(reranker, query, hits[: max(_RERANKED, top_k)], instruction)
+    return _with_sentences(embedder, vector, hits[:top_k])
+
+
+def fuse(near: Sequence[Row], matching: Sequence[Row]) -> list[Hit]:
+    """Hits of two rankings by falling sum of 1 / (60 + rank); equal sums keep the order of the first."""
+    fused: dict[str, float] = {}
+    rows: dict[str, Row] = {}
+    for ranking in (near, matching):
+        for rank, row in enumerate(ranking, 1):
+            fused[row["key"]] = fused.get(row["key"], 0.0) + 1 / (_FUSION + rank)
+            rows[row["key"]] = rows.get(row["key"], {}) | row
+    order = sorted(fused, key=lambda key: -fused[key])
+    return [_hit(rows[key], fused[key]) for key in order]
+
+
+def _hit(row: Row, score: float) -> Hit:
+    scores = {}
+    if "_distance" in row:
+        scores["vector"] = 1 - float(row["_distance"])
+    if "_score" in row:
+        scores["text"] = float(row["_score"])
+    names = ("path", "start", "end", "first_line", "last_line", "text")
+    return Hit(**{name: row[name] for name in names}, score=score, scores=scores)
+
+
+def _reranked(reranker: Ranks, query: str, hits: list[Hit], instruction: str | None) -> list[Hit]:
+    pairs = [(query, hit.text[:_RERANKED_CHARACTERS]) for hit in hits]
+    judged = reranker.predict(pairs, instruction=instruction, show_progress_bar=False)
+    scored = [
+        replace(hit, score=float(p), scores={**hit.scores, "rerank": float(p)})
+        for hit, p in zip(hits, judged, strict=True)
+    ]
+    return sorted(scored, key=lambda hit: -hit.score)
+
+
+def _with_sentences(embedder: Embeds, query: NDArray[np.float32], hits: list[Hit]) -> list[Hit]:
+    """Each hit with the sentence whose vector is nearest to the query's; all are embedded together."""
+    spans = [_parts(hit) for hit in hits]
+    texts = [
+        hit.text[s.start : s.end]
+        for hit, found in zip(hits, spans, strict=True)
+        for s in found
+        if len(found) > 1
+    ]
+    vectors = embedder.encode_document(texts, show_progress_bar=False) if texts else np.empty((0, len(query)))
+    cosines = iter(np.asarray(vectors, np.float32) @ query)
+    marked = []
+    for hit, found in zip(hits, spans, strict=True):
+        scores = [float(next(cosines)) for _ in found] if len(found) > 1 else [0.0]
+        best = found[int(np.argmax(scores))]
+        marked.append(replace(hit, sentence=(hit.start + best.start, hit.start + best.end)))
+    return marked
+
+
+def _parts(hit: Hit) -> list[Span]:
+    is_code = kind_of(Path(hit.path))[0] == "code"
+    found = (
+        [Span(s.end - len(hit.text[s.start : s.end].lstrip()), s.end) for s in lines(hit.text)]
+        if is_code
+        else []
+    )
+    worded = [s for s in found or sentences(hit.text) if any(map(str.isalnum, hit.text[s.start : s.end]))]
+    return worded[:_COMPARED] or [Span(0, len(hit.text))]

@@ -1,0 +1,187 @@
+"""Curating: no row goes without a reason, every rule on rows that fall and rows that stay."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lingxi.collect import CollectSettings, collect_pairs
+from lingxi.curate import CurateSettings, curate_pairs
+from lingxi.curate.duplicates import Cap, duplicate_rule
+from lingxi.curate.leaks import benchmark_texts, leak_rule
+from lingxi.curate.rules import RuleSettings, first_reason, folded, licence_reason, rules
+from lingxi.errors import InputError
+from lingxi.records import Pair, digest, passage, read_pairs, write_pairs
+
+DATA = Path(__file__).parent / "data"
+RULES = rules(RuleSettings())
+
+
+def pair(query: str, *positives: str, **other: object) -> Pair:
+    values: dict[str, object] = {
+        "id": digest(query, *positives),
+        "group": query,
+        "negatives": (),
+        "instruction": "Retrieve parallel sentences",
+        "task": "bitext",
+        "query_language": "de",
+        "document_language": "en",
+        "source": "made",
+        "licence": "CC0",
+    }
+    return Pair(query=query, positives=tuple(passage(text) for text in positives), **{**values, **other})
+
+
+@pytest.mark.parametrize(
+    "licence",
+    [
+        "CC BY 4.0",
+        "CC BY-SA 4.0 (SQuAD v1.1 train part; 0 overlap with XQuAD)",
+        "CC BY-SA (STSb); non-en = DeepL MT",
+        "CC BY-SA 4.0 (FLORES-200), repo Apache-2.0",
+        "CC BY 2.0 FR",
+        "CC0",
+        "MIT",
+        "MIT / C-UDA",
+        "C-UDA 1.0",
+        "Apache-2.0",
+        "BSD-3-Clause",
+        "Unicode",
+    ],
+)
+def test_licences_that_are_allowed(licence: str) -> None:
+    assert licence_reason("some", licence, (), ()) is None
+
+
+@pytest.mark.parametrize(
+    "licence",
+    [
+        "CC BY-NC 4.0",
+        "CC BY-NC-SA 4.0",
+        "CC BY-ND 4.0",
+        "research/non-commercial (Flickr30k)",
+        "Open-i IU (check: CC BY-NC-ND on Open-i)",
+        "MSR",
+        "TREC, research",
+        "research",
+        "per-source; ML research use",
+        "not stated",
+        "GPL-2+",
+        "MIT / proprietary",
+        "MITRE",
+        "",
+    ],
+)
+def test_licences_that_are_denied(licence: str) -> None:
+    assert licence_reason("some", licence, (), ())
+
+
+def test_named_packages_and_unverified_sources() -> None:
+    assert licence_reason("mediawiki", "GPL-2+", ("mediawiki",), ()) is None
+    assert licence_reason("mediawiki2", "GPL-2+", ("mediawiki",), ())
+    assert "not verified" in str(licence_reason("pair_zh_cmedqq", "Apache-2.0", (), ("zh_cmed",)))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (pair("Der Hund schläft heute.", "The dog sleeps today."), None),
+        (pair("", "The dog sleeps today."), "empty query"),
+        (pair("Der Hund schläft."), "no positive"),
+        (pair("Wikimedia Commons!", "wikimedia commons"), "identical sides"),
+        (pair("Datei %s wurde gelöscht.", "File %s was deleted."), "format placeholder"),
+        (pair("Starte {0} noch einmal.", "Start {0} once again."), "format placeholder"),
+        (pair("Ein Zimmer kostet 20% des Lohns.", "A room costs 20% of the wage, US$30."), None),
+        (pair("Verschieben", "Move the page"), "too short"),
+        (pair("请说明编辑", "Explain your edit", query_language="zh"), None),
+        (pair("编辑", "Edit the page", query_language="zh"), "too short"),
+        (pair("Ja, bitte sehr gern.", "Yes, " + "please " * 20), "length ratio"),
+        (pair("Write a short note.", "Write one short note.", query_language="ru"), "wrong script"),
+        (pair("Напишите заметку в Wiki.", "Write one short note.", query_language="ru"), None),
+        (pair("ls", "ls", task="code"), "identical sides"),
+        (pair("q" * 4001, "an answer", task="retrieval"), "query too long"),
+        (pair("why", "because", task="retrieval"), None),
+        (
+            pair("Der Hund schläft heute.", "The dog sleeps today.", licence="CC BY-NC 4.0"),
+            "licence not allowed",
+        ),
+    ],
+)
+def test_rules(row: Pair, reason: str | None) -> None:
+    found = first_reason(row, RULES)
+    assert found is None if reason is None else str(found).startswith(reason)
+
+
+@given(st.text())
+def test_folding_is_stable(text: str) -> None:
+    assert folded(folded(text)) == folded(text)
+
+
+def test_a_duplicate_is_a_later_row_of_equal_words() -> None:
+    rule = duplicate_rule()
+    assert rule(pair("Guten Tag!", "Good day.")) is None
+    assert rule(pair("guten tag", "good day")) == "duplicate"
+    assert rule(pair("guten tag", "hello there")) is None
+    assert rule(pair("guten tag", "good day", task="retrieval")) is None
+
+
+def test_the_cap_is_drawn_not_taken_in_order() -> None:
+    rows = [pair(f"Satz {number}", f"sentence {number}") for number in range(50)]
+
+    def kept(order: list[Pair], most: int, seed: int) -> set[str]:
+        cap = Cap(most, seed)
+        for position, row in enumerate(order):
+            cap.enter(row, position)
+        lost = set(cap.losers())
+        return {row.query for position, row in enumerate(order) if position not in lost}
+
+    assert len(kept(rows, 10, 0)) == 10
+    assert kept(rows, 10, 0) == kept(rows[::-1], 10, 0) < kept(rows, 20, 0)
+    assert kept(rows, 10, 0) != kept(rows, 10, 1)
+    assert len(kept(rows, 100, 0)) == 50
+
+
+def test_leaks_name_the_set() -> None:
+    rule = leak_rule(DATA / "benchmark", distractors=False)
+    assert rule(pair("mañana iremos al mercado", "x")) == "benchmark leak: query in bitext_tatoeba"
+    assert rule(pair("x", "The dog is sleeping")) == "benchmark leak: positive in bitext_tatoeba"
+    assert rule(pair("python read a file", "x", task="code")) == "benchmark leak: query in cosqa_test"
+    assert rule(pair("sum", "def total(a):\n    return sum(a)", task="code")) is None
+    everything = leak_rule(DATA / "benchmark", distractors=True)
+    assert everything(pair("sum", "def total(a):\n    return sum(a)", task="code"))
+    with pytest.raises(InputError, match="no benchmark"):
+        benchmark_texts(DATA / "none", distractors=False)
+
+
+def test_nothing_goes_without_a_reason(tmp_path: Path) -> None:
+    sources = CollectSettings(labelled=DATA / "labelled", mediawiki=str(DATA / "mediawiki"), seed=3)
+    collected = collect_pairs(sources, tmp_path / "1")
+    report = curate_pairs(CurateSettings(benchmark=DATA / "benchmark"), tmp_path / "1", tmp_path / "2")
+    kept, dropped = (list(read_pairs(tmp_path / "2" / name)) for name in ("pairs.parquet", "dropped.parquet"))
+    assert len(kept) + len(dropped) == collected.rows == report.total.rows
+    assert all(row.dropped is None for row in kept) and all(row.dropped for row in dropped)
+    assert report.total.dropped == Counter(row.dropped for row in dropped)
+    assert report.total.kept == len(kept) == sum(counts.kept for counts in report.by_source.values())
+    assert sum(counts.rows for counts in report.by_language.values()) == collected.rows
+    reasons = {row.source: row.dropped for row in dropped}
+    assert str(reasons["pair_zh_cmedqq"]).startswith("licence of the data not verified")
+    assert str(reasons["bitext_en_sw_lafand"]).startswith("licence not allowed")
+    assert reasons["code_cosqa_dev"] == "no positive"
+    ledger = json.loads((tmp_path / "2" / "ledger.json").read_text("utf-8"))
+    assert ledger["total"]["kept"] == len(kept)
+
+
+def test_rows_keep_their_order_and_their_reasons(tmp_path: Path) -> None:
+    rows = [pair(f"Satz mit der Nummer {n}", f"Sentence with the number {n}") for n in range(30)]
+    rows[4] = pair("Satz vier ist schlecht", "Sentence four is bad", dropped="by hand")
+    write_pairs(rows, tmp_path / "pairs.parquet")
+    report = curate_pairs(CurateSettings(cap=20), tmp_path / "pairs.parquet", tmp_path / "out")
+    assert report.total.dropped == {"over the cap": 9, "by hand": 1}
+    kept = [row.query for row in read_pairs(tmp_path / "out" / "pairs.parquet")]
+    assert kept == [row.query for row in rows if row.query in set(kept)]
+    again = curate_pairs(CurateSettings(cap=20), tmp_path / "pairs.parquet", tmp_path / "again")
+    assert again == report
+    assert [row.query for row in read_pairs(tmp_path / "again" / "pairs.parquet")] == kept
