@@ -1,4 +1,4 @@
-"""Models that need no weights: vectors of hashed words, and the command line with them (`python stand_in.py …`).
+"""Models without weights: vectors of hashed words; and the command line with them (`python stand_in.py …`).
 
 With STAND_IN_SECONDS a text takes that long, so that a test can stop the command while it works.
 """
@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ DIM = 64
 
 
 class WordEmbedder:
-    """The sum of one random direction for each word, brought to unit length; counts the texts it was given."""
+    """The sum of one random direction a word, brought to unit length; counts the texts it was given."""
 
     dim = DIM
 
@@ -59,9 +60,14 @@ def _words(text: str) -> list[str]:
 def _vector(text: str) -> np.ndarray:
     vector = np.full(DIM, 1e-3, np.float32)
     for word in _words(text):
-        seed = int.from_bytes(hashlib.md5(word.encode()).digest()[:4], "little")
-        vector += np.random.default_rng(seed).normal(size=DIM).astype(np.float32)
+        vector += _direction(word)
     return vector / np.linalg.norm(vector)
+
+
+@lru_cache(maxsize=100_000)
+def _direction(word: str) -> np.ndarray:
+    seed = int.from_bytes(hashlib.md5(word.encode()).digest()[:4], "little")
+    return np.random.default_rng(seed).normal(size=DIM).astype(np.float32)
 
 
 def _share(query: str, document: str) -> float:

@@ -254,7 +254,7 @@ def test_a_file_is_not_a_model(tmp_path: Path) -> None:
     assert_mendable(caught.value, "not a directory")
 
 
-def test_a_hub_id_without_a_network_or_a_copy_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_id_that_cannot_be_had_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError) as caught:
         locate("nobody/no-such-model", local_files_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_runs_cover_the_batch_once(lengths: list[int]) -> None:
     assert [run.length for run in runs for _ in range(run.count)] == lengths
     assert [i for run in runs for i in range(sum(lengths))[run.tokens]] == list(range(sum(lengths)))
     assert [i for run in runs for i in range(len(lengths))[run.sequences]] == list(range(len(lengths)))
-    assert all(a.length != b.length for a, b in zip(runs, runs[1:], strict=False))
+    assert all(a.length != b.length for a, b in pairwise(runs))
 
 
 @pytest.mark.parametrize("sequences", [[], [[]], [[1], []]])

@@ -110,7 +110,8 @@ def test_a_length_out_of_range_is_refused(length: Any, reranker_directory: Path)
 
 
 @pytest.mark.parametrize(
-    "pairs", [["ab"], [("a",)], [("a", "b", "c")], [("a", 3)], [("a", "b"), None], "text", None, [{"a": 1, "b": 2}]]
+    "pairs",
+    [["ab"], [("a",)], [("a", "b", "c")], [("a", 3)], [("a", "b"), None], "text", None, [{"a": 1, "b": 2}]],
 )
 def test_what_is_not_a_pair_is_named(pairs: Any, reranker: Reranker) -> None:
     with pytest.raises(InputError) as caught:

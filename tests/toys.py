@@ -89,6 +89,7 @@ def write_toy(
     dtype: str = "float32",
     max_shard_bytes: int | None = None,
     seed: int = 0,
+    max_seq_length: int = 256,
 ) -> Path:
     """Write a model directory with random weights."""
     size = size or toy_size()
@@ -98,7 +99,7 @@ def write_toy(
         state=random_state(size, seed),
         tokenizer=tokenizer or toy_tokenizer(),
         card="# A toy\n",
-        max_seq_length=min(256, size.max_positions),
+        max_seq_length=max_seq_length,
     )
     return write_directory(files, out, dtype, max_shard_bytes=max_shard_bytes)
 

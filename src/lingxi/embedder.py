@@ -184,6 +184,6 @@ class Embedder:
 def _length(asked: int | None, stated: int | None, positions: int) -> int:
     if asked is None:
         return min(stated or positions, positions)
-    if not 2 <= asked <= positions:
-        raise InputError(f"max_seq_length is {asked}", f"choose a whole number from 2 to {positions}")
+    if isinstance(asked, bool) or not isinstance(asked, int) or not 2 <= asked <= positions:
+        raise InputError(f"max_seq_length is {asked!r}", f"choose a whole number from 2 to {positions}")
     return asked

@@ -159,8 +159,8 @@ def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
 def _length(asked: int | None, stated: int, frame: int, positions: int) -> int:
     if asked is None:
         return stated
-    if not frame < asked <= positions:
+    if isinstance(asked, bool) or not isinstance(asked, int) or not frame < asked <= positions:
         raise InputError(
-            f"max_length is {asked}", f"choose from {frame + 1} (the prompt alone) to {positions}"
+            f"max_length is {asked!r}", f"choose from {frame + 1} (the prompt alone) to {positions}"
         )
     return asked

@@ -11,9 +11,9 @@ from lingxi.errors import InputError
 
 T = TypeVar("T")
 
-# Enough to sort by length and fill batches; a few hundred MB of ids at most.
+# Enough to sort by length and fill many batches; their ids take less than 100 MB.
 _WINDOW_ITEMS = 4096
-_WINDOW_CHARACTERS = 8_000_000
+_WINDOW_CHARACTERS = 2_000_000
 
 
 def checked(texts: Iterable[Any]) -> Iterator[str]:
@@ -60,13 +60,13 @@ def windows(items: Iterable[T], characters: Callable[[T], int]) -> Iterator[list
 
 @contextmanager
 def progress(total: int | None, show: bool | None, label: str) -> Iterator[Callable[[int], None]]:
-    """A callable that advances a bar on stderr; `show=None` shows it on a terminal only."""
+    """A callable that advances a bar on stderr; `show=None` shows it on a terminal, while it lasts."""
     if not (sys.stderr.isatty() if show is None else show):
         yield lambda advance: None
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=Console(stderr=True), transient=show is None) as bar:
         task = bar.add_task(label, total=total)
         yield lambda advance: bar.advance(task, advance)

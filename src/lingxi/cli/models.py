@@ -1,4 +1,4 @@
-"""`lingxi models` and `lingxi check`: what a model is, copies for other servers, proof that it computes right."""
+"""`lingxi models` and `lingxi check`: what a model is, copies of it, proof that it computes right."""
 
 from __future__ import annotations
 
@@ -82,9 +82,7 @@ def export(
     if as_json:
         show.dump(values)
     else:
-        typer.echo(
-            f"{values['kind']} in {out}, {dtype}, {values['bytes'] / 1e6:.1f} MB; prove it: lingxi check {out}"
-        )
+        typer.echo(f"{values['kind']} in {out}, {dtype}, {values['bytes'] / 1e6:.1f} MB")
 
 
 def check(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lingxi.errors import InputError
+from lingxi.errors import InputError, ModelError
 from lingxi.index.segments import Segment, segments
 from lingxi.index.store import FileState, Row, Store, in_words
 from lingxi.index.walk import Found, Skipped, Walk, is_below, resolve, walk
@@ -200,6 +200,8 @@ def _commit(batch: list[_Reading], known: Collection[str], store: Store, embedde
     parts = {(p.title, p.text): p for r in batch for p in r.parts if (p.title, p.text) not in vectors}
     if parts:
         fresh = embedder.encode_document([p.for_embedding() for p in parts.values()], show_progress_bar=False)
+        if not np.isfinite(fresh).all():
+            raise ModelError("the embedder made vectors that are not numbers", "check it with `lingxi check`")
         vectors = {**vectors, **dict(zip(parts, fresh, strict=True))}
     rows = [row for reading in batch for row in _rows(reading, vectors)]
     with in_words(store.path):

@@ -88,6 +88,7 @@ def search(
     if top_k < 1:
         raise InputError(f"top_k is {top_k}", "choose 1 or more")
     vector = np.asarray(embedder.encode_query([query], instruction=instruction)[0], np.float32)
+    store.refresh()
     with in_words(store.path):
         near = store.nearest(vector, max(_POOL, top_k), below)
         matching = store.matching(search_words(query), max(_POOL, top_k), below)

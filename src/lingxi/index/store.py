@@ -53,6 +53,9 @@ class Store(Protocol):
     def writing(self) -> AbstractContextManager[None]:
         """Hold the store for writing; raises StoreError where another process does."""
 
+    def refresh(self) -> None:
+        """Go to the newest version, which another process may have written."""
+
     def files(self) -> dict[str, FileState]:
         """Every file that is indexed, by absolute path."""
 
@@ -96,16 +99,21 @@ class LanceStore:
     def writing(self) -> Iterator[None]:
         """Hold the store for writing, on its newest version; raises StoreError where another process does."""
         with writing(self.path):
+            self.refresh()
             with in_words(self.path):
-                self._table.checkout_latest()
                 if not self._table.list_indices():
                     _make_text_index(self._table)
             yield
 
-    def files(self) -> dict[str, FileState]:
-        """Every file that is indexed, by absolute path."""
+    def refresh(self) -> None:
+        """Go to the newest version, which another process may have written."""
         with in_words(self.path):
             self._table.checkout_latest()
+
+    def files(self) -> dict[str, FileState]:
+        """Every file that is indexed, by absolute path."""
+        self.refresh()
+        with in_words(self.path):
             columns = ["path", "hash", "size", "mtime_ns", "reason"]
             found = self._table.search().where("ordinal = 0").select(columns).to_arrow()
         listed = [found.column(name).to_pylist() for name in columns]
@@ -122,13 +130,14 @@ class LanceStore:
 
     def replace(self, rows: Sequence[Row], known: Collection[str]) -> None:
         """In one commit: put whole files' rows in, and take out what else there is of the `known` files."""
+        # "null" stands for the marks of files without text; LanceDB would take them for mistakes.
         table = _arrow(rows, self._table.schema)
         if not known:
-            self._table.add(table)
+            self._table.add(table, on_bad_vectors="null")
             return
         merge = self._table.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
         # One clause, however long: a second statement would be a second commit.
-        merge.when_not_matched_by_source_delete(_in_list(known)).execute(table)
+        merge.when_not_matched_by_source_delete(_in_list(known)).execute(table, on_bad_vectors="null")
 
     def delete(self, paths: Collection[str]) -> None:
         """Take files out."""

@@ -10,6 +10,7 @@ Queries go through the same function, so both sides agree.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _COMPOUND = re.compile(r"[^\W\d]\w*(?:[.:'’_-]\w+)*")
 _PIECE = re.compile(r"[^\W_]+")
@@ -27,9 +28,10 @@ def search_words(text: str) -> str:
     return f"{text}\n{' '.join(extra)}" if extra else text
 
 
-def name_parts(name: str) -> list[str]:
+@lru_cache(maxsize=50_000)
+def name_parts(name: str) -> tuple[str, ...]:
     """Parts of a compound name: `parseHTTPHeader_v2` → parse HTTP Header v 2; none for a simple word."""
     if name.isalpha() and (name.islower() or name[1:].islower()):
-        return []
-    parts = [part for piece in _PIECE.findall(name) for part in _CAMEL.findall(piece)]
-    return parts if len(parts) > 1 else []
+        return ()
+    parts = tuple(part for piece in _PIECE.findall(name) for part in _CAMEL.findall(piece))
+    return parts if len(parts) > 1 else ()

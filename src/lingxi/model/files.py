@@ -37,11 +37,11 @@ def locate(name: str | Path, *, revision: str | None = None, local_files_only: b
     Raises ModelError for a name that is none of them, or a hub id that cannot be had.
     """
     path = Path(name).expanduser()
-    if path.is_dir():
+    if path.is_dir() and str(name):
         return path
-    if (SHIPPED / str(name)).is_dir() and str(name) not in ("", "."):
+    if (SHIPPED / str(name)).is_dir() and str(name):
         return SHIPPED / str(name)
-    if path.exists():
+    if path.is_file():
         raise ModelError(f"{name}: not a directory", "name the directory that holds config.json")
     if _HUB_ID.fullmatch(str(name)):
         return _from_hub(str(name), revision, local_files_only)
@@ -186,17 +186,19 @@ def _tensors(
                     f"config.json promises {list(wanted[name])}",
                     "take config.json and *.safetensors from the same model",
                 )
-            yield name, _dequantized(tensor, key, shards, dtype)
+            yield name, _dequantized(directory, tensor, key, shards, dtype)
 
 
 def _dequantized(
-    tensor: torch.Tensor, key: str, shards: Mapping[str, Any], dtype: torch.dtype
+    directory: Path, tensor: torch.Tensor, key: str, shards: Mapping[str, Any], dtype: torch.dtype
 ) -> torch.Tensor:
     if tensor.dtype != torch.int8:
         return tensor.to(dtype)
     scale = key.removesuffix(".weight") + ".scale"
     if scale not in shards:
-        raise ModelError(f"int8 tensor {key!r} has no {scale!r}", "write the directory again with lingxi")
+        raise ModelError(
+            f"{directory}: int8 tensor {key!r} has no {scale!r}", "write the directory again with lingxi"
+        )
     return (tensor.float() * shards[scale].get_tensor(scale).float()[:, None]).to(dtype)
 
 

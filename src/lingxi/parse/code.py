@@ -68,6 +68,8 @@ LANGUAGES = tuple(_GRAMMARS)
 # These define something only with a body: `struct point { … }`, not `struct point p`.
 _WITH_BODY = frozenset({"struct_specifier", "union_specifier", "enum_specifier", "class_specifier"})
 _FUNCTION_VALUES = frozenset({"arrow_function", "function_expression", "generator_function", "class"})
+# What a name is not found in: `public static`, `CREATE TABLE`, parameters.
+_NAMELESS = ("comment", "modifiers", "parameters", "keyword")
 # What may stand above a definition and belongs to it.
 _ATTACHED = ("comment", "attribute")
 # Parsing costs about a second for five megabytes; files above this are generated, and cut by lines.
@@ -185,11 +187,13 @@ def _is_attached(above: Any, node: Any) -> bool:
 
 
 def _name_of(node: Any, depth: int = 0) -> str:
+    if node.type == "template_declaration":
+        return _name_of(node.named_children[-1], depth)
     for field in ("name", "definition", "declaration", "declarator", "type"):
         child = node.child_by_field_name(field)
         if child is not None and (field == "name" or child.named_child_count == 0):
             return str(child.text.decode("utf-8", "replace"))[:100]
         if child is not None and depth < 5:
             return _name_of(child, depth + 1)
-    named = [c for c in node.named_children if c.type not in ("comment", "modifiers", "parameters")]
+    named = [c for c in node.named_children if not c.type.startswith(_NAMELESS)]
     return _name_of(named[0], depth + 1) if named and depth < 5 else ""

@@ -41,7 +41,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_SHEBANG = re.compile(rb"#!\S*?(?:/env\s+)?(?:\S*/)?(python|bash|sh|node|ruby|php)\b")
+_SHEBANG = re.compile(rb"#!\S*?(?:/env\s+)?(?:\S*/)?(python|bash|sh|node|ruby|php)[\d.]*\s")
 _INTERPRETERS = {b"sh": "bash", b"node": "javascript"}
 _SNIFFED = 8192
 _LARGEST_TEXT = 10_000_000

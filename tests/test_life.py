@@ -1,0 +1,95 @@
+"""A whole life in miniature: the tiny recipe, resumed, skipped and resolved."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lingxi import life, manifest
+from lingxi.embedder import Embedder
+from lingxi.errors import RecipeError
+from lingxi.parity import check
+from lingxi.reranker import Reranker
+
+ROOT = Path(__file__).parent.parent
+SHORT = (
+    f'collect.labelled="{ROOT / "tests/data/tiny"}"',
+    "train.embedder.lexicon.steps=40",
+    "train.embedder.network.steps=8",
+    "train.reranker.steps=3",
+)
+
+
+@pytest.fixture(scope="session")
+def lived(tmp_path_factory):
+    """The tiny recipe, run once, with what it said."""
+    runs, said = tmp_path_factory.mktemp("runs"), []
+    report = life.run(ROOT / "recipes/tiny.toml", SHORT, runs=runs, say=said.append)
+    return runs, said, report
+
+
+def test_the_tiny_recipe_makes_models_that_prove_themselves(lived):
+    runs, _, report = lived
+    trained = runs / "tiny" / "4-train"
+    assert report["stages"]["train"]["pairs"] == 400
+    for name in ("embedder", "reranker"):
+        assert check(trained / name).ok
+
+
+def test_the_tiny_embedder_has_learned_its_sentences(lived):
+    runs, _, _ = lived
+    embedder = Embedder(runs / "tiny" / "4-train" / "embedder")
+    lines = (ROOT / "tests/data/tiny/bitext_zh_en_msdocs.jsonl").read_text(encoding="utf-8").splitlines()[:100]
+    rows = [json.loads(line) for line in lines]
+    left = embedder.encode([r["a"] for r in rows], instruction="Retrieve parallel sentences")
+    right = embedder.encode([r["b"] for r in rows], instruction="Retrieve parallel sentences")
+    found = (embedder.similarity(left, right).argmax(1) == np.arange(len(rows))).mean()
+    assert found > 0.3, "chance is 0.01"
+
+
+def test_the_tiny_reranker_answers_between_no_and_yes(lived):
+    runs, _, _ = lived
+    ranked = Reranker(runs / "tiny" / "4-train" / "reranker").rank("猫", ["The cat sleeps", "A bus"])
+    assert all(0 < row["score"] < 1 for row in ranked)
+
+
+def test_manifests_say_what_went_in_and_out(lived):
+    runs, _, _ = lived
+    found = manifest.read(runs / "tiny" / "3-curate")
+    assert found.counts["total"]["rows"] == 400
+    assert set(found.outputs) == {"pairs.parquet", "dropped.parquet", "ledger.json"}
+    assert found.inputs["collect"] == manifest.read(runs / "tiny" / "1-collect").key
+    card = (runs / "tiny" / "4-train" / "embedder" / "README.md").read_text(encoding="utf-8")
+    assert "bitext_zh_en_msdocs" in card
+
+
+def test_an_unchanged_run_is_skipped_and_a_changed_stage_runs_again(lived, tmp_path):
+    runs, _, _ = lived
+    copy = tmp_path / "runs"
+    shutil.copytree(runs, copy)
+    said: list[str] = []
+    life.run(ROOT / "recipes/tiny.toml", SHORT, runs=copy, say=said.append)
+    assert said == [f"{stage}: unchanged, skipped" for stage in ("collect", "curate", "train")]
+    (copy / "tiny" / "4-train" / "manifest.json").unlink()
+    shutil.rmtree(copy / "tiny" / "4-train" / "reranker")
+    said.clear()
+    life.run(ROOT / "recipes/tiny.toml", SHORT, runs=copy, say=said.append)
+    assert said[:2] == ["collect: unchanged, skipped", "curate: unchanged, skipped"]
+    whole, again = (
+        (folder / "tiny/4-train/reranker/model.safetensors").read_bytes() for folder in (runs, copy)
+    )
+    assert whole == again, "a resumed run gives the same weights"
+
+
+def test_dry_run_resolves_and_writes_nothing(tmp_path):
+    report = life.run(ROOT / "recipes/tiny.toml", ["train.seed=7"], runs=tmp_path, dry_run=True)
+    assert report["recipe"]["train"]["seed"] == 7
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_manifest_is_named(tmp_path):
+    (tmp_path / "manifest.json").write_text("{", encoding="utf-8")
+    with pytest.raises(RecipeError, match="damaged"):
+        manifest.read(tmp_path)

@@ -1,0 +1,191 @@
+"""Training: batches that never call a positive a negative, resuming, starting points, hard negatives."""
+
+import numpy as np
+import pytest
+import torch
+from toys import toy_tokenizer
+
+from lingxi import prompts
+from lingxi.errors import InputError
+from lingxi.model.packed import pack
+from lingxi.model.sizes import Size
+from lingxi.model.tokens import Tokens
+from lingxi.records import Pair, passage
+from lingxi.train.contrast import Contrast, encoder_of, packed_encoder
+from lingxi.train.lexicon import Lexicon, as_decoder
+from lingxi.train.loop import Schedule, train
+from lingxi.train.rows import read_rows, same_document, sampler
+from lingxi.train.settings import ContrastiveSettings
+from lingxi.train.teachers import rotated
+
+SIZE = Size(64, 2, 1, 1, 64, 96, 512)
+WORDS = ("gravity", "silla", "北京", "cocina", "search", "text", "double", "capital")
+
+
+def pair(number: int, task: str = "bitext", group: str | None = None) -> Pair:
+    query = f"{WORDS[number % 8]} {number}"
+    return Pair(
+        id=str(number),
+        group=group or f"g{number}",
+        query=query,
+        positives=(passage(f"the text of {query}"),),
+        negatives=(),
+        instruction=f"instruction of {task}",
+        task=task,
+        query_language="es" if number % 3 else "zh",
+        document_language="en",
+        source="test",
+        licence="CC0",
+        scores={"similarity": float(number % 6)} if task == "sts" else {},
+    )
+
+
+def tokens(tmp_path) -> Tokens:
+    from lingxi.model.tokens import read_tokens
+
+    path = tmp_path / "tokenizer.json"
+    path.write_text(toy_tokenizer(), encoding="utf-8")
+    return read_tokens(path, 512)
+
+
+def contrast(tmp_path, module, encode, instructed=True, tasks=("bitext", "retrieval", "sts")) -> Contrast:
+    rows = read_rows([pair(n, tasks[n % len(tasks)]) for n in range(60)], 0)
+    settings = ContrastiveSettings(steps=4, batch_pairs=8, learning_rate=1e-3, warmup_steps=1)
+    drawn_from = sampler(rows, {task: 1.0 for task in tasks}, 0.5)
+    return Contrast(drawn_from, tokens(tmp_path), encode, settings, (32, 64), None, 0.0, instructed)
+
+
+def test_a_batch_has_one_kind_and_no_group_twice():
+    rows = read_rows([pair(n, "bitext" if n % 2 else "code", group=f"g{n // 4}") for n in range(200)], 0)
+    drawn_from = sampler(rows, {"bitext": 1.0, "code": 1.0}, 0.5)
+    seen = set()
+    for seed in range(20):
+        kind, drawn = drawn_from.draw(np.random.default_rng(seed), 16)
+        seen.add(kind.task)
+        assert {str(task) for task in rows.tasks[drawn]} == {kind.task}
+        assert len(set(rows.groups[drawn])) == len(drawn)
+        assert 0 < len(drawn) <= 16
+    assert seen == {"bitext", "code"}
+
+
+def test_rare_languages_are_drawn_more_than_their_share():
+    rows = read_rows([pair(3 * n + (n % 50 != 0)) for n in range(1000)], 0)
+    kind, _ = sampler(rows, {"bitext": 1.0}, 0.5).draw(np.random.default_rng(0), 4)
+    rare = np.array([s.endswith("/zh") for s in rows.strata[kind.members]])
+    chance = np.diff(kind.cumulative, prepend=0.0)
+    assert rare.mean() < 0.05 < chance[rare].sum()
+
+
+def test_a_mixture_of_absent_tasks_is_refused():
+    with pytest.raises(InputError, match="names no task"):
+        sampler(read_rows([pair(1)], 0), {"code": 1.0}, 0.5)
+
+
+def test_no_pairs_are_refused_in_words():
+    with pytest.raises(InputError, match="no pairs"):
+        read_rows([], 0)
+
+
+def test_equal_documents_count_as_one():
+    rows = read_rows([pair(1, group="a"), pair(1, group="b"), pair(2, group="c")], 0)
+    same = same_document(rows, range(3))
+    assert same.sum() == 5
+    assert same.diagonal().all()
+
+
+def test_the_network_starts_as_the_token_vectors():
+    torch.manual_seed(0)
+    lexicon = Lexicon(SIZE)
+    decoder = as_decoder(lexicon, end=0)
+    ids = [[5, 6, 7, 8, 0], [9, 10, 0]]
+    with torch.no_grad():
+        whole, bag = decoder(pack(ids)), lexicon(pack(ids))
+    assert torch.cosine_similarity(whole, bag).min() > 0.9
+
+
+def test_training_renders_what_serving_renders(tmp_path):
+    seen = []
+
+    def spy(sequences):
+        seen.append(sequences)
+        return torch.randn(len(sequences), 64, requires_grad=True)
+
+    step = contrast(tmp_path, None, spy, tasks=("retrieval",))
+    step.loss(np.random.default_rng(3))
+    queries, documents = seen
+    text = step.tokens.user.decode(queries[0][:-1])
+    task = text.split("\n")[0].removeprefix("Instruct: ")
+    assert text.startswith(prompts.query_prefix(task))
+    assert not step.tokens.user.decode(documents[0][:-1]).startswith("Instruct")
+    assert all(s[-1] == step.tokens.end for s in queries + documents)
+
+
+def test_shared_prefixes_do_not_change_the_gradient():
+    torch.manual_seed(0)
+    decoder = as_decoder(Lexicon(SIZE), end=0)
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.2) if parameter.dim() == 2 else None
+    sequences = [[*range(10, 30), 5, 0], [*range(10, 30), 6, 7, 8, 0]]
+    encoder_of(decoder)(sequences).square().sum().backward()
+    shared = decoder.layers[0].self_attn.q_proj.weight.grad.clone()
+    decoder.zero_grad()
+    decoder(pack(sequences)).square().sum().backward()
+    assert torch.allclose(shared, decoder.layers[0].self_attn.q_proj.weight.grad, atol=1e-4)
+
+
+def test_resuming_equals_never_stopping(tmp_path):
+    def run(folder, stops):
+        torch.manual_seed(0)
+        module = Lexicon(SIZE)
+        step = contrast(tmp_path, module, packed_encoder(module), instructed=False)
+        for steps in stops:
+            if steps != stops[0]:
+                torch.manual_seed(1)
+                module = Lexicon(SIZE)
+                step = contrast(tmp_path, module, packed_encoder(module), instructed=False)
+            schedule = Schedule(6, 1e-2, 1, checkpoint_every=2)
+            if steps < 6:
+                schedule = _Stopping(schedule, steps)
+            try:
+                train(module, step.loss, schedule, folder, seed=0)
+            except KeyboardInterrupt:
+                continue
+        return module.state_dict()
+
+    whole, parts = run(tmp_path / "whole", [6]), run(tmp_path / "parts", [3, 6])
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+class _Stopping:
+    """A schedule that is interrupted at a step, as by Ctrl-C."""
+
+    def __init__(self, schedule: Schedule, at: int) -> None:
+        self.schedule, self.at = schedule, at
+
+    def __getattr__(self, name):
+        return getattr(self.schedule, name)
+
+    def rate(self, step: int) -> float:
+        if step == self.at:
+            raise KeyboardInterrupt
+        return self.schedule.rate(step)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    module = torch.nn.Linear(2, 2)
+
+    def broken(rng):
+        return module.weight.sum() * float("nan")
+
+    with pytest.raises(FloatingPointError, match="at step 0"):
+        train(module, broken, Schedule(2, 1e-3, 0, 1), tmp_path, 0)
+
+
+def test_rotated_teacher_vectors_keep_cosines_and_lead_with_most():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(500, 16)) * np.linspace(0.1, 2, 16)
+    turned = rotated(vectors).astype(np.float32)
+    centred = vectors - vectors.mean(0)
+    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    assert np.abs(turned @ turned.T - centred @ centred.T).max() < 5e-3
+    assert (turned[:, :8] ** 2).sum() > (turned[:, 8:] ** 2).sum() * 3
