@@ -35,7 +35,7 @@ def main() -> int:
         print(f"{options.files} files; an uninterrupted add takes {seconds:.1f} s")
         hits = 0
         while hits < options.kills:
-            # Short runs first, so that many fall into the first filling; a run that ends before its kill is none.
+            # Short runs first, so that many hit the first filling; a run that ends before its kill is none.
             after = rng.uniform(0, seconds * (0.2 if hits < options.kills / 2 else 0.6))
             hits += add_and_kill(folder, broken, options.model, after)
             rows = len(rows_of(broken)[0]) if (broken / "segments.lance").exists() else 0

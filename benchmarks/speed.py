@@ -3,10 +3,10 @@
     python benchmarks/speed.py [--layers 28] [--rounds 3] [--threads 1] [--json benchmarks/speed.json]
 
 The network has the shape of Qwen3-0.6B with its real vocabulary (speed does not depend on what
-the weights are), the tokenizer is the published one, and the texts are paragraphs and functions of
-Python's own library. Both sides hold the very same tensors in fp32. Rounds are interleaved, so
-that a busy machine slows both; CPU seconds count all threads. Embedding: 64 texts. Reranking:
-one query with 50 documents, against length-sorted padded batches.
+the weights are), the tokenizer is the published one, and the texts are paragraphs, docstrings and
+functions of Python's own library. Both sides hold the very same tensors in fp32. Rounds are
+interleaved, so that a busy machine slows both; CPU seconds count all threads. Embedding: 64 texts.
+Reranking: one query with 50 documents, against length-sorted padded batches.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from importlib.metadata import version
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ MODULES = (
 )
 QUERY = "How do I split a long text into lines of a given width without breaking words?"
 TEXTS, DOCUMENTS = 64, 50
-CHARACTERS = 800  # of a passage: what search engines cut documents into
+CHARACTERS = 1200  # of a passage: about what search engines cut documents into
 TARGETS = {"embedding": 1.3, "rerank": 1.8}
 
 
@@ -115,22 +116,25 @@ def _options() -> argparse.Namespace:
 
 
 def library_texts(count: int, seed: int) -> list[str]:
-    """Paragraphs of documentation and functions of Python's library, in equal parts."""
-    paragraphs: list[str] = []
+    """Paragraphs, whole docstrings and functions of Python's library, a third each."""
+    docstrings: list[str] = []
     functions: list[str] = []
     for name in MODULES:
         source = inspect.getsource(import_module(name))
-        nodes = [
-            node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.FunctionDef, ast.ClassDef))
-        ]
-        for node in nodes:
-            paragraphs += [p for p in (ast.get_docstring(node) or "").split("\n\n") if len(p) > 40]
+        lines = source.splitlines()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                docstrings.append(ast.get_docstring(node) or "")
             if isinstance(node, ast.FunctionDef):
-                functions.append(ast.get_source_segment(source, node) or "")
+                functions.append("\n".join(lines[node.lineno - 1 : node.end_lineno]))
+    paragraphs = [part for text in docstrings for part in text.split("\n\n")]
     rng = random.Random(seed)
-    chosen = rng.sample(paragraphs, count // 2) + rng.sample(functions, count - count // 2)
+    chosen = [
+        rng.choice([text[:CHARACTERS] for text in kind if len(text) >= least])
+        for kind, least in islice(cycle([(paragraphs, 60), (docstrings, 300), (functions, 100)]), count)
+    ]
     rng.shuffle(chosen)
-    return [text[:CHARACTERS] for text in chosen]
+    return chosen
 
 
 # --- models --------------------------------------------------------------------------------------

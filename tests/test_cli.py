@@ -202,6 +202,8 @@ def test_rerank_orders_documents(capsys):
     assert [r["corpus_id"] for r in json.loads(capsys.readouterr().out)["results"]] == [1, 0]
 
 
+# The toys are short, some golden texts are not.
+@pytest.mark.filterwarnings("ignore::lingxi.errors.LingxiWarning")
 @pytest.mark.parametrize("kind", ["embedder", "reranker"])
 def test_models_are_described_exported_and_checked(request, kind, tmp_path, capsys):
     source = str(request.getfixturevalue(f"{kind}_directory"))
@@ -231,9 +233,9 @@ def test_help_names_every_verb(capsys):
 
 
 def test_the_command_line_is_imported_without_heavy_libraries():
-    program = "import sys, lingxi.cli; print([m for m in ('torch', 'lancedb', 'pyarrow', 'numpy') if m in sys.modules])"
+    program = "import sys, lingxi.cli; print({'torch', 'lancedb', 'pyarrow', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "set()"
 
 
 def test_ctrl_c_ends_with_130_and_leaves_the_index_whole(folder, capsys):
@@ -242,12 +244,12 @@ def test_ctrl_c_ends_with_130_and_leaves_the_index_whole(folder, capsys):
     environment = {**os.environ, "STAND_IN_SECONDS": "0.05"}
     command = [sys.executable, str(SCRIPT), "index", "add", "my.index", "docs"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         # The second commit of rows: versions 1 and 2 are the table and its text index.
         while len(list(Path("my.index").rglob("*.manifest"))) < 4 and time.monotonic() < deadline:
             time.sleep(0.05)
         child.send_signal(signal.SIGINT)
-        _, err = child.communicate(timeout=60)
+        _, err = child.communicate(timeout=300)
     assert child.returncode == 130, err
     assert err == "interrupted; what was committed is kept\n"
     assert cli("index", "add", "my.index", "docs", "--json") == 0

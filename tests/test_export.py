@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toys import TEXTS, gap, toy_size, write_toy
 
 from lingxi import Embedder, Reranker
+from toys import TEXTS, gap, toy_size, write_toy
 
 PAIRS = [(query, text) for query in ("capital of China", "重力", "What is it?") for text in TEXTS]
 
@@ -116,7 +116,8 @@ def test_other_servers_find_what_they_look_for(embedder_directory: Path, reranke
     assert types == [f"sentence_transformers.models.{t}" for t in ("Transformer", "Pooling", "Normalize")]
     pooling = read("1_Pooling/config.json")
     assert pooling["pooling_mode_lasttoken"] and pooling["pooling_mode"] == "lasttoken"
-    assert not any(v for k, v in pooling.items() if k.startswith("pooling_mode_") and k != "pooling_mode_lasttoken")
+    modes = [name for name, on in pooling.items() if name.startswith("pooling_mode_") and on is True]
+    assert modes == ["pooling_mode_lasttoken"]
     assert pooling["word_embedding_dimension"] == 64 and pooling["include_prompt"]
     config = read("config.json")
     assert config["is_matryoshka"] and config["matryoshka_dimensions"] == [32, 64]

@@ -98,6 +98,25 @@ def test_answer_rows(tied: bool, dtype: str, tmp_path: Path) -> None:
         assert gap(read_answer_rows(out, size, 9, 4), row) == 0
 
 
+def test_an_untied_head_that_is_not_there_is_missed(reranker_directory: Path, tmp_path: Path) -> None:
+    """The largest embedder unties a head it does not store: it must not pass for a reranker."""
+    out = shutil.copytree(reranker_directory, tmp_path / "headless")
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}))
+    with pytest.raises(ModelError) as caught:
+        Reranker(out)
+    assert_mendable(caught.value, str(out), "lm_head.weight")
+
+
+def test_a_classifier_of_many_classes_is_no_reranker(reranker_directory: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(reranker_directory, tmp_path / "classes")
+    weights = load_file(out / "model.safetensors")
+    save_file({**weights, "score.weight": torch.zeros(3, 64)}, out / "model.safetensors")
+    with pytest.raises(ModelError) as caught:
+        Reranker(out)
+    assert_mendable(caught.value, "3 rows")
+
+
 def test_a_sequence_classification_twin_scores_the_same(reranker_directory: Path, tmp_path: Path) -> None:
     twin = shutil.copytree(reranker_directory, tmp_path / "twin")
     original = Reranker(reranker_directory)

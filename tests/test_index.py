@@ -1,4 +1,4 @@
-"""The index: what changed is touched, what is gone is removed, nothing is lost, words of many scripts are found."""
+"""The index: what changed is touched, what is gone removed, nothing lost, words of many scripts found."""
 
 import errno
 import json
@@ -22,9 +22,9 @@ from test_parse import make_pdf
 
 DOCUMENTS = {
     "notes.md": "# Garden\n\nTomatoes need sun.\n\n## Water\n\nWater them in the evening. Not at noon.\n",
-    "src/http.py": 'def parseHttpHeader(line):\n    return line.split(":")\n\ndef other_thing():\n    return 1\n',
-    "zh.txt": "我们今天去图书馆看书，然后回家吃饭。南京市长江大桥很长。",
-    "th.txt": "ภาษาไทยเป็นภาษาที่ไม่มีการเว้นวรรคระหว่างคำ และห้องสมุดอยู่ใกล้บ้าน",
+    "src/http.py": "def parseHttpHeader(line):\n    return line\n\n\ndef other_thing():\n    return 1\n",
+    "zh.txt": "今天去图书馆看书，然后吃饭。南京市长江大桥很长。",
+    "th.txt": "ภาษาไทยไม่มีการเว้นวรรคระหว่างคำ และห้องสมุดอยู่ใกล้บ้าน",
     "plain.txt": "The cat sleeps on the chair. It rains outside.",
 }
 

@@ -41,7 +41,9 @@ def test_the_tiny_recipe_makes_models_that_prove_themselves(lived):
 def test_the_tiny_embedder_has_learned_its_sentences(lived):
     runs, _, _ = lived
     embedder = Embedder(runs / "tiny" / "4-train" / "embedder")
-    lines = (ROOT / "tests/data/tiny/bitext_zh_en_msdocs.jsonl").read_text(encoding="utf-8").splitlines()[:100]
+    lines = (
+        (ROOT / "tests/data/tiny/bitext_zh_en_msdocs.jsonl").read_text(encoding="utf-8").splitlines()[:100]
+    )
     rows = [json.loads(line) for line in lines]
     left = embedder.encode([r["a"] for r in rows], instruction="Retrieve parallel sentences")
     right = embedder.encode([r["b"] for r in rows], instruction="Retrieve parallel sentences")

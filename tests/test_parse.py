@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lingxi.index.segments import CODE_BYTES, PROSE_BYTES, segments
@@ -25,6 +25,7 @@ def texts_of(text: str, spans: list) -> list[str]:
     return [text[s.start : s.end] for s in spans]
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.sampled_from(PIECES) | st.text(max_size=20), max_size=30).map("".join), st.sampled_from(KINDS)
 )
@@ -43,6 +44,7 @@ def test_segments_are_exact_spans_that_hold_every_word_once(text, kind):
     assert not text[at:].strip()
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=20), max_size=30).map("".join))
 def test_sentences_hold_every_character_that_is_not_space(text):
     at = 0

@@ -61,7 +61,9 @@ def test_the_search_commands_find_something(command, tmp_path):
 def test_every_verb_named_exists():
     named = set(re.findall(r"`lingxi (\w+)", README))
     shown = subprocess.run(
-        [sys.executable, "-c", "from lingxi.cli import main; main()", "--help"], capture_output=True, text=True
+        [sys.executable, "-c", "from lingxi.cli import main; main()", "--help"],
+        capture_output=True,
+        text=True,
     ).stdout
     assert named <= set(re.findall(r"^\s+(\w+) ", shown, re.M)), shown
 
@@ -74,6 +76,8 @@ def test_every_file_named_exists():
 
 def test_the_map_names_what_is_there():
     shown = README.split("src/lingxi/\n")[1].split("```")[0]
-    rooms = [name for line in shown.splitlines() if line.startswith("  ") for name in line.split("   ")[0].split()]
+    rooms = [
+        name for line in shown.splitlines() if line.startswith("  ") for name in line.split("   ")[0].split()
+    ]
     for name in rooms:
         assert (ROOT / "src/lingxi" / name).exists(), name

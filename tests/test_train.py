@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from toys import toy_tokenizer
 
 from lingxi import prompts
 from lingxi.errors import InputError
@@ -17,6 +16,7 @@ from lingxi.train.loop import Schedule, train
 from lingxi.train.rows import read_rows, same_document, sampler
 from lingxi.train.settings import ContrastiveSettings
 from lingxi.train.teachers import rotated
+from toys import toy_tokenizer
 
 SIZE = Size(64, 2, 1, 1, 64, 96, 512)
 WORDS = ("gravity", "silla", "北京", "cocina", "search", "text", "double", "capital")
@@ -51,7 +51,7 @@ def tokens(tmp_path) -> Tokens:
 def contrast(tmp_path, module, encode, instructed=True, tasks=("bitext", "retrieval", "sts")) -> Contrast:
     rows = read_rows([pair(n, tasks[n % len(tasks)]) for n in range(60)], 0)
     settings = ContrastiveSettings(steps=4, batch_pairs=8, learning_rate=1e-3, warmup_steps=1)
-    drawn_from = sampler(rows, {task: 1.0 for task in tasks}, 0.5)
+    drawn_from = sampler(rows, dict.fromkeys(tasks, 1.0), 0.5)
     return Contrast(drawn_from, tokens(tmp_path), encode, settings, (32, 64), None, 0.0, instructed)
 
 
@@ -189,3 +189,15 @@ def test_rotated_teacher_vectors_keep_cosines_and_lead_with_most():
     centred /= np.linalg.norm(centred, axis=1, keepdims=True)
     assert np.abs(turned @ turned.T - centred @ centred.T).max() < 5e-3
     assert (turned[:, :8] ** 2).sum() > (turned[:, 8:] ** 2).sum() * 3
+
+
+def test_emphasis_multiplies_by_source_and_language():
+    rows = read_rows([pair(n) for n in range(300)], 0)
+    plain, _ = sampler(rows, {"bitext": 1.0}, 0.5).draw(np.random.default_rng(0), 4)
+    heavy, _ = sampler(rows, {"bitext": 1.0}, 0.5, {"zh": 10.0, "*": 0.1}).draw(np.random.default_rng(0), 4)
+    chinese = np.array([s.endswith("/zh") for s in rows.strata[plain.members]])
+
+    def share(kind):
+        return np.diff(kind.cumulative, prepend=0.0)[chinese].sum()
+
+    assert share(plain) < 0.5 < 0.95 < share(heavy)

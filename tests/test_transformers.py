@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from toys import TEXTS, decoder_of, gap, random_ids, random_state, toy_size, unit, write_toy
 
 from lingxi import Embedder, Reranker, prompts
 from lingxi.engine.run import pooled_states
 from lingxi.model.decoder import Decoder
 from lingxi.model.sizes import SIZES, Size, config_from_size
+from toys import TEXTS, decoder_of, gap, random_ids, random_state, toy_size, unit, write_toy
 
 VECTORS = 1e-5  # largest absolute difference of unit vectors
 SCORES = 1e-4  # of probabilities

@@ -10,9 +10,12 @@ from lingxi.manifest import Manifest
 _TASKS = {"embedder": "feature-extraction", "reranker": "text-ranking"}
 
 
-def card(kind: str, name: str, curated: Manifest) -> str:
-    """README.md of a model directory; `curated` is the manifest of its training pairs."""
-    return f"{_head(kind)}\n# {name} {kind}\n\n{_USE[kind]}\n{_data(curated)}"
+def card(kind: str, name: str, curated: Manifest, licences: Mapping[str, str]) -> str:
+    """README.md of a model directory.
+
+    `curated` is the manifest of its training pairs, `licences` what each source's rows state.
+    """
+    return f"{_head(kind)}\n# {name} {kind}\n\n{_USE[kind]}\n{_data(curated, licences)}"
 
 
 def _head(kind: str) -> str:
@@ -48,7 +51,7 @@ Reranker("this directory").rank("query", ["document", "another"])
 }
 
 
-def _data(curated: Manifest) -> str:
+def _data(curated: Manifest, licences: Mapping[str, str]) -> str:
     lines = [
         "## Training data",
         "",
@@ -58,8 +61,7 @@ def _data(curated: Manifest) -> str:
     sources: Mapping[str, Any] = curated.counts.get("by_source", {})
     for source, counts in sorted(sources.items()):
         if counts["kept"]:
-            licence = counts.get("licence", "see the run's pairs.parquet")
-            lines.append(f"| {source} | {licence} | {counts['kept']:,} | {counts['rows']:,} |")
+            lines.append(f"| {source} | {licences[source]} | {counts['kept']:,} | {counts['rows']:,} |")
     lines += [
         "",
         "Rows whose licence is not on the allow-list were dropped; the run keeps each with its reason.",

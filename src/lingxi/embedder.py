@@ -93,7 +93,8 @@ class Embedder:
                 cut += long
         if cut:
             self._say_cut(cut, sum(map(len, parts)))
-        out = np.concatenate(parts) if parts else self._finished(np.empty((0, self.hidden)), dim, precision)
+        empty = np.empty((0, self.hidden), np.float32)
+        out = np.concatenate(parts) if parts else self._finished(empty, dim, precision)
         return np.asarray(out[0]) if single else out
 
     def encode_query(

@@ -114,8 +114,10 @@ def _train(recipe: Recipe, folder: Path, before: Manifest) -> Stage:
         from lingxi.train.rows import read_rows
         from lingxi.train.stages import Card, train_models
 
-        rows = read_rows(read_pairs(folder / "3-curate" / "pairs.parquet"), recipe.train.seed)
-        card = Card(*(cards.card(kind, recipe.name, before) for kind in ("embedder", "reranker")))
+        pairs = list(read_pairs(folder / "3-curate" / "pairs.parquet"))
+        licences = {pair.source: pair.licence for pair in pairs}
+        rows = read_rows(pairs, recipe.train.seed)
+        card = Card(*(cards.card(kind, recipe.name, before, licences) for kind in ("embedder", "reranker")))
         return train_models(rows, recipe.train, out, card, make_golden)
 
     return _stage(folder / "4-train", "train", {"curate": before.key}, recipe.train, ("train",), work)

@@ -63,11 +63,11 @@ def quantize(vectors: Floats, precision: str, scale: float | None = None) -> NDA
         return vectors
     if precision in ("binary", "ubinary"):
         packed = np.packbits(vectors > 0, axis=-1)
-        return packed if precision == "ubinary" else (packed.astype(np.int16) - 128).astype(np.int8)
+        return packed if precision == "ubinary" else np.asarray(packed.astype(np.int16) - 128, np.int8)
     if scale is None:
         raise InputError(f"precision {precision!r} needs the model's scale", "pass scale=int8_scale(…)")
     codes = np.clip(np.rint(vectors / scale), -127, 127)
-    return codes.astype(np.int8) if precision == "int8" else (codes + 128).astype(np.uint8)
+    return np.asarray(codes, np.int8) if precision == "int8" else np.asarray(codes + 128, np.uint8)
 
 
 def similarity(a: Floats, b: Floats) -> Floats:

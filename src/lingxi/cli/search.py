@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,7 +61,10 @@ def search(
     opened = Index.open(place, embedder, judge)
     with show.indexing(quiet=as_json) as progress:
         report = opened.add(paths, progress)
-    hits = opened.search(query, top_k=top_k, instruction=instruction, below=paths)
+    if sys.stderr.isatty() and not as_json and (report.segments or report.removed):
+        show.complain(show.report_line(report))
+    # The index in the cache holds these paths alone.
+    hits = opened.search(query, top_k=top_k, instruction=instruction, below=paths if index else ())
     if as_json:
         show.dump(
             {"query": query, "index": show.report_values(report), "hits": [show.hit_values(h) for h in hits]}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lingxi.collect import archives, labelled, mediawiki
+from lingxi.collect import aligned, archives, labelled, mediawiki
 from lingxi.records import Pair, write_pairs
 
 PAIRS_FILE = "pairs.parquet"
@@ -60,6 +60,7 @@ def collect_pairs(settings: CollectSettings, out: Path) -> CollectReport:
         inputs["labelled"] = settings.labelled.name
         skipped = labelled.unknown_files(folder)
         streams.append(labelled.read_folder(folder, _origins(settings)))
+        streams.append(aligned.read_translations(folder))
     if settings.mediawiki != "none":
         package = mediawiki_package(settings.mediawiki, cache)
         inputs["mediawiki"] = package.name

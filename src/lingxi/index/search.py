@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,8 +23,9 @@ _POOL = 100
 # The reranker reads the first of the fused ranking, cut to what a passage needs to be judged by.
 _RERANKED = 20
 _RERANKED_CHARACTERS = 1000
-# Sentences of a hit that are compared with the query.
+# Sentences of a hit that are compared with the query; of more, those that share most words with it.
 _COMPARED = 24
+_WORD = re.compile(r"\w+")
 
 
 class Ranks(Protocol):
@@ -95,7 +97,7 @@ def search(
     hits = fuse(near, matching)
     if reranker is not None and hits:
         hits = _reranked(reranker, query, hits[: max(_RERANKED, top_k)], instruction)
-    return _with_sentences(embedder, vector, hits[:top_k])
+    return _with_sentences(embedder, query, vector, hits[:top_k])
 
 
 def fuse(near: Sequence[Row], matching: Sequence[Row]) -> list[Hit]:
@@ -130,17 +132,20 @@ def _reranked(reranker: Ranks, query: str, hits: list[Hit], instruction: str | N
     return sorted(scored, key=lambda hit: -hit.score)
 
 
-def _with_sentences(embedder: Embeds, query: NDArray[np.float32], hits: list[Hit]) -> list[Hit]:
+def _with_sentences(embedder: Embeds, query: str, vector: NDArray[np.float32], hits: list[Hit]) -> list[Hit]:
     """Each hit with the sentence whose vector is nearest to the query's; all are embedded together."""
-    spans = [_parts(hit) for hit in hits]
+    wanted = _words(query)
+    spans = [_parts(hit, wanted) for hit in hits]
     texts = [
         hit.text[s.start : s.end]
         for hit, found in zip(hits, spans, strict=True)
         for s in found
         if len(found) > 1
     ]
-    vectors = embedder.encode_document(texts, show_progress_bar=False) if texts else np.empty((0, len(query)))
-    cosines = iter(np.asarray(vectors, np.float32) @ query)
+    vectors = (
+        embedder.encode_document(texts, show_progress_bar=False) if texts else np.empty((0, len(vector)))
+    )
+    cosines = iter(np.asarray(vectors, np.float32) @ vector)
     marked = []
     for hit, found in zip(hits, spans, strict=True):
         scores = [float(next(cosines)) for _ in found] if len(found) > 1 else [0.0]
@@ -149,7 +154,7 @@ def _with_sentences(embedder: Embeds, query: NDArray[np.float32], hits: list[Hit
     return marked
 
 
-def _parts(hit: Hit) -> list[Span]:
+def _parts(hit: Hit, wanted: set[str]) -> list[Span]:
     is_code = kind_of(Path(hit.path))[0] == "code"
     found = (
         [Span(s.end - len(hit.text[s.start : s.end].lstrip()), s.end) for s in lines(hit.text)]
@@ -157,4 +162,9 @@ def _parts(hit: Hit) -> list[Span]:
         else []
     )
     worded = [s for s in found or sentences(hit.text) if any(map(str.isalnum, hit.text[s.start : s.end]))]
-    return worded[:_COMPARED] or [Span(0, len(hit.text))]
+    shared = sorted(worded, key=lambda s: -len(wanted & _words(hit.text[s.start : s.end])))
+    return sorted(shared[:_COMPARED]) or [Span(0, len(hit.text))]
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(search_words(text).lower()))

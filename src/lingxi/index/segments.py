@@ -85,7 +85,7 @@ def _prose(text: str, found: list[Section]) -> Iterator[_Piece]:
 
 
 def _fit_prose(text: str, start: int, end: int) -> list[_Piece]:
-    if _bytes(text, start, end) <= PROSE_BYTES:
+    if not _exceeds(text, start, end, PROSE_BYTES):
         return [_Piece(start, end)]
     return pack(text, sentences(text, start, end), PROSE_BYTES)
 
@@ -96,10 +96,10 @@ def _code(text: str, start: int, end: int, found: tuple[Definition, ...], title:
         begin = _line_start(text, at, definition.start)
         yield from _gap(text, at, begin, title)
         name = f"{title}.{definition.name}" if title and definition.name else definition.name or title
-        if _bytes(text, begin, definition.end) <= CODE_BYTES:
-            yield _Piece(begin, definition.end, name)
-        else:
+        if _exceeds(text, begin, definition.end, CODE_BYTES):
             yield from _code(text, begin, definition.end, definition.members, name)
+        else:
+            yield _Piece(begin, definition.end, name)
         at = definition.end
     yield from _gap(text, at, end, title)
 
@@ -117,7 +117,7 @@ def pack(text: str, spans: list[Span], budget: int) -> list[_Piece]:
         last = out[-1] if out else None
         if (
             last is None
-            or _bytes(text, last.start, span.end) > budget
+            or _exceeds(text, last.start, span.end, budget)
             or _is_good_end(text, last, span, budget)
         ):
             out.append(_Piece(*span))
@@ -130,13 +130,13 @@ def _is_good_end(text: str, last: _Piece, span: Span, budget: int) -> bool:
     between = text[last.end : span.start]
     if "\f" in text[last.end - 1 : span.start]:
         return True
-    return between.count("\n") > 1 and _bytes(text, last.start, last.end) * 2 >= budget
+    return between.count("\n") > 1 and _exceeds(text, last.start, last.end, budget // 2)
 
 
 def _cut(text: str, span: Span, budget: int) -> Iterator[Span]:
     """Cut a span that is too long at white space, or else between two characters (never before a mark)."""
     start = span.start
-    while _bytes(text, start, span.end) > budget:
+    while _exceeds(text, start, span.end, budget):
         room = len(text[start : start + budget].encode("utf-8")[:budget].decode("utf-8", "ignore"))
         end = start + room
         space = max(text.rfind(blank, start + room // 2, end) for blank in " \n\t")
@@ -178,6 +178,6 @@ def _line_start(text: str, least: int, offset: int) -> int:
     return start if not text[start:offset].strip() else offset
 
 
-def _bytes(text: str, start: int, end: int) -> int:
-    part = text[start:end]
-    return len(part) if part.isascii() else len(part.encode("utf-8"))
+def _exceeds(text: str, start: int, end: int, budget: int) -> bool:
+    """Whether a stretch has more UTF-8 bytes than the budget; long ones are not encoded to know it."""
+    return end - start > budget or len(text[start:end].encode("utf-8")) > budget

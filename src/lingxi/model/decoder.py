@@ -20,8 +20,9 @@ from lingxi.model.packed import Packed, Run, pack
 from lingxi.model.sizes import Size
 
 # The wide activations of the feed-forward layer are made for this many tokens at a time:
-# long inputs stay within the memory of a short batch.
+# long inputs stay within the memory of a short batch, and on a CPU within its caches.
 _FEED_FORWARD_TOKENS = 8192
+_FEED_FORWARD_TOKENS_CPU = 512
 
 Rotation = tuple[torch.Tensor, torch.Tensor]
 
@@ -71,7 +72,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[tokens, hidden] → [tokens, hidden]."""
-        parts = [self._part(piece) for piece in x.split(_FEED_FORWARD_TOKENS)]
+        limit = _FEED_FORWARD_TOKENS_CPU if x.device.type == "cpu" else _FEED_FORWARD_TOKENS
+        parts = [self._part(piece) for piece in torch.split(x, limit)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _part(self, x: torch.Tensor) -> torch.Tensor:
@@ -205,7 +207,8 @@ def _with_seen(
     keys: torch.Tensor, values: torch.Tensor, run: Run, seen: tuple[torch.Tensor, torch.Tensor] | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Keys and values of one run as [count, kv_heads, seen + length, head_dim]."""
-    own = [t[run.tokens].unflatten(0, (run.count, run.length)).transpose(1, 2) for t in (keys, values)]
+    shape = (run.count, run.length, *keys.shape[1:])
+    own = [t[run.tokens].reshape(shape).transpose(1, 2) for t in (keys, values)]
     if seen is None:
         return own[0], own[1]
     before = [t.transpose(0, 1).expand(run.count, -1, -1, -1) for t in seen]
@@ -215,7 +218,7 @@ def _with_seen(
 def _attend_run(
     queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, run: Run, causal: bool
 ) -> torch.Tensor:
-    asked = queries.unflatten(0, (run.count, -1)).transpose(1, 2)
+    asked = queries.reshape(run.count, -1, *queries.shape[1:]).transpose(1, 2)
     length, total = asked.shape[2], keys.shape[2]
     mask = None
     if causal and length > 1 and total > length:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,15 +111,29 @@ def read_answer_rows(directory: Path, size: Size, yes: int, no: int) -> torch.Te
     """
     with _shards(directory) as shards:
         if "score.weight" in shards:
-            return shards["score.weight"].get_tensor("score.weight").float()[0]
-        embedding = _key_of(shards, "embed_tokens.weight")
-        head = "lm_head.weight" if "lm_head.weight" in shards and not size.tied_head else embedding
+            return _score_row(directory, shards)
+        head = _key_of(shards, "embed_tokens.weight") if size.tied_head else "lm_head.weight"
+        if head not in shards:
+            raise ModelError(
+                f"{directory}: no {head!r}, although config.json unties the head",
+                "use a reranker: an embedder cannot answer yes or no",
+            )
         rows = [_row(shards, head, index) for index in (yes, no)]
     return rows[0] - rows[1]
 
 
+def _score_row(directory: Path, shards: Mapping[str, Any]) -> torch.Tensor:
+    weight: torch.Tensor = shards["score.weight"].get_tensor("score.weight").float()
+    if len(weight) != 1:
+        raise ModelError(
+            f"{directory}: 'score.weight' has {len(weight)} rows",
+            "use a reranker with one score, yes minus no",
+        )
+    return weight[0]
+
+
 def _row(shards: Mapping[str, Any], key: str, index: int) -> torch.Tensor:
-    row = shards[key].get_slice(key)[index : index + 1].float()[0]
+    row: torch.Tensor = shards[key].get_slice(key)[index : index + 1].float()[0]
     scale = key.removesuffix(".weight") + ".scale"
     if scale in shards:
         row = row * shards[scale].get_tensor(scale).float()[index]
@@ -133,23 +147,17 @@ def _key_of(shards: Mapping[str, Any], name: str) -> str:
 @contextmanager
 def _shards(directory: Path) -> Iterator[dict[str, Any]]:
     """Every tensor's key with the open file that holds it."""
-    with _open_all(_weight_files(directory)) as files:
-        yield {key: file for file in files for key in file.keys()}  # noqa: SIM118
-
-
-@contextmanager
-def _open_all(paths: list[Path]) -> Iterator[list[Any]]:
-    opened = []
-    try:
-        for path in paths:
-            opened.append(safe_open(path, framework="pt").__enter__())
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: truncated or not safetensors ({error})", "copy the file again") from None
-    try:
-        yield opened
-    finally:
-        for file in opened:
-            file.__exit__(None, None, None)
+    shards: dict[str, Any] = {}
+    with ExitStack() as stack:
+        for path in _weight_files(directory):
+            try:
+                file = stack.enter_context(safe_open(path, framework="pt"))
+            except (SafetensorError, OSError) as error:
+                raise ModelError(
+                    f"{path}: truncated or not safetensors ({error})", "copy the file again"
+                ) from None
+            shards |= dict.fromkeys(file.keys(), file)
+        yield shards
 
 
 def _weight_files(directory: Path) -> list[Path]:
@@ -199,7 +207,8 @@ def _dequantized(
         raise ModelError(
             f"{directory}: int8 tensor {key!r} has no {scale!r}", "write the directory again with lingxi"
         )
-    return (tensor.float() * shards[scale].get_tensor(scale).float()[:, None]).to(dtype)
+    steps: torch.Tensor = shards[scale].get_tensor(scale).float()
+    return (tensor.float() * steps[:, None]).to(dtype)
 
 
 def quantized(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

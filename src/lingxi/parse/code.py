@@ -74,6 +74,8 @@ _NAMELESS = ("comment", "modifiers", "parameters", "keyword")
 _ATTACHED = ("comment", "attribute")
 # Parsing costs about a second for five megabytes; files above this are generated, and cut by lines.
 MOST_CHARACTERS = 2_000_000
+# Definitions nested deeper are part of the one around them.
+_DEEPEST = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +126,18 @@ def _offsets(text: str, data: bytes) -> Callable[[int], int]:
     return lambda offset: int(before[offset])
 
 
-def _members(node: Any, kinds: frozenset[str], place: Callable[[int], int]) -> tuple[Definition, ...]:
+def _members(
+    node: Any, kinds: frozenset[str], place: Callable[[int], int], depth: int = 0
+) -> tuple[Definition, ...]:
     found: list[Definition] = []
+    if depth == _DEEPEST:
+        return ()
     for child in _nearest(node, kinds):
         start, end = place(_start(child)), place(child.end_byte)
         # Two definitions on one line, or a comment claimed twice: the earlier one keeps what it has.
         start = max(start, found[-1].end) if found else start
         if start < end:
-            found.append(Definition(_name_of(child), start, end, _members(child, kinds, place)))
+            found.append(Definition(_name_of(child), start, end, _members(child, kinds, place, depth + 1)))
     return tuple(found)
 
 

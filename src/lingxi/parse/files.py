@@ -131,8 +131,13 @@ def _decode_html(data: bytes) -> Content | Skip:
         if source.reason == "binary":
             return source
         source = str(decode_file(data))
-    text = trafilatura.extract(source, output_format="markdown", include_comments=False, favor_recall=True)
-    text = _clean(text or trafilatura.html2txt(source) or "")
+    try:
+        text = trafilatura.extract(
+            source, output_format="markdown", include_comments=False, favor_recall=True
+        )
+        text = _clean(text or trafilatura.html2txt(source) or "")
+    except Exception as error:  # a page that breaks the parser must not stop the others
+        return Skip(f"HTML that cannot be read ({type(error).__name__})")
     if not text.strip():
         return Skip("HTML without text")
     return Content(text, "html", None, _places_in_html(text, source))

@@ -15,6 +15,8 @@ from lingxi.model.decoder import Block, Decoder
 from lingxi.model.packed import Packed
 from lingxi.model.sizes import Size
 
+_START = 0.03
+
 
 class Lexicon(nn.Module):
     """Mean of RMS-normed token vectors, projected: the first block's attention when it is uniform."""
@@ -24,6 +26,9 @@ class Lexicon(nn.Module):
         self.size = size
         self.embed_tokens = nn.Embedding(size.vocab, size.hidden)
         self.projection = nn.Linear(size.hidden, size.hidden, bias=False)
+        # Vectors are normed before use, so a small start lets the first few visits of a rare token
+        # outweigh the noise it began with.
+        nn.init.normal_(self.embed_tokens.weight, std=_START)
         nn.init.eye_(self.projection.weight)
 
     def forward(self, packed: Packed) -> torch.Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,16 +93,23 @@ class Sampler:
         return kind, drawn[np.sort(first)][:size]
 
 
-def sampler(rows: Rows, mixture: Mapping[str, float], balance: float) -> Sampler:
+def sampler(
+    rows: Rows,
+    mixture: Mapping[str, float],
+    balance: float,
+    emphasis: Mapping[str, float] = MappingProxyType({}),
+) -> Sampler:
     """Prepare sampling by the mixture of tasks.
 
     Within a task an instruction of n rows is drawn in proportion to n ** balance, and within that
-    a stratum likewise. Raises InputError where the mixture names no task that the rows have.
+    a stratum (source and language) likewise, times its `emphasis`: a factor by source and one by
+    language, where "*" stands for the languages not named. Raises InputError where the mixture
+    names no task that the rows have.
     """
     kinds: list[Kind] = []
     weights: list[float] = []
     for task, weight in mixture.items():
-        found = _kinds(rows, task, balance) if weight > 0 else []
+        found = _kinds(rows, task, balance, emphasis) if weight > 0 else []
         sizes = np.array([len(kind.members) for kind in found]) ** balance
         kinds += found
         weights += list(weight * sizes / sizes.sum())
@@ -110,16 +118,21 @@ def sampler(rows: Rows, mixture: Mapping[str, float], balance: float) -> Sampler
     return Sampler(rows, tuple(kinds), np.array(weights) / sum(weights))
 
 
-def _kinds(rows: Rows, task: str, balance: float) -> list[Kind]:
+def _kinds(rows: Rows, task: str, balance: float, emphasis: Mapping[str, float]) -> list[Kind]:
     members = np.flatnonzero(rows.tasks == task)
     names, which = np.unique([rows.instructions[i] for i in members], return_inverse=True)
-    return [_kind(rows, task, str(name), members[which == k], balance) for k, name in enumerate(names)]
+    found = []
+    for k, name in enumerate(names):
+        chosen = members[which == k]
+        strata, inverse, counts = np.unique(rows.strata[chosen], return_inverse=True, return_counts=True)
+        weights = (counts ** (balance - 1.0) * [_emphasis(str(s), emphasis) for s in strata])[inverse]
+        found.append(Kind(task, str(name), chosen, np.cumsum(weights / weights.sum())))
+    return found
 
 
-def _kind(rows: Rows, task: str, instruction: str, members: NDArray[np.int64], balance: float) -> Kind:
-    _, inverse, counts = np.unique(rows.strata[members], return_inverse=True, return_counts=True)
-    weights = counts[inverse] ** (balance - 1.0)
-    return Kind(task, instruction, members, np.cumsum(weights / weights.sum()))
+def _emphasis(stratum: str, emphasis: Mapping[str, float]) -> float:
+    source, language = stratum.rsplit("/", 1)
+    return emphasis.get(source, 1.0) * emphasis.get(language, emphasis.get("*", 1.0))
 
 
 def same_document(rows: Rows, numbers: Sequence[int] | NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -73,6 +73,8 @@ class EmbedderSettings(Settings):
     """Relative share of batches of each task."""
     language_balance: float = Field(0.5, ge=0, le=1)
     """Rows of a language are drawn in proportion to their number to this power."""
+    emphasis: dict[str, float] = Field(default_factory=dict)
+    """Factors on that chance, by source and by language; "*" is the languages not named."""
 
     @model_validator(mode="after")
     def _checked(self) -> EmbedderSettings:

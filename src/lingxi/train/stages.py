@@ -122,7 +122,7 @@ def _contrast(
 ) -> dict[str, float]:
     embedder = material.settings.embedder
     contrast = Contrast(
-        sampler(material.rows, embedder.mixture, embedder.language_balance),
+        sampler(material.rows, embedder.mixture, embedder.language_balance, embedder.emphasis),
         material.tokens,
         encode,
         phase,
@@ -139,7 +139,10 @@ def _contrast(
 def train_reranker(material: Material, embedder: Path) -> tuple[Decoder, Mapping[str, float]]:
     """Yes/no training from the embedder's weights, with negatives it mined."""
     rows, settings, tokens = material.rows, material.settings, material.tokens
-    drawn_from = sampler(rows, settings.reranker.mixture, settings.embedder.language_balance)
+    embedder_settings = settings.embedder
+    drawn_from = sampler(
+        rows, settings.reranker.mixture, embedder_settings.language_balance, embedder_settings.emphasis
+    )
     mined = mine(drawn_from, Embedder(embedder), settings.reranker, settings.seed)
     decoder = read_decoder(embedder, torch.float32).train().requires_grad_(True)
     with torch.no_grad():
