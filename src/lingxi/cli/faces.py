@@ -37,9 +37,13 @@ def _embedder(name: str | None) -> Any:
     return Embedder(name)
 
 
-def _reranker(name: str | None) -> Any:
-    from lingxi.reranker import Reranker
+def _reranker(name: str | None) -> Any | None:
+    """The reranker named; without a name the one that ships, or None in an installation that has none."""
+    from lingxi.model.files import SHIPPED
+    from lingxi.reranker import DEFAULT_RERANKER, Reranker
 
+    if name is None and not (SHIPPED / DEFAULT_RERANKER).is_dir():
+        return None
     return Reranker(name)
 
 

@@ -49,12 +49,12 @@ def align(
     lengths = _relative(right)
     own = _relative(left)
     moves = np.zeros((len(left) + 1, len(right) + 1), np.int8)
-    before = np.zeros(len(right) + 1, np.float32)
+    before = np.zeros(len(right) + 1)
     for i, row in enumerate(left):
         unlike = np.abs(own[i] - lengths).sum(1)
         match = before[:-1] + np.where(np.abs(row[0] - grades) < 1e-3, _WORTH - unlike, -np.inf)
         best = np.maximum(match, before[1:])
-        after = np.maximum.accumulate(np.concatenate(([0.0], best))).astype(np.float32)
+        after = np.maximum.accumulate(np.concatenate(([0.0], best)))
         moved = np.where(match >= before[1:], _MATCH, _SKIP_LEFT)
         moves[i + 1, 1:] = np.where(best >= after[1:], moved, _SKIP_RIGHT)
         before = after
@@ -63,8 +63,8 @@ def align(
 
 def _relative(rows: Sequence[tuple[float, int, int]]) -> NDArray[np.float64]:
     """Logarithms of the lengths, less their mean: languages differ in how long they write."""
-    logs = np.log1p(np.array([row[1:] for row in rows], float).reshape(len(rows), 2))
-    return logs - (logs.mean(0) if len(rows) else 0.0)
+    logs = np.log1p(np.array([row[1:] for row in rows], np.float64).reshape(len(rows), 2))
+    return np.asarray(logs - (logs.mean(0) if len(rows) else 0.0), np.float64)
 
 
 def _walk_back(moves: NDArray[np.int8]) -> list[tuple[int, int]]:

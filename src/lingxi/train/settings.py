@@ -10,9 +10,9 @@ from lingxi.config import Settings
 class TokenizerSettings(Settings):
     """Byte-level BPE with Qwen's pre-tokenizer and NFC, trained on the pairs' texts."""
 
-    vocab: int = Field(49152, ge=512)
+    vocab: int = Field(default=49152, ge=512)
     """Number of ids, special tokens included."""
-    characters_per_language: int = Field(300_000, ge=1)
+    characters_per_language: int = Field(default=300_000, ge=1)
     """Most characters read of any one language, so that large languages do not take the vocabulary."""
 
 
@@ -21,10 +21,10 @@ class TeacherSettings(Settings):
 
     package: str | None = None
     """Python package with `get_model_path()`; None trains without a teacher."""
-    weight: float = Field(1.0, ge=0)
+    weight: float = Field(default=1.0, ge=0)
     """Weight of the teacher's loss beside the contrastive one."""
-    max_texts: int = Field(150_000, ge=1)
-    max_tokens: int = Field(64, ge=8)
+    max_texts: int = Field(default=150_000, ge=1)
+    max_tokens: int = Field(default=64, ge=8)
     """Texts are cut to this many of the teacher's tokens before it reads them."""
 
 
@@ -35,16 +35,16 @@ class ContrastiveSettings(Settings):
     batch_pairs: int = Field(ge=2)
     learning_rate: float = Field(gt=0)
     warmup_steps: int = Field(ge=0)
-    temperature: float = Field(0.05, gt=0)
-    margin: float = Field(0.1, ge=0)
+    temperature: float = Field(default=0.05, gt=0)
+    margin: float = Field(default=0.1, ge=0)
     """Negatives that score this much above the positive are taken for false and masked."""
-    max_tokens: int = Field(128, ge=8)
+    max_tokens: int = Field(default=128, ge=8)
     """Texts are cut to this many tokens in training."""
-    raw_query_rate: float = Field(0.1, ge=0, le=1)
+    raw_query_rate: float = Field(default=0.1, ge=0, le=1)
     """Share of batches whose queries are given without an instruction."""
-    default_task_rate: float = Field(0.4, ge=0, le=1)
+    default_task_rate: float = Field(default=0.4, ge=0, le=1)
     """Share of search batches that get the default web-search instruction instead of their own."""
-    checkpoint_every: int = Field(100, ge=1)
+    checkpoint_every: int = Field(default=100, ge=1)
     """Steps between checkpoints."""
 
 
@@ -71,7 +71,7 @@ class EmbedderSettings(Settings):
         }
     )
     """Relative share of batches of each task."""
-    language_balance: float = Field(0.5, ge=0, le=1)
+    language_balance: float = Field(default=0.5, ge=0, le=1)
     """Rows of a language are drawn in proportion to their number to this power."""
     emphasis: dict[str, float] = Field(default_factory=dict)
     """Factors on that chance, by source and by language; "*" is the languages not named."""
@@ -88,18 +88,18 @@ class RerankerSettings(Settings):
 
     steps: int = Field(ge=1)
     batch_queries: int = Field(ge=1)
-    negatives: int = Field(5, ge=1)
+    negatives: int = Field(default=5, ge=1)
     """Negatives a query, drawn from the ranks below."""
     ranks: tuple[int, int] = (3, 40)
-    pool: int = Field(4_000, ge=10)
+    pool: int = Field(default=4_000, ge=10)
     """Rows of each kind (task and instruction) whose documents negatives are searched among."""
     learning_rate: float = Field(gt=0)
     warmup_steps: int = Field(ge=0)
-    max_tokens: int = Field(192, ge=64)
+    max_tokens: int = Field(default=192, ge=64)
     """Longest body (instruction, query and document together)."""
-    default_task_rate: float = Field(0.4, ge=0, le=1)
+    default_task_rate: float = Field(default=0.4, ge=0, le=1)
     """Share of batches that get the default web-search instruction instead of their own."""
-    checkpoint_every: int = Field(100, ge=1)
+    checkpoint_every: int = Field(default=100, ge=1)
     mixture: dict[str, float] = Field(default_factory=lambda: {"bitext": 1.0, "retrieval": 4.0, "code": 2.0})
 
 

@@ -6,6 +6,7 @@ Each takes what the one before it wrote and writes a model directory, golden fil
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from lingxi.embedder import Embedder
-from lingxi.errors import InputError
+from lingxi.errors import InputError, LingxiWarning
 from lingxi.model.decoder import Decoder
 from lingxi.model.files import read_decoder
 from lingxi.model.layout import Kind, ModelFiles, write_directory
@@ -143,7 +144,11 @@ def train_reranker(material: Material, embedder: Path) -> tuple[Decoder, Mapping
     drawn_from = sampler(
         rows, settings.reranker.mixture, embedder_settings.language_balance, embedder_settings.emphasis
     )
-    mined = mine(drawn_from, Embedder(embedder), settings.reranker, settings.seed)
+    with warnings.catch_warnings():
+        # Long documents are cut here as they are in training; saying so would help nobody.
+        warnings.simplefilter("ignore", LingxiWarning)
+        searcher = Embedder(embedder, max_seq_length=settings.reranker.max_tokens)
+        mined = mine(drawn_from, searcher, settings.reranker, settings.seed)
     decoder = read_decoder(embedder, torch.float32).train().requires_grad_(True)
     with torch.no_grad():
         # The answer is read with two token vectors of unit size, so the states must start small.

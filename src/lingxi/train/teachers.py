@@ -62,7 +62,8 @@ def rotated(vectors: NDArray[Any]) -> NDArray[np.float16]:
     centred = vectors.astype(np.float32) - vectors.mean(0, dtype=np.float32)
     _, axes = np.linalg.eigh(centred.T @ centred)
     turned = centred @ axes[:, ::-1]
-    return (turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-9)).astype(np.float16)
+    unit = turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-9)
+    return np.asarray(unit, dtype=np.float16)
 
 
 def _encode(texts: Sequence[str], settings: TeacherSettings) -> NDArray[Any]:
