@@ -11,6 +11,7 @@ from lingxi.index.segments import CODE_BYTES, PROSE_BYTES, segments
 from lingxi.index.words import name_parts, search_words
 from lingxi.parse import Content, Skip, decode, definitions, sections, sentences
 from lingxi.parse.code import LANGUAGES
+from lingxi.parse.files import size_limit
 
 KINDS = [("text", None), ("markdown", None), ("rst", None), *(("code", language) for language in LANGUAGES)]
 PIECES = [
@@ -267,3 +268,12 @@ def test_parts_of_names(name, parts):
 def test_search_words_keep_the_text_and_add_what_is_hidden_in_it():
     assert search_words("plain words") == "plain words"
     assert search_words("南京市长").split("\n") == ["南京市长", "南京 京市 市长"]
+
+
+def test_large_data_files_are_not_read_as_text():
+    assert (
+        size_limit(Path("vocabulary.json"))
+        < 1_000_000
+        < size_limit(Path("book.txt"))
+        < size_limit(Path("a.pdf"))
+    )

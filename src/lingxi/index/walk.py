@@ -140,7 +140,7 @@ def _take(path: str, status: os.stat_result, result: Walk) -> None:
     if not stat.S_ISREG(status.st_mode):
         result.skipped.append(Skipped(path, "not a regular file"))
     elif status.st_size > limit:
-        result.skipped.append(Skipped(path, f"larger than {limit // 1_000_000} MB"))
+        result.skipped.append(Skipped(path, f"larger than {limit / 1_000_000:g} MB"))
     elif not _is_text(path):
         result.skipped.append(Skipped(path.encode("utf-8", "replace").decode(), "file name is not UTF-8"))
     else:

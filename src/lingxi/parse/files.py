@@ -45,6 +45,8 @@ _SHEBANG = re.compile(rb"#!\S*?(?:/env\s+)?(?:\S*/)?(python|bash|sh|node|ruby|ph
 _INTERPRETERS = {b"sh": "bash", b"node": "javascript"}
 _SNIFFED = 8192
 _LARGEST_TEXT = 10_000_000
+_DATA = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".lock", ".map", ".svg", ".xml", ".ipynb")
+_LARGEST_DATA = 250_000
 _LARGEST_PDF = 100_000_000
 
 
@@ -90,8 +92,15 @@ def kind_of(path: Path, head: bytes = b"") -> tuple[str, str | None]:
 
 
 def size_limit(path: Path) -> int:
-    """Largest size in bytes that is read: a PDF carries images, other files are text alone."""
-    return _LARGEST_PDF if path.suffix.lower() == ".pdf" else _LARGEST_TEXT
+    """Largest size in bytes that is read: a PDF carries images, other files are text alone.
+
+    Large JSON and tables are a program's data: nobody searches a vocabulary by meaning, and it costs
+    more to embed than all the documents beside it.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _DATA:
+        return _LARGEST_DATA
+    return _LARGEST_PDF if suffix == ".pdf" else _LARGEST_TEXT
 
 
 def decode(path: Path, data: bytes) -> Content | Skip:
