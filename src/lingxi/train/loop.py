@@ -49,7 +49,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = _optimizer(module, schedule)
     first = _resume(module, optimizer, folder)
-    row: dict[str, float] = {}
+    row = _last_logged(folder)
     started = time.perf_counter()
     for step in range(first, schedule.steps):
         loss = _step(module, optimizer, loss_of(np.random.default_rng((seed, step))), schedule, step)
@@ -99,6 +99,14 @@ def _resume(module: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -
     module.load_state_dict(saved["module"])
     optimizer.load_state_dict(saved["optimizer"])
     return int(saved["step"])
+
+
+def _last_logged(folder: Path) -> dict[str, float]:
+    """The last row of the log, which a run that has nothing left to do returns."""
+    path = folder / "log.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    row: dict[str, float] = json.loads(lines[-1]) if lines else {}
+    return row
 
 
 def _log(folder: Path, row: dict[str, float]) -> None:
