@@ -9,7 +9,6 @@ export TOKENIZERS_PARALLELISM ?= true
 
 demo: $(VENV)/search
 	$(BIN)/lingxi search "where is a text cut when it is too long, and who is told?" README.md docs src
-	$(BIN)/lingxi search "怎样续跑一个被中断的训练？" README.md docs src --top-k 3
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest
