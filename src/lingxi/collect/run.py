@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from lingxi.collect import aligned, archives, labelled, mediawiki
+from lingxi.config import Settings
 from lingxi.records import Pair, write_pairs
 
 PAIRS_FILE = "pairs.parquet"
 
 
-class CollectSettings(BaseModel):
+class CollectSettings(Settings):
     """Where the data lies and how much is made of it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     labelled: Path | None = None
     """A folder of labelled JSONL files, or a tar archive (.tar.zst too) of them; none is read when unset."""

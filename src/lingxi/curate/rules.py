@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from lingxi import languages
+from lingxi.config import Settings
 from lingxi.records import Pair
 
 Rule = Callable[[Pair], str | None]
@@ -30,10 +31,8 @@ _PLACEHOLDER = re.compile(
 _WORD = re.compile(r"\w+")
 
 
-class RuleSettings(BaseModel):
+class RuleSettings(Settings):
     """Bounds of the row rules; lengths in characters, ideographs counted 2.5 times in ratios."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     free_packages: tuple[str, ...] = ("mediawiki",)
     """Sources that are free-software packages named in the model card, so a GPL-like licence is allowed."""

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from lingxi.collect.archives import opened_tar
+from lingxi.config import Settings
 from lingxi.curate.duplicates import Cap, duplicate_rule
 from lingxi.curate.leaks import leak_rule
 from lingxi.curate.rules import RuleSettings, first_reason, rules
@@ -21,10 +22,8 @@ DROPPED_FILE = "dropped.parquet"
 LEDGER_FILE = "ledger.json"
 
 
-class CurateSettings(BaseModel):
+class CurateSettings(Settings):
     """Which rows may stay."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     row_rules: RuleSettings = RuleSettings()
     """Bounds of the rules that look at one row."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from lingxi import metrics
 from lingxi.collect.archives import opened_tar
+from lingxi.config import Settings
 from lingxi.evaluate.report import Score, write_report
 from lingxi.evaluate.suites import BitextSet, RetrievalSet, Sampling, SetName, SimilaritySet, Suite, read_set
 from lingxi.evaluate.systems import Bm25, EmbedderSystem, Encoder, Judge, Matrix, RerankerSystem, System
@@ -19,10 +20,8 @@ CHANCE = "chance"
 _DEPTH = 10
 
 
-class EvaluateSettings(BaseModel):
+class EvaluateSettings(Settings):
     """What is measured, on how much of it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     benchmark: Path
     """Folder of the benchmark, or a tar archive (.tar.zst too) of it."""
