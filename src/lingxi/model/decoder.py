@@ -181,11 +181,7 @@ def attend(
     seen: tuple[torch.Tensor, torch.Tensor] | None,
 ) -> torch.Tensor:
     """Causal attention within each sequence, after `seen`; all [tokens, heads, head_dim]."""
-    pieces = [
-        _attend_run(queries[run.tokens], *_with_seen(keys, values, run, seen), run, causal=True)
-        for run in runs
-    ]
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+    return _by_run(queries.split([run.count * run.length for run in runs]), keys, values, runs, seen)
 
 
 def attend_last(
@@ -196,40 +192,42 @@ def attend_last(
     seen: tuple[torch.Tensor, torch.Tensor] | None,
 ) -> torch.Tensor:
     """The last token of each sequence attends to its whole sequence; queries [sequences, heads, head_dim]."""
+    return _by_run(queries.split([run.count for run in runs]), keys, values, runs, seen)
+
+
+def _by_run(
+    queries: tuple[torch.Tensor, ...],
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    runs: tuple[Run, ...],
+    seen: tuple[torch.Tensor, torch.Tensor] | None,
+) -> torch.Tensor:
+    # Split, not sliced: the gradient of a slice is a matrix as large as the batch, one for each run.
+    sizes = [run.count * run.length for run in runs]
     pieces = [
-        _attend_run(queries[run.sequences], *_with_seen(keys, values, run, seen), run, causal=False)
-        for run in runs
+        _attend_run(asked, _with_seen(k, run, seen and seen[0]), _with_seen(v, run, seen and seen[1]), run)
+        for asked, k, v, run in zip(queries, keys.split(sizes), values.split(sizes), runs, strict=True)
     ]
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
-def _with_seen(
-    keys: torch.Tensor, values: torch.Tensor, run: Run, seen: tuple[torch.Tensor, torch.Tensor] | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys and values of one run as [count, kv_heads, seen + length, head_dim]."""
-    shape = (run.count, run.length, *keys.shape[1:])
-    own = [t[run.tokens].reshape(shape).transpose(1, 2) for t in (keys, values)]
+def _with_seen(own: torch.Tensor, run: Run, seen: torch.Tensor | None) -> torch.Tensor:
+    """Keys or values of one run, after those seen before, as [count, kv_heads, seen + length, head_dim]."""
+    own = own.reshape(run.count, run.length, *own.shape[1:]).transpose(1, 2)
     if seen is None:
-        return own[0], own[1]
-    before = [t.transpose(0, 1).expand(run.count, -1, -1, -1) for t in seen]
-    return torch.cat((before[0], own[0]), dim=2), torch.cat((before[1], own[1]), dim=2)
+        return own
+    return torch.cat((seen.transpose(0, 1).expand(run.count, -1, -1, -1), own), dim=2)
 
 
-def _attend_run(
-    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, run: Run, causal: bool
-) -> torch.Tensor:
+def _attend_run(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, run: Run) -> torch.Tensor:
     asked = queries.reshape(run.count, -1, *queries.shape[1:]).transpose(1, 2)
     length, total = asked.shape[2], keys.shape[2]
     mask = None
-    if causal and length > 1 and total > length:
+    if 1 < length < total:
         # SDPA's own causal mask is aligned to the first key; with a prefix it must be to the last.
         mask = torch.ones(length, total, dtype=torch.bool, device=asked.device).tril(total - length)
+    causal = 1 < length == total
     out = F.scaled_dot_product_attention(
-        asked,
-        keys,
-        values,
-        attn_mask=mask,
-        is_causal=causal and total == length and length > 1,
-        enable_gqa=True,
+        asked, keys, values, attn_mask=mask, is_causal=causal, enable_gqa=True
     )
     return out.transpose(1, 2).flatten(0, 1)
