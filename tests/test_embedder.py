@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lingxi import Embedder, prompts
 from lingxi.errors import InputError, LingxiWarning
-from toys import TEXTS, assert_mendable, gap
+from toys import TEXTS, assert_mendable, gap, write_toy
 
 WORDS = st.text(st.sampled_from("gravity of the capital 北京\n\t0<|>"), max_size=80)
 
@@ -186,13 +186,14 @@ def test_a_long_generator_is_not_held(embedder: Embedder) -> None:
     assert peak(7500) < 1.2 * peak(2500)
 
 
-def test_fingerprints_tell_models_apart(embedder: Embedder, reranker_directory: Path) -> None:
+def test_fingerprints_tell_models_apart(embedder: Embedder, tmp_path: Path) -> None:
     found = embedder.fingerprint()
     assert set(found) == {"name", "weights", "prompt", "dim", "precision"}
     assert found["name"] == "toy-embedder" and found["dim"] == 64
     assert Embedder(embedder.directory).fingerprint() == found
     assert Embedder(embedder.directory, truncate_dim=32).fingerprint()["dim"] == 32
-    assert Embedder(reranker_directory).fingerprint()["weights"] != found["weights"]
+    other = write_toy(tmp_path / "other", seed=1)
+    assert Embedder(other).fingerprint()["weights"] != found["weights"]
 
 
 def test_similarity(embedder: Embedder) -> None:

@@ -17,7 +17,7 @@ from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError, LingxiWarning
 from lingxi.model.files import locate, read_decoder
 from lingxi.model.golden import calibration_texts, read_golden_vectors
-from lingxi.model.layout import read_max_length, read_prompts
+from lingxi.model.layout import read_max_length, read_prompts, require_kind
 from lingxi.model.tokens import read_tokens
 from lingxi.texts import checked, progress, windows
 
@@ -47,6 +47,7 @@ class Embedder:
     ) -> None:
         self.name = str(path or DEFAULT_EMBEDDER)
         self.directory = locate(self.name, revision=revision, local_files_only=local_files_only)
+        require_kind(self.directory, "embedder")
         self.device = choose_device(device)
         self._decoder = read_decoder(self.directory, choose_dtype(dtype, self.device), self.device)
         size = self._decoder.size

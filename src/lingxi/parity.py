@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from lingxi import prompts
 from lingxi.embedder import Embedder
 from lingxi.errors import ModelError
-from lingxi.model.files import locate, read_config
+from lingxi.model.files import locate
 from lingxi.model.golden import Golden, GoldenText, embedding_texts, read_golden, rerank_texts, write_golden
+from lingxi.model.layout import read_kind
 from lingxi.reranker import Reranker
 
 Compute = Callable[[Sequence[GoldenText]], NDArray[np.float32]]
@@ -74,16 +75,10 @@ def check(model: str | Path, *, device: str | None = None, dtype: str | None = N
 
 def make_golden(directory: Path) -> None:
     """Write the golden file of a model directory, computed in fp32 on the CPU."""
-    kind = kind_of(directory)
+    kind = read_kind(directory) or "embedder"
     texts = embedding_texts() if kind == "embedder" else rerank_texts()
     compute = _compute(directory, kind, "cpu", "float32")
     write_golden(directory, Golden(kind, texts, compute(texts)))
-
-
-def kind_of(directory: Path) -> str:
-    """`reranker` for a directory with a yes/no head, else `embedder`."""
-    twin = "Qwen3ForSequenceClassification" in read_config(directory).get("architectures", [])
-    return "reranker" if twin or (directory / "1_LogitScore").exists() else "embedder"
 
 
 def _compute(directory: Path, kind: str, device: str | None, dtype: str | None) -> Compute:

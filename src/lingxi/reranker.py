@@ -16,7 +16,7 @@ from lingxi.engine.devices import choose_device, choose_dtype
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError, LingxiWarning
 from lingxi.model.files import locate, read_answer_rows, read_decoder
-from lingxi.model.layout import read_max_length
+from lingxi.model.layout import read_max_length, require_kind
 from lingxi.model.tokens import read_tokens
 from lingxi.texts import checked_pairs, progress, windows
 
@@ -46,6 +46,7 @@ class Reranker:
     ) -> None:
         self.name = str(path or DEFAULT_RERANKER)
         self.directory = locate(self.name, revision=revision, local_files_only=local_files_only)
+        require_kind(self.directory, "reranker")
         self.device = choose_device(device)
         self._decoder = read_decoder(self.directory, choose_dtype(dtype, self.device), self.device)
         size = self._decoder.size

@@ -110,15 +110,14 @@ def check(
 
 def _values(directory: Path) -> dict[str, Any]:
     from lingxi.model.files import read_config
-    from lingxi.model.layout import read_max_length
+    from lingxi.model.layout import read_kind, read_max_length
     from lingxi.model.sizes import size_from_config
-    from lingxi.parity import kind_of
 
     config = read_config(directory)
     size = size_from_config(config, str(directory))
     return {
         "name": directory.resolve().name,
-        "kind": kind_of(directory),
+        "kind": read_kind(directory) or "embedder",
         "directory": str(directory),
         "dim": size.hidden,
         "layers": size.layers,
@@ -137,19 +136,18 @@ def _files(directory: str) -> Any:
     import torch
 
     from lingxi.model.files import locate, read_config, read_decoder
-    from lingxi.model.layout import ModelFiles, read_max_length
+    from lingxi.model.layout import ModelFiles, read_kind, read_max_length
     from lingxi.model.sizes import size_from_config
-    from lingxi.parity import kind_of
 
     source = locate(directory)
     size = size_from_config(read_config(source), str(source))
-    kind = kind_of(source)
+    kind = read_kind(source) or "embedder"
     state = dict(read_decoder(source, torch.float32).state_dict())
     if kind == "reranker" and not size.tied_head:
         state["lm_head.weight"] = _output_head(source)
     card = source / "README.md"
     return ModelFiles(
-        kind="reranker" if kind == "reranker" else "embedder",
+        kind=kind,
         size=size,
         state=state,
         tokenizer=(source / "tokenizer.json").read_text(encoding="utf-8"),

@@ -181,7 +181,7 @@ def attend(
     seen: tuple[torch.Tensor, torch.Tensor] | None,
 ) -> torch.Tensor:
     """Causal attention within each sequence, after `seen`; all [tokens, heads, head_dim]."""
-    return _by_run(queries.split([run.count * run.length for run in runs]), keys, values, runs, seen)
+    return _by_run(torch.split(queries, [run.count * run.length for run in runs]), keys, values, runs, seen)
 
 
 def attend_last(
@@ -192,7 +192,7 @@ def attend_last(
     seen: tuple[torch.Tensor, torch.Tensor] | None,
 ) -> torch.Tensor:
     """The last token of each sequence attends to its whole sequence; queries [sequences, heads, head_dim]."""
-    return _by_run(queries.split([run.count for run in runs]), keys, values, runs, seen)
+    return _by_run(torch.split(queries, [run.count for run in runs]), keys, values, runs, seen)
 
 
 def _by_run(
@@ -206,7 +206,9 @@ def _by_run(
     sizes = [run.count * run.length for run in runs]
     pieces = [
         _attend_run(asked, _with_seen(k, run, seen and seen[0]), _with_seen(v, run, seen and seen[1]), run)
-        for asked, k, v, run in zip(queries, keys.split(sizes), values.split(sizes), runs, strict=True)
+        for asked, k, v, run in zip(
+            queries, torch.split(keys, sizes), torch.split(values, sizes), runs, strict=True
+        )
     ]
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 

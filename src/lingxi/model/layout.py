@@ -17,7 +17,7 @@ import torch
 
 from lingxi import prompts
 from lingxi.errors import ModelError
-from lingxi.model.files import write_json, write_weights
+from lingxi.model.files import read_config, write_json, write_weights
 from lingxi.model.sizes import Size, config_from_size
 from lingxi.model.tokens import read_tokens
 
@@ -182,6 +182,23 @@ def _write_reranker_modules(out: Path, files: ModelFiles, yes: int, no: int) -> 
             "default_prompt_name": "query",
         },
     )
+
+
+def read_kind(directory: Path) -> Kind | None:
+    """What the files around the weights say a model is; None for a bare causal model, which may be either."""
+    if (directory / "1_Pooling").exists():
+        return "embedder"
+    twin = "Qwen3ForSequenceClassification" in read_config(directory).get("architectures", [])
+    return "reranker" if twin or (directory / "1_LogitScore").exists() else None
+
+
+def require_kind(directory: Path, wanted: Kind) -> None:
+    """Raise ModelError where a directory says it is the other kind: its numbers would have no meaning."""
+    found = read_kind(directory)
+    if found not in (None, wanted):
+        raise ModelError(
+            f"{directory}: the model is of the kind {found!r}", f"name one of the kind {wanted!r}"
+        )
 
 
 def read_prompts(directory: Path) -> dict[str, str]:
