@@ -6,19 +6,22 @@ import torch
 
 from lingxi import prompts
 from lingxi.errors import InputError
+from lingxi.model.decoder import Decoder
 from lingxi.model.packed import pack
 from lingxi.model.sizes import Size
-from lingxi.model.tokens import Tokens
+from lingxi.model.tokens import Tokens, read_tokens
 from lingxi.records import Pair, passage
 from lingxi.train.contrast import Contrast, encoder_of, packed_encoder
-from lingxi.train.lexicon import Lexicon, as_decoder
+from lingxi.train.lexicon import Lexicon
 from lingxi.train.loop import Schedule, train
 from lingxi.train.rows import read_rows, same_document, sampler
-from lingxi.train.settings import ContrastiveSettings
+from lingxi.train.settings import ContrastiveSettings, TokenizerSettings
+from lingxi.train.start import as_embedder, as_reranker, read_marks
 from lingxi.train.teachers import rotated
-from toys import toy_tokenizer
+from lingxi.train.tokenizer import train_tokenizer
+from toys import TEXTS
 
-SIZE = Size(64, 2, 1, 1, 64, 96, 512)
+SIZE = Size(64, 3, 4, 4, 16, 96, 512)
 WORDS = ("gravity", "silla", "北京", "cocina", "search", "text", "double", "capital")
 
 
@@ -41,16 +44,17 @@ def pair(number: int, task: str = "bitext", group: str | None = None) -> Pair:
 
 
 def tokens(tmp_path) -> Tokens:
-    from lingxi.model.tokens import read_tokens
-
     path = tmp_path / "tokenizer.json"
-    path.write_text(toy_tokenizer(), encoding="utf-8")
+    texts = [("en", text) for text in TEXTS * 20]
+    path.write_text(train_tokenizer(texts, TokenizerSettings(vocab=512)), encoding="utf-8")
     return read_tokens(path, 512)
 
 
 def contrast(tmp_path, module, encode, instructed=True, tasks=("bitext", "retrieval", "sts")) -> Contrast:
     rows = read_rows([pair(n, tasks[n % len(tasks)]) for n in range(60)], 0)
-    settings = ContrastiveSettings(steps=4, batch_pairs=8, learning_rate=1e-3, warmup_steps=1)
+    settings = ContrastiveSettings(
+        steps=4, batch_pairs=8, learning_rate=1e-3, token_learning_rate=1e-2, warmup_steps=1
+    )
     drawn_from = sampler(rows, dict.fromkeys(tasks, 1.0), 0.5)
     return Contrast(drawn_from, tokens(tmp_path), encode, settings, (32, 64), None, 0.0, instructed)
 
@@ -93,14 +97,48 @@ def test_equal_documents_count_as_one():
     assert same.diagonal().all()
 
 
-def test_the_network_starts_as_the_token_vectors():
-    torch.manual_seed(0)
-    lexicon = Lexicon(SIZE)
-    decoder = as_decoder(lexicon, end=0)
-    ids = [[5, 6, 7, 8, 0], [9, 10, 0]]
+def test_the_embedder_starts_as_the_token_vectors(tmp_path):
+    known = tokens(tmp_path)
+    lexicon = Lexicon(SIZE, read_marks(known).silent)
+    torch.nn.init.normal_(lexicon.embed_tokens.weight)
+    decoder = as_embedder(lexicon, read_marks(known))
+    texts = ["gravity attracts", "北京是首都", "the capital of a country, and its cuisine"]
+    bare = [[*ids, known.end] for ids in known.texts(texts)]
+    asked = [[*ids, known.end] for ids in known.texts([prompts.query(text) for text in texts])]
     with torch.no_grad():
-        whole, bag = decoder(pack(ids)), lexicon(pack(ids))
-    assert torch.cosine_similarity(whole, bag).min() > 0.9
+        bag, alone, instructed = lexicon(pack(bare)), decoder(pack(bare)), decoder(pack(asked))
+    assert torch.cosine_similarity(alone, bag).min() > 0.97
+    assert torch.cosine_similarity(instructed, bag).min() > 0.97, "the instruction is left out"
+
+
+def test_the_reranker_starts_as_a_cosine(tmp_path):
+    known = tokens(tmp_path)
+    lexicon = Lexicon(SIZE, read_marks(known).silent)
+    torch.nn.init.normal_(lexicon.embed_tokens.weight)
+    decoder = as_reranker(lexicon, read_marks(known), known)
+    query = "what attracts a body"
+    documents = [query, "a body attracts", "北京是首都", "the cuisine of a country", "what a text"]
+    with torch.no_grad():
+        leading = lexicon(pack(known.texts([query, *documents])))[:, :26]
+        cosines = torch.cosine_similarity(leading[:1], leading[1:])
+        row = (
+            decoder.embed_tokens.weight[known.answer("yes")] - decoder.embed_tokens.weight[known.answer("no")]
+        )
+        bodies = known.texts([prompts.rerank_body(query, document) for document in documents])
+        frame = known.prompt(prompts.RERANK_PREFIX), known.prompt(prompts.RERANK_SUFFIX)
+        logits = decoder(pack([[*frame[0], *ids, *frame[1]] for ids in bodies])) @ row
+    assert torch.corrcoef(torch.stack((cosines, logits)))[0, 1] > 0.95
+
+
+def test_a_shape_that_cannot_start_from_token_vectors_is_refused(tmp_path):
+    known = tokens(tmp_path)
+    for wrong in (
+        Size(64, 2, 1, 1, 64, 96, 512),
+        Size(64, 1, 4, 4, 16, 96, 512),
+        Size(64, 2, 4, 2, 16, 96, 512),
+    ):
+        with pytest.raises(InputError, match="cannot start"):
+            as_embedder(Lexicon(wrong, ()), read_marks(known))
 
 
 def test_training_renders_what_serving_renders(tmp_path):
@@ -122,7 +160,7 @@ def test_training_renders_what_serving_renders(tmp_path):
 
 def test_shared_prefixes_do_not_change_the_gradient():
     torch.manual_seed(0)
-    decoder = as_decoder(Lexicon(SIZE), end=0)
+    decoder = Decoder(SIZE)
     for parameter in decoder.parameters():
         torch.nn.init.normal_(parameter, std=0.2) if parameter.dim() == 2 else None
     sequences = [[*range(10, 30), 5, 0], [*range(10, 30), 6, 7, 8, 0]]
@@ -136,14 +174,14 @@ def test_shared_prefixes_do_not_change_the_gradient():
 def test_resuming_equals_never_stopping(tmp_path):
     def run(folder, stops):
         torch.manual_seed(0)
-        module = Lexicon(SIZE)
+        module = Lexicon(SIZE, ())
         step = contrast(tmp_path, module, packed_encoder(module), instructed=False)
         for steps in stops:
             if steps != stops[0]:
                 torch.manual_seed(1)
-                module = Lexicon(SIZE)
+                module = Lexicon(SIZE, ())
                 step = contrast(tmp_path, module, packed_encoder(module), instructed=False)
-            schedule = Schedule(6, 1e-2, 1, checkpoint_every=2)
+            schedule = Schedule(6, 1e-2, 1e-2, 1, checkpoint_every=2)
             if steps < 6:
                 schedule = _Stopping(schedule, steps)
             try:
@@ -165,10 +203,10 @@ class _Stopping:
     def __getattr__(self, name):
         return getattr(self.schedule, name)
 
-    def rate(self, step: int) -> float:
+    def share(self, step: int) -> float:
         if step == self.at:
             raise KeyboardInterrupt
-        return self.schedule.rate(step)
+        return self.schedule.share(step)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
@@ -178,7 +216,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
         return module.weight.sum() * float("nan")
 
     with pytest.raises(FloatingPointError, match="at step 0"):
-        train(module, broken, Schedule(2, 1e-3, 0, 1), tmp_path, 0)
+        train(module, broken, Schedule(2, 1e-3, 1e-3, 0, 1), tmp_path, 0)
 
 
 def test_rotated_teacher_vectors_keep_cosines_and_lead_with_most():

@@ -1,21 +1,44 @@
-"""Model cards written from the run's manifest: what the data was, and under which licences."""
+"""Model cards written from the run: what the data was and under which licences, what was measured."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from lingxi.evaluate.report import CHANCE, Score
 from lingxi.manifest import Manifest
 
 _TASKS = {"embedder": "feature-extraction", "reranker": "text-ranking"}
 
 
-def card(kind: str, name: str, curated: Manifest, licences: Mapping[str, str]) -> str:
-    """README.md of a model directory.
+def card(kind: str, name: str, curated: Manifest) -> str:
+    """README.md of a model directory; `curated` is the manifest of its training pairs."""
+    return f"{_head(kind)}\n# {name} {kind}\n\n{_USE[kind]}\n{_data(curated)}"
 
-    `curated` is the manifest of its training pairs, `licences` what each source's rows state.
+
+def measured(text: str, scores: Sequence[Score], languages: Collection[str]) -> str:
+    """A card with what was measured: one line for each set, language and metric, one column a system.
+
+    Values are times 100, with 95 % bootstrap intervals. Of a set in many languages the means and the
+    `languages` named are shown.
     """
-    return f"{_head(kind)}\n# {name} {kind}\n\n{_USE[kind]}\n{_data(curated, licences)}"
+    many = {score.set for score in scores if score.language.startswith("mean")}
+    shown = [s for s in scores if s.set not in many or s.language in languages or s.language[:4] == "mean"]
+    systems = [name for name in dict.fromkeys(score.system for score in scores) if name != CHANCE]
+    lines = [
+        "| set | language | metric × 100 | " + " | ".join(systems) + " |",
+        "|---|---|---|" + "---:|" * len(systems),
+    ]
+    for row in dict.fromkeys((score.set, score.language, score.metric) for score in shown):
+        found = {s.system: s for s in scores if (s.set, s.language, s.metric) == row}
+        cells = [_cell(found[name]) if name in found else "" for name in systems]
+        if any(cells):
+            lines.append("| " + " | ".join((*row, *cells)) + " |")
+    return f"{text}\n## Measured\n\n" + "\n".join(lines) + "\n"
+
+
+def _cell(score: Score) -> str:
+    return f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
 
 
 def _head(kind: str) -> str:
@@ -51,14 +74,15 @@ Reranker("this directory").rank("query", ["document", "another"])
 }
 
 
-def _data(curated: Manifest, licences: Mapping[str, str]) -> str:
+def _data(curated: Manifest) -> str:
     lines = [
         "## Training data",
         "",
         "| source | licence of the rows | pairs kept | of |",
         "|---|---|---|---|",
     ]
-    sources: Mapping[str, Any] = curated.counts.get("by_source", {})
+    sources: Mapping[str, Any] = curated.counts["by_source"]
+    licences: Mapping[str, str] = curated.counts["licences"]
     for source, counts in sorted(sources.items()):
         if counts["kept"]:
             lines.append(f"| {source} | {licences[source]} | {counts['kept']:,} | {counts['rows']:,} |")

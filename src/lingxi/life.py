@@ -114,10 +114,8 @@ def _train(recipe: Recipe, folder: Path, before: Manifest) -> Stage:
         from lingxi.train.rows import read_rows
         from lingxi.train.stages import Card, train_models
 
-        pairs = list(read_pairs(folder / "3-curate" / "pairs.parquet"))
-        licences = {pair.source: pair.licence for pair in pairs}
-        rows = read_rows(pairs, recipe.train.seed)
-        card = Card(*(cards.card(kind, recipe.name, before, licences) for kind in ("embedder", "reranker")))
+        rows = read_rows(read_pairs(folder / "3-curate" / "pairs.parquet"), recipe.train.seed)
+        card = Card(*(cards.card(kind, recipe.name, before) for kind in ("embedder", "reranker")))
         return train_models(rows, recipe.train, out, card, make_golden)
 
     return _stage(folder / "4-train", "train", {"curate": before.key}, recipe.train, ("train",), work)
@@ -125,14 +123,18 @@ def _train(recipe: Recipe, folder: Path, before: Manifest) -> Stage:
 
 def _evaluate(recipe: Recipe, settings: EvaluateSettings, folder: Path, before: Manifest) -> Stage:
     def work(out: Path) -> Mapping[str, Any]:
+        from lingxi import cards
         from lingxi.embedder import Embedder
         from lingxi.evaluate import evaluate_models
         from lingxi.reranker import Reranker
 
-        trained = folder / "4-train"
-        report = evaluate_models(
-            settings, Embedder(trained / "embedder"), Reranker(trained / "reranker"), out
-        )
+        embedder, reranker = (folder / "4-train" / kind for kind in ("embedder", "reranker"))
+        report = evaluate_models(settings, Embedder(embedder), Reranker(reranker), out)
+        for model in (embedder, reranker):
+            text = cards.measured(
+                (model / "README.md").read_text(encoding="utf-8"), report.scores, settings.card_languages
+            )
+            (out / f"{model.name}.md").write_text(text, encoding="utf-8")
         return plain(report)
 
     return _stage(

@@ -50,11 +50,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class CurateReport:
-    """The ledger: counts of all rows, of each source, and of each language of the query."""
+    """The ledger: counts of all rows, of each source and each language of the query; sources' licences."""
 
     total: Counts
     by_source: dict[str, Counts]
     by_language: dict[str, Counts]
+    licences: dict[str, str]
 
 
 def curate_pairs(settings: CurateSettings, pairs: Path, out: Path) -> CurateReport:
@@ -122,16 +123,23 @@ class _Ledger:
         self.all: Counter[str | None] = Counter()
         self.sources: dict[str, Counter[str | None]] = {}
         self.languages: dict[str, Counter[str | None]] = {}
+        self.licences: dict[str, str] = {}
 
     def note(self, batch: Any, reasons: list[str | None]) -> None:
-        columns = (batch.column(name).to_pylist() for name in ("source", "query_language"))
-        for source, language, reason in zip(*columns, reasons, strict=True):
+        columns = (batch.column(name).to_pylist() for name in ("source", "licence", "query_language"))
+        for source, licence, language, reason in zip(*columns, reasons, strict=True):
+            self.licences[source] = licence
             self.all[reason] += 1
             self.sources.setdefault(source, Counter())[reason] += 1
             self.languages.setdefault(language, Counter())[reason] += 1
 
     def report(self) -> CurateReport:
-        return CurateReport(_counts(self.all), _table(self.sources), _table(self.languages))
+        return CurateReport(
+            _counts(self.all),
+            _table(self.sources),
+            _table(self.languages),
+            dict(sorted(self.licences.items())),
+        )
 
 
 def _counts(reasons: Counter[str | None]) -> Counts:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 JSON_FILE = "scores.json"
 TABLE_FILE = "scores.md"
+CHANCE = "chance"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,10 @@ from pydantic import Field
 from lingxi import metrics
 from lingxi.collect.archives import opened_tar
 from lingxi.config import Settings
-from lingxi.evaluate.report import Score, write_report
+from lingxi.evaluate.report import CHANCE, Score, write_report
 from lingxi.evaluate.suites import BitextSet, RetrievalSet, Sampling, SetName, SimilaritySet, Suite, read_set
 from lingxi.evaluate.systems import Bm25, EmbedderSystem, Encoder, Judge, Matrix, RerankerSystem, System
 
-CHANCE = "chance"
 _DEPTH = 10
 
 
@@ -35,6 +34,8 @@ class EvaluateSettings(Settings):
     """Most queries of a retrieval set, drawn by seed."""
     documents: int = Field(default=3000, ge=1)
     """Largest corpus; larger ones are thinned of irrelevant passages."""
+    card_languages: tuple[str, ...] = ("en>en", "es>en", "zh>en", "spa", "cmn", "swh")
+    """Languages that the model card names beside the means."""
     bm25: bool = True
     """Whether the BM25 floor is measured too."""
     rerank: tuple[SetName, ...] = ("cosqa",)

@@ -1,7 +1,7 @@
-"""The loss of one reranker step, and the hard negatives it needs.
+"""The loss of one reranker step, and the negatives it needs.
 
-Negatives are the documents that the trained embedder ranks high for a query and that are not its
-own (Qwen3-Embedding#131: retrieve, then sample from a range of ranks).
+Hard negatives are documents that the trained embedder ranks high for a query and that are not its
+own (Qwen3-Embedding#131: retrieve, then sample from a range of ranks); easy ones are any others.
 """
 
 from __future__ import annotations
@@ -22,28 +22,33 @@ from lingxi.train.contrast import Encode
 from lingxi.train.rows import Rows, Sampler
 from lingxi.train.settings import RerankerSettings
 
-# Queries searched at a time.
+# Queries searched at a time, and easy negatives kept for each.
 _CHUNK = 512
+_EASY = 32
+# No language writes a token in more characters than this on average: longer texts need not be read.
+_CHARACTERS_A_TOKEN = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Mined:
-    """Rows of one kind with their candidate negatives: `negatives` [rows, candidates] holds row numbers."""
+    """Rows of one kind with their candidate negatives, `hard` and `easy` [rows, candidates] row numbers."""
 
     instruction: str
     chance: float
     rows: NDArray[np.int64]
-    negatives: NDArray[np.int64]
+    hard: NDArray[np.int64]
+    easy: NDArray[np.int64]
 
 
 def mine(drawn_from: Sampler, embedder: Embedder, settings: RerankerSettings, seed: int) -> tuple[Mined, ...]:
-    """Hard negatives of up to `pool` rows of each kind; raises InputError where every kind is too small."""
+    """Negatives of up to `pool` rows of each kind; raises InputError where every kind is too small."""
+    rng = np.random.default_rng(seed)
     mined = []
     for kind, chance in zip(drawn_from.kinds, drawn_from.chances, strict=True):
         if len(kind.members) > 2 * settings.ranks[1]:
-            chosen = np.random.default_rng(seed).permutation(kind.members)[: settings.pool]
-            negatives = _negatives(drawn_from.rows, chosen, embedder, settings)
-            mined.append(Mined(kind.instruction, float(chance), chosen, negatives))
+            chosen = rng.permutation(kind.members)[: settings.pool]
+            found = _negatives(drawn_from.rows, chosen, embedder, settings, rng)
+            mined.append(Mined(kind.instruction, float(chance), chosen, *found))
     if not mined:
         raise InputError(
             f"no kind of the reranker's mixture has more than {2 * settings.ranks[1]} pairs",
@@ -53,8 +58,12 @@ def mine(drawn_from: Sampler, embedder: Embedder, settings: RerankerSettings, se
 
 
 def _negatives(
-    rows: Rows, chosen: NDArray[np.int64], embedder: Embedder, settings: RerankerSettings
-) -> NDArray[np.int64]:
+    rows: Rows,
+    chosen: NDArray[np.int64],
+    embedder: Embedder,
+    settings: RerankerSettings,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     documents = embedder.encode([rows.documents[i] for i in chosen], show_progress_bar=False)
     queries = embedder.encode(
         [prompts.query(rows.queries[i], rows.instructions[i]) for i in chosen], show_progress_bar=False
@@ -62,15 +71,17 @@ def _negatives(
     texts = np.unique([rows.documents[i] for i in chosen], return_inverse=True)[1]
     groups = rows.groups[chosen]
     first, last = settings.ranks
-    found = []
+    hard, easy = [], []
     for start in range(0, len(chosen), _CHUNK):
         part = slice(start, start + _CHUNK)
         scores = queries[part] @ documents.T
         scores[(texts[part, None] == texts) | (groups[part, None] == groups)] = -np.inf
         top = np.argpartition(-scores, last, axis=1)[:, :last]
         order = np.take_along_axis(scores, top, 1).argsort(axis=1)[:, ::-1]
-        found.append(chosen[np.take_along_axis(top, order, 1)[:, first:]])
-    return np.concatenate(found)
+        hard.append(chosen[np.take_along_axis(top, order, 1)[:, first:]])
+        drawn = np.where(np.isfinite(scores), rng.random(scores.shape, dtype=np.float32), np.inf)
+        easy.append(chosen[np.argpartition(drawn, min(_EASY, last), axis=1)[:, : min(_EASY, last)]])
+    return np.concatenate(hard), np.concatenate(easy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +110,12 @@ class Judgement:
 
     def _group(self, mined: Mined, index: int, task: str, rng: np.random.Generator) -> list[list[int]]:
         row = int(mined.rows[index])
-        negatives = rng.choice(mined.negatives[index], size=self.settings.negatives, replace=False)
+        hard = rng.choice(mined.hard[index], size=self.settings.negatives, replace=False)
+        easy = rng.choice(mined.easy[index], size=self.settings.easy_negatives, replace=False)
+        most = self.settings.max_tokens * _CHARACTERS_A_TOKEN
         bodies = [
-            prompts.rerank_body(self.rows.queries[row], self.rows.documents[i], task)
-            for i in (row, *negatives)
+            prompts.rerank_body(self.rows.queries[row], self.rows.documents[i][:most], task)
+            for i in (row, *hard, *easy)
         ]
         before, after = self.tokens.prompt(prompts.RERANK_PREFIX), self.tokens.prompt(prompts.RERANK_SUFFIX)
         return [[*before, *ids[: self.settings.max_tokens], *after] for ids in self.tokens.texts(bodies)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,21 +22,25 @@ LossOf = Callable[[np.random.Generator], torch.Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast: linear warm-up, then a cosine down to a tenth of the learning rate."""
+    """How long and how fast: linear warm-up, then a cosine down to a twentieth of the learning rates.
+
+    Token vectors have a rate of their own: a step touches few of them, and each seldom.
+    """
 
     steps: int
     learning_rate: float
+    token_learning_rate: float
     warmup_steps: int
     checkpoint_every: int
     weight_decay: float = 0.01
     max_norm: float = 1.0
 
-    def rate(self, step: int) -> float:
-        """Learning rate of a step."""
+    def share(self, step: int) -> float:
+        """Share of the learning rates that a step takes, 0 to 1."""
         if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
+            return (step + 1) / self.warmup_steps
         done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * done)))
+        return 0.05 + 0.475 * (1 + math.cos(math.pi * done))
 
 
 def train(
@@ -62,13 +66,20 @@ def train(
 
 def _optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     # Norm weights and token vectors are not decayed: rare tokens would fade between their visits.
-    decayed = [p for name, p in module.named_parameters() if p.dim() == 2 and "embed" not in name]
-    rest = [p for name, p in module.named_parameters() if p.dim() != 2 or "embed" in name]
-    groups: Sequence[dict[str, object]] = [
-        {"params": decayed, "weight_decay": schedule.weight_decay},
-        {"params": rest, "weight_decay": 0.0},
+    named = list(module.named_parameters())
+    tokens = [p for name, p in named if "embed" in name]
+    matrices = [p for name, p in named if "embed" not in name and p.dim() == 2]
+    rest = [p for name, p in named if "embed" not in name and p.dim() != 2]
+    groups = [
+        {"params": params, "lr": rate, "full": rate, "weight_decay": decay}
+        for params, rate, decay in (
+            (matrices, schedule.learning_rate, schedule.weight_decay),
+            (tokens, schedule.token_learning_rate, 0.0),
+            (rest, schedule.learning_rate, 0.0),
+        )
+        if params
     ]
-    return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98), fused=True)
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
 
 
 def _step(
@@ -79,7 +90,7 @@ def _step(
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(module.parameters(), schedule.max_norm)
     for group in optimizer.param_groups:
-        group["lr"] = schedule.rate(step)
+        group["lr"] = group["full"] * schedule.share(step)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return round(float(loss.detach()), 5)

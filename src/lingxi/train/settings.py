@@ -34,6 +34,9 @@ class ContrastiveSettings(Settings):
     steps: int = Field(ge=1)
     batch_pairs: int = Field(ge=2)
     learning_rate: float = Field(gt=0)
+    """Of the matrices and norms."""
+    token_learning_rate: float = Field(gt=0)
+    """Of the token vectors, of which a step touches few."""
     warmup_steps: int = Field(ge=0)
     temperature: float = Field(default=0.05, gt=0)
     margin: float = Field(default=0.1, ge=0)
@@ -84,16 +87,19 @@ class EmbedderSettings(Settings):
 
 
 class RerankerSettings(Settings):
-    """Yes/no training, started from the embedder's weights, negatives mined by the embedder."""
+    """Yes/no training, started from the token vectors, negatives mined by the embedder."""
 
     steps: int = Field(ge=1)
     batch_queries: int = Field(ge=1)
-    negatives: int = Field(default=5, ge=1)
-    """Negatives a query, drawn from the ranks below."""
+    negatives: int = Field(default=4, ge=1)
+    """Hard negatives a query, drawn from the ranks below."""
+    easy_negatives: int = Field(default=3, ge=0, le=8)
+    """Negatives a query, drawn from all others of its kind."""
     ranks: tuple[int, int] = (3, 40)
     pool: int = Field(default=4_000, ge=10)
     """Rows of each kind (task and instruction) whose documents negatives are searched among."""
     learning_rate: float = Field(gt=0)
+    token_learning_rate: float = Field(gt=0)
     warmup_steps: int = Field(ge=0)
     max_tokens: int = Field(default=192, ge=64)
     """Longest body (instruction, query and document together)."""
@@ -101,6 +107,15 @@ class RerankerSettings(Settings):
     """Share of batches that get the default web-search instruction instead of their own."""
     checkpoint_every: int = Field(default=100, ge=1)
     mixture: dict[str, float] = Field(default_factory=lambda: {"bitext": 1.0, "retrieval": 4.0, "code": 2.0})
+
+    @model_validator(mode="after")
+    def _checked(self) -> RerankerSettings:
+        first, last = self.ranks
+        if not 0 <= first < last or self.negatives > last - first or self.easy_negatives > last:
+            raise ValueError(f"ranks {first} to {last} do not hold {self.negatives} negatives")
+        if self.pool <= 2 * last:
+            raise ValueError(f"pool must be above {2 * last}, twice the last of ranks")
+        return self
 
 
 class TrainSettings(Settings):

@@ -17,16 +17,16 @@ import torch
 from lingxi.embedder import Embedder
 from lingxi.errors import InputError, LingxiWarning
 from lingxi.model.decoder import Decoder
-from lingxi.model.files import read_decoder
 from lingxi.model.layout import Kind, ModelFiles, write_directory
 from lingxi.model.sizes import Size, size_named
 from lingxi.model.tokens import Tokens, read_tokens
 from lingxi.train.contrast import Contrast, Encode, encoder_of, packed_encoder
 from lingxi.train.judge import Judgement, mine
-from lingxi.train.lexicon import Lexicon, as_decoder
+from lingxi.train.lexicon import Lexicon
 from lingxi.train.loop import Schedule, train
 from lingxi.train.rows import Rows, sampler
-from lingxi.train.settings import ContrastiveSettings, EmbedderSettings, TrainSettings
+from lingxi.train.settings import ContrastiveSettings, EmbedderSettings, RerankerSettings, TrainSettings
+from lingxi.train.start import Marks, as_embedder, as_reranker, check_size, read_marks
 from lingxi.train.teachers import Teacher, read_teacher
 from lingxi.train.tokenizer import train_tokenizer
 
@@ -69,12 +69,14 @@ def train_models(
     tokenizer = _tokenizer(rows, settings, folder)
     size = size_of(settings.embedder, settings.tokenizer.vocab)
     tokens = read_tokens(folder / "tokenizer.json", size.vocab)
+    marks = read_marks(tokens)
     teacher = read_teacher(_teachable(rows), settings.embedder.teacher, folder / "teacher")
     material = Material(rows, settings, tokens, teacher, folder)
-    decoder, last = train_embedder(material, size)
+    lexicon = train_lexicon(material, size, marks)
+    decoder, last = train_embedder(material, as_embedder(lexicon, marks))
     out = folder / "embedder"
     _write(decoder, "embedder", tokenizer, card.embedder, settings, out, make_golden)
-    judge, last_judge = train_reranker(material, out)
+    judge, last_judge = train_reranker(material, as_reranker(lexicon, marks, tokens), out)
     _write(judge, "reranker", tokenizer, card.reranker, settings, folder / "reranker", make_golden)
     return {
         "pairs": len(rows),
@@ -95,11 +97,7 @@ def size_of(settings: EmbedderSettings, vocab: int) -> Size:
         size = replace(
             size, hidden=settings.hidden, heads=heads, kv_heads=heads, intermediate=settings.hidden * 8 // 3
         )
-    if size.heads * size.head_dim != size.hidden or size.kv_heads != size.heads:
-        raise InputError(
-            f"size {settings.size!r} with hidden {size.hidden}: heads do not fill the width",
-            "training from scratch starts as an average of token vectors: choose hidden in steps of 64",
-        )
+    check_size(size)
     if settings.dims[-1] != size.hidden:
         raise InputError(
             f"dims end at {settings.dims[-1]}, the width is {size.hidden}", "end dims with the width"
@@ -107,14 +105,17 @@ def size_of(settings: EmbedderSettings, vocab: int) -> Size:
     return size
 
 
-def train_embedder(material: Material, size: Size) -> tuple[Decoder, Mapping[str, float]]:
-    """Token vectors first, then the whole network from them."""
-    phases = material.settings.embedder
+def train_lexicon(material: Material, size: Size, marks: Marks) -> Lexicon:
+    """Token vectors alone, from which both networks start."""
     torch.manual_seed(material.settings.seed)
-    lexicon = Lexicon(size)
-    _contrast(material, "lexicon", lexicon, packed_encoder(lexicon), phases.lexicon)
-    decoder = as_decoder(lexicon, material.tokens.end)
-    last = _contrast(material, "network", decoder, encoder_of(decoder), phases.network)
+    lexicon = Lexicon(size, marks.silent)
+    _contrast(material, "lexicon", lexicon, packed_encoder(lexicon), material.settings.embedder.lexicon)
+    return lexicon
+
+
+def train_embedder(material: Material, decoder: Decoder) -> tuple[Decoder, Mapping[str, float]]:
+    """Contrastive training of the whole network."""
+    last = _contrast(material, "network", decoder, encoder_of(decoder), material.settings.embedder.network)
     return decoder, last
 
 
@@ -133,12 +134,23 @@ def _contrast(
         # Token vectors learn what texts mean; the network learns to read instructions.
         instructed=name == "network",
     )
-    schedule = Schedule(phase.steps, phase.learning_rate, phase.warmup_steps, phase.checkpoint_every)
-    return train(module, contrast.loss, schedule, material.folder / name, material.settings.seed)
+    return train(module, contrast.loss, _schedule(phase), material.folder / name, material.settings.seed)
 
 
-def train_reranker(material: Material, embedder: Path) -> tuple[Decoder, Mapping[str, float]]:
-    """Yes/no training from the embedder's weights, with negatives it mined."""
+def _schedule(phase: ContrastiveSettings | RerankerSettings) -> Schedule:
+    return Schedule(
+        phase.steps,
+        phase.learning_rate,
+        phase.token_learning_rate,
+        phase.warmup_steps,
+        phase.checkpoint_every,
+    )
+
+
+def train_reranker(
+    material: Material, decoder: Decoder, embedder: Path
+) -> tuple[Decoder, Mapping[str, float]]:
+    """Yes/no training of the whole network, with negatives that the finished embedder mined."""
     rows, settings, tokens = material.rows, material.settings, material.tokens
     embedder_settings = settings.embedder
     drawn_from = sampler(
@@ -149,14 +161,10 @@ def train_reranker(material: Material, embedder: Path) -> tuple[Decoder, Mapping
         warnings.simplefilter("ignore", LingxiWarning)
         searcher = Embedder(embedder, max_seq_length=settings.reranker.max_tokens)
         mined = mine(drawn_from, searcher, settings.reranker, settings.seed)
-    decoder = read_decoder(embedder, torch.float32).train().requires_grad_(True)
-    with torch.no_grad():
-        # The answer is read with two token vectors of unit size, so the states must start small.
-        decoder.norm.weight.mul_(0.05)
     judgement = Judgement(rows, mined, tokens, encoder_of(decoder), decoder, settings.reranker)
-    phase = settings.reranker
-    schedule = Schedule(phase.steps, phase.learning_rate, phase.warmup_steps, phase.checkpoint_every)
-    last = train(decoder, judgement.loss, schedule, material.folder / "judge", settings.seed)
+    last = train(
+        decoder, judgement.loss, _schedule(settings.reranker), material.folder / "judge", settings.seed
+    )
     return decoder, last
 
 

@@ -18,8 +18,8 @@ QWEN_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-# The reranker answers with one token, whatever the training text held.
-_ANSWERS = "yes\nno\n" * 1000
+# Read this often, the words of the templates become whole tokens, whatever else the texts hold.
+_FRAME_REPEATS = 1000
 
 
 def train_tokenizer(texts: Iterable[tuple[str, str]], settings: TokenizerSettings) -> str:
@@ -51,9 +51,22 @@ def train_tokenizer(texts: Iterable[tuple[str, str]], settings: TokenizerSetting
 
 def _balanced(texts: Iterable[tuple[str, str]], limit: int) -> Iterator[str]:
     read: Counter[str] = Counter()
-    yield _ANSWERS
-    yield prompts.RERANK_PREFIX + prompts.RERANK_SUFFIX + prompts.query_prefix()
+    yield _frame() * _FRAME_REPEATS
     for language, text in texts:
         if read[language] < limit:
             read[language] += len(text)
             yield text
+
+
+def _frame() -> str:
+    """Every template without its special tokens, and the reranker's answers."""
+    parts = (
+        prompts.RERANK_PREFIX,
+        prompts.rerank_body("", ""),
+        prompts.RERANK_SUFFIX,
+        prompts.query_prefix(),
+    )
+    text = "\n".join((*parts, "yes", "no", ""))
+    for special in prompts.SPECIAL_TOKENS:
+        text = text.replace(special, "")
+    return text

@@ -1,0 +1,178 @@
+"""Where a network starts: as what the token vectors compute, inside the prompts that it will read.
+
+Started at random, a network this small stays at chance for longer than it can be trained (LAB.md).
+So the first weights are written by hand. The first block notes at each token whether `Query` or
+`<Document` stands before it. The last block reads at the last token: in the embedder the mean of the
+text's token vectors, projected, with the instruction left out; in the reranker that of the query and
+that of the document, and its feed-forward layer multiplies the two, which makes their cosine the
+answer. Every other branch starts at zero and opens as training finds use for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from lingxi import prompts
+from lingxi.errors import InputError
+from lingxi.model.decoder import Attention, Block, Decoder
+from lingxi.model.sizes import Size
+from lingxi.model.tokens import Tokens
+from lingxi.train.lexicon import RESERVED, Lexicon
+
+# The reserved components, counted from the end of a token's vector: always one; one at a mark of the
+# template; one after it; the answer.
+_ONE, _QUERY_MARK, _DOCUMENT_MARK, _IN_QUERY, _IN_DOCUMENT, _ANSWER = range(-RESERVED, 0)
+# Attention logits of what is looked for, and of the rest below zero: exp(2 · 6.4) apart.
+_SHARPNESS = 6.4
+# Queries and keys that are not set begin with a little noise: two zeros would have no gradient.
+_NOISE = 1e-3
+# The pooled vectors against the last token's own, which is the same for every text.
+_LOUDNESS = 32.0
+# The answer's logit is about this much of the cosine; the state beside it is nearly muted.
+_STEEPNESS, _MUTED = 1.0, 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Ids that the templates are built of: what stands before queries and documents, and what is silent."""
+
+    query: frozenset[int]
+    document: frozenset[int]
+    silent: frozenset[int]
+
+
+def read_marks(tokens: Tokens) -> Marks:
+    """Find the marks of the templates; raises InputError where the tokenizer does not keep them apart."""
+    query = {tokens.prompt("\nQuery")[-1], tokens.prompt("<Query")[-1]}
+    document = {tokens.prompt("<Document")[-1]}
+    before = {*tokens.prompt(prompts.RERANK_PREFIX), *tokens.prompt(prompts.query_prefix())[:-2]}
+    if (query | document) & before or query & document:
+        raise InputError(
+            "the tokenizer writes `Query` and `<Document` with tokens that stand elsewhere in the prompt",
+            "train it with a larger train.tokenizer.vocab",
+        )
+    between = "\nQuery:", "\n<Query>: ", "\n<Document>: ", prompts.RERANK_SUFFIX
+    frame = {i for text in between for i in tokens.prompt(text)}
+    return Marks(frozenset(query), frozenset(document), frozenset(frame | set(tokens.specials.values())))
+
+
+def check_size(size: Size) -> None:
+    """Raise InputError for a shape that cannot start from token vectors."""
+    halves = size.heads % 2 == 0 and size.kv_heads == size.heads
+    if not halves or size.heads * size.head_dim != size.hidden or size.layers < 2:
+        raise InputError(
+            f"a network {size.hidden} wide with {size.layers} layers and {size.heads} heads"
+            f" ({size.kv_heads} for keys) of {size.head_dim} cannot start as an average of token vectors",
+            "choose a width in steps of two heads, as many key–value heads as heads, and two layers or more",
+        )
+
+
+@torch.no_grad()
+def as_embedder(lexicon: Lexicon, marks: Marks) -> Decoder:
+    """A decoder that gives a text the lexicon's vector, with or without an instruction before it."""
+    decoder, first, last = _opened(lexicon, marks)
+    _note(first, 0, _QUERY_MARK, _IN_QUERY)
+    heads = range(lexicon.size.heads)
+    # Documents have no mark: all keys are alike and the mean is that of the whole text.
+    _look_for(last, heads, {_ONE: -0.5, _IN_QUERY: 1.0})
+    _carry(last, lexicon.projection.weight)
+    last.o_proj.weight.copy_(_LOUDNESS * torch.eye(lexicon.size.hidden))
+    return decoder
+
+
+@torch.no_grad()
+def as_reranker(lexicon: Lexicon, marks: Marks, tokens: Tokens) -> Decoder:
+    """A decoder whose answer follows the cosine of the lexicon's vectors of the query and the document."""
+    decoder, first, last = _opened(lexicon, marks)
+    _note(first, 0, _QUERY_MARK, _IN_QUERY)
+    _note(first, 1, _DOCUMENT_MARK, _IN_DOCUMENT)
+    half = lexicon.size.heads // 2
+    _look_for(last, range(half), {_ONE: -0.5, _IN_QUERY: 1.0, _IN_DOCUMENT: -2.0})
+    _look_for(last, range(half, 2 * half), {_ONE: -0.5, _IN_DOCUMENT: 1.0})
+    middle = lexicon.size.hidden // 2
+    leading = lexicon.projection.weight[:middle]
+    _carry(last, torch.cat((leading, leading)))
+    # The leading components of both, side by side below the reserved ones.
+    width = middle - RESERVED
+    for side in (0, 1):
+        rows = torch.arange(width)
+        last.o_proj.weight[side * width + rows, side * middle + rows] = _LOUDNESS
+    _multiply(decoder, width)
+    decoder.embed_tokens.weight[tokens.answer("yes"), _ANSWER] = 0.5
+    decoder.embed_tokens.weight[tokens.answer("no"), _ANSWER] = -0.5
+    decoder.norm.weight.fill_(_MUTED)
+    decoder.norm.weight[_ANSWER] = 1.0
+    return decoder
+
+
+def _opened(lexicon: Lexicon, marks: Marks) -> tuple[Decoder, Attention, Attention]:
+    """A decoder with the lexicon's token vectors and every branch at zero; its first and last attention."""
+    check_size(lexicon.size)
+    decoder = Decoder(lexicon.size)
+    vectors = decoder.embed_tokens.weight
+    vectors.zero_()
+    vectors[:, :-RESERVED] = lexicon.heard(torch.arange(lexicon.size.vocab))
+    vectors[:, _ONE] = 1.0
+    vectors[sorted(marks.query), _QUERY_MARK] = 1.0
+    vectors[sorted(marks.document), _DOCUMENT_MARK] = 1.0
+    blocks = [layer for layer in decoder.layers if isinstance(layer, Block)]
+    for block in blocks:
+        _close(block)
+    first, last = blocks[0].self_attn, blocks[-1].self_attn
+    for attention in (first, last):
+        attention.q_norm.weight.fill_(_SHARPNESS / lexicon.size.head_dim**0.5)
+        nn.init.normal_(attention.q_proj.weight, std=_NOISE)
+        nn.init.normal_(attention.k_proj.weight, std=_NOISE)
+    return decoder, first, last
+
+
+def _close(block: Block) -> None:
+    attention = block.self_attn
+    for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
+        nn.init.eye_(projection.weight)
+    # Small query norms make the attention nearly uniform; equal tokens still draw each other a little.
+    attention.q_norm.weight.fill_(0.1)
+    nn.init.zeros_(attention.o_proj.weight)
+    nn.init.zeros_(block.mlp.down_proj.weight)
+
+
+def _note(attention: Attention, head: int, mark: int, after: int) -> None:
+    """One head finds `mark` among the tokens so far and writes it to the component `after`."""
+    _look_for(attention, (head,), {_ONE: -1.0, mark: 2.0})
+    row = head * attention.head_dim
+    attention.v_proj.weight[row] = 0.0
+    attention.v_proj.weight[row, mark] = 1.0
+    attention.o_proj.weight[after, row] = 1.0
+
+
+def _look_for(attention: Attention, heads: range | tuple[int, ...], key: dict[int, float]) -> None:
+    """Heads attend where the sum of components times the key's factors is positive, evenly among those."""
+    for head in heads:
+        # The slowest rotary pair hardly turns within the longest text, so it knows no distance.
+        slot = head * attention.head_dim + attention.head_dim // 2 - 1
+        attention.q_proj.weight[slot, _ONE] = 1.0
+        for component, factor in key.items():
+            attention.k_proj.weight[slot, component] = factor
+
+
+def _carry(attention: Attention, projection: torch.Tensor) -> None:
+    """Values are the projected token vectors."""
+    attention.v_proj.weight.zero_()
+    attention.v_proj.weight[:, :-RESERVED] = projection
+
+
+def _multiply(decoder: Decoder, width: int) -> None:
+    """The last feed-forward layer sums a·b over two stretches of components: b·silu(a) − b·silu(−a) = b·a."""
+    block = decoder.layers[-1]
+    assert isinstance(block, Block)
+    gate, up, down = (p.weight for p in (block.mlp.gate_proj, block.mlp.up_proj, block.mlp.down_proj))
+    rows = torch.arange(width)
+    for start, sign in ((0, 1.0), (width, -1.0)):
+        gate[start + rows] = 0.0
+        up[start + rows] = 0.0
+        gate[start + rows, rows] = sign
+        up[start + rows, width + rows] = sign
+        down[_ANSWER, start + rows] = _STEEPNESS
