@@ -13,10 +13,10 @@ import pytest
 
 from lingxi.errors import InputError, StoreError
 from lingxi.index import Index, build
-from lingxi.index import walk as walking
 from lingxi.index.search import fuse
 from lingxi.index.store import LanceStore
 from lingxi.parse import decode
+from lingxi.parse import walk as walking
 from stand_in import WordEmbedder, WordReranker
 from test_parse import make_pdf
 

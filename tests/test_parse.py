@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lingxi.index.segments import CODE_BYTES, PROSE_BYTES, segments
 from lingxi.index.words import name_parts, search_words
 from lingxi.parse import Content, Skip, decode, definitions, sections, sentences
 from lingxi.parse.code import LANGUAGES
 from lingxi.parse.files import size_limit
+from lingxi.parse.segments import CODE_BYTES, PROSE_BYTES, segments
 
 KINDS = [("text", None), ("markdown", None), ("rst", None), *(("code", language) for language in LANGUAGES)]
 PIECES = [

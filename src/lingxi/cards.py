@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from lingxi.evaluate.report import CHANCE, Score
+from lingxi.evaluate.report import Score
 from lingxi.manifest import Manifest
 
 _TASKS = {"embedder": "feature-extraction", "reranker": "text-ranking"}
@@ -24,7 +24,7 @@ def measured(text: str, scores: Sequence[Score], languages: Collection[str]) -> 
     """
     many = {score.set for score in scores if score.language.startswith("mean")}
     shown = [s for s in scores if s.set not in many or s.language in languages or s.language[:4] == "mean"]
-    systems = [name for name in dict.fromkeys(score.system for score in scores) if name != CHANCE]
+    systems = list(dict.fromkeys(score.system for score in scores))
     lines = [
         "| set | language | metric × 100 | " + " | ".join(systems) + " |",
         "|---|---|---|" + "---:|" * len(systems),

@@ -15,7 +15,7 @@ from lingxi import prompts, vectors
 from lingxi.engine.devices import choose_device, choose_dtype
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError, LingxiWarning
-from lingxi.model.files import locate, read_decoder
+from lingxi.model.files import hash_weights, locate, read_decoder
 from lingxi.model.golden import calibration_texts, read_golden_vectors
 from lingxi.model.layout import read_max_length, read_prompts, require_kind
 from lingxi.model.tokens import read_tokens
@@ -134,11 +134,7 @@ class Embedder:
 
     @cached_property
     def _weights_hash(self) -> str:
-        digest = hashlib.sha256()
-        for path in sorted([*self.directory.glob("*.safetensors"), self.directory / "tokenizer.json"]):
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()[:16]
+        return hash_weights(self.directory)
 
     @cached_property
     def _calibration(self) -> vectors.Floats:

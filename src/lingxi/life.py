@@ -21,7 +21,7 @@ from lingxi import config, manifest
 from lingxi.collect import CollectSettings, collect_pairs
 from lingxi.config import Settings
 from lingxi.curate import CurateSettings, curate_pairs
-from lingxi.evaluate import EvaluateSettings
+from lingxi.evaluate.settings import EvaluateSettings
 from lingxi.manifest import Manifest
 from lingxi.train.settings import TrainSettings
 
@@ -75,7 +75,7 @@ def run(
     trained = _do(_train(recipe, folder, curated), say)
     stages = {"collect": collected, "curate": curated, "train": trained}
     if recipe.evaluate is not None:
-        stages["evaluate"] = _do(_evaluate(recipe, recipe.evaluate, folder, trained), say)
+        stages["evaluate"] = _do(_evaluate(recipe, recipe.evaluate, folder, trained, say), say)
     return {"recipe": resolved, "folder": str(folder), "stages": {n: m.counts for n, m in stages.items()}}
 
 
@@ -121,15 +121,13 @@ def _train(recipe: Recipe, folder: Path, before: Manifest) -> Stage:
     return _stage(folder / "4-train", "train", {"curate": before.key}, recipe.train, ("train",), work)
 
 
-def _evaluate(recipe: Recipe, settings: EvaluateSettings, folder: Path, before: Manifest) -> Stage:
+def _evaluate(recipe: Recipe, settings: EvaluateSettings, folder: Path, before: Manifest, say: Say) -> Stage:
     def work(out: Path) -> Mapping[str, Any]:
         from lingxi import cards
-        from lingxi.embedder import Embedder
-        from lingxi.evaluate import evaluate_models
-        from lingxi.reranker import Reranker
+        from lingxi.evaluate.run import evaluate_models
 
         embedder, reranker = (folder / "4-train" / kind for kind in ("embedder", "reranker"))
-        report = evaluate_models(settings, Embedder(embedder), Reranker(reranker), out)
+        report = evaluate_models(settings, recipe.name, embedder, reranker, out, say)
         for model in (embedder, reranker):
             text = cards.measured(
                 (model / "README.md").read_text(encoding="utf-8"), report.scores, settings.card_languages

@@ -101,6 +101,36 @@ def spearman(left: npt.ArrayLike, right: npt.ArrayLike) -> float:
     return float(a @ b) / norm if norm else float("nan")
 
 
+def average_precision(values: npt.ArrayLike, gold: npt.ArrayLike) -> float:
+    """Average precision of scores `values` [n] against labels `gold` [n] of 0 and 1, 0 without a true one.
+
+    Mean of the precision at each threshold, weighted by the recall it adds: equal scores are one threshold.
+    """
+    scores, labels = np.asarray(values, np.float64), np.asarray(gold, np.float64) > 0
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    true = np.cumsum(labels[order])[ends]
+    gained = np.diff(true, prepend=0)
+    return float((gained * true / (ends + 1)).sum() / true[-1]) if len(true) and true[-1] else 0.0
+
+
+def v_measure(clusters: npt.ArrayLike, classes: npt.ArrayLike) -> float:
+    """Harmonic mean of homogeneity and completeness of a clustering [n] of classes [n] (Rosenberg 2007)."""
+    _, left = np.unique(clusters, return_inverse=True)
+    _, right = np.unique(classes, return_inverse=True)
+    if len(left) == 0:
+        return 0.0
+    table = np.zeros((left.max() + 1, right.max() + 1))
+    np.add.at(table, (left, right), 1)
+    joint = table / table.sum()
+    own = [_entropy(joint.sum(axis=axis)) for axis in (1, 0)]
+    shared = own[0] + own[1] - _entropy(joint.ravel())
+    homogeneity = shared / own[1] if own[1] else 1.0
+    completeness = shared / own[0] if own[0] else 1.0
+    both = homogeneity + completeness
+    return float(2 * homogeneity * completeness / both) if both else 0.0
+
+
 def bootstrap_interval(
     values: npt.ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
@@ -136,6 +166,11 @@ def bootstrap_macro(
         data = np.asarray(group, dtype=np.float64)
         means += [data[rows].mean() for rows in _resamples(len(data), resamples, seed + number)]
     return _percentiles(means / max(len(groups), 1), level)
+
+
+def _entropy(shares: Floats) -> float:
+    held = shares[shares > 0]
+    return float(-(held * np.log(held)).sum())
 
 
 def _ideal(grades: npt.ArrayLike, k: int) -> float:

@@ -78,14 +78,14 @@ def passage(text: str, score: float | None = None) -> Passage:
 @lru_cache(maxsize=1)
 def document_schema() -> Any:
     """The Arrow schema of `Document` rows."""
-    pa = _pyarrow()
+    pa = require_pyarrow()
     return pa.schema([pa.field(item.name, pa.string()) for item in fields(Document)])
 
 
 @lru_cache(maxsize=1)
 def pair_schema() -> Any:
     """The Arrow schema of `Pair` rows: passages are list<struct{id, text, media, score}>, scores a map."""
-    pa = _pyarrow()
+    pa = require_pyarrow()
     passages = pa.list_(
         pa.struct(
             [("id", pa.string()), ("text", pa.string()), ("media", pa.string()), ("score", pa.float32())]
@@ -136,6 +136,11 @@ def read_documents(path: Path) -> Iterator[Document]:
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """Stream the objects of a JSON Lines file; raises InputError naming the file or the line at fault."""
+    return (row for _, row in numbered_jsonl(path))
+
+
+def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As `read_jsonl`, each object with the number of its line."""
     if not path.is_file():
         raise InputError(f"no file at {path}", "correct the path, or unpack the archive again")
     with path.open(encoding="utf-8") as file:
@@ -143,10 +148,13 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
             if not line.strip():
                 continue
             try:
-                yield json.loads(line)
+                row = json.loads(line)
             except ValueError as problem:
                 reason = f"{path}:{number} is no JSON ({problem})"
                 raise InputError(reason, "mend or remove the line") from problem
+            if not isinstance(row, dict):
+                raise InputError(f"{path}:{number} is no JSON object", "mend or remove the line")
+            yield number, row
 
 
 def batches(path: Path, schema: Any) -> Iterator[Any]:
@@ -154,7 +162,7 @@ def batches(path: Path, schema: Any) -> Iterator[Any]:
 
     Raises InputError when the file is missing, damaged or lacks columns of the schema.
     """
-    _pyarrow()
+    require_pyarrow()
     import pyarrow.parquet as pq
     from pyarrow.lib import ArrowException
 
@@ -173,7 +181,7 @@ def batches(path: Path, schema: Any) -> Iterator[Any]:
 
 
 def _write(rows: Iterable[Any], path: Path, schema: Any, columns: Any) -> int:
-    pa = _pyarrow()
+    pa = require_pyarrow()
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -216,7 +224,8 @@ def _passages(items: list[dict[str, Any]] | None) -> tuple[Passage, ...]:
     return tuple(Passage(item["id"], item["text"], item["media"], item["score"]) for item in items or ())
 
 
-def _pyarrow() -> Any:
+def require_pyarrow() -> Any:
+    """The library pyarrow; raises MissingExtraError where it is not installed."""
     try:
         import pyarrow
     except ImportError as absent:

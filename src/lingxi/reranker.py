@@ -15,7 +15,7 @@ from lingxi import prompts
 from lingxi.engine.devices import choose_device, choose_dtype
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError, LingxiWarning
-from lingxi.model.files import locate, read_answer_rows, read_decoder
+from lingxi.model.files import hash_weights, locate, read_answer_rows, read_decoder
 from lingxi.model.layout import read_max_length, require_kind
 from lingxi.model.tokens import read_tokens
 from lingxi.texts import checked_pairs, progress, windows
@@ -61,6 +61,11 @@ class Reranker:
         self.max_length = _length(
             max_length, min(stated, size.max_positions), self._frame, size.max_positions
         )
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """What a score depends on: weights and tokenizer, and where long pairs are cut."""
+        name = Path(self.name).name
+        return {"name": name, "weights": hash_weights(self.directory), "max_length": self.max_length}
 
     @property
     def _frame(self) -> int:
@@ -110,7 +115,11 @@ class Reranker:
             raise InputError(f"top_k is {top_k}", "choose 1 or more, or leave it out for all")
         if isinstance(documents, str):
             raise InputError("documents is one string", "pass a list of strings")
-        scores = self.predict([(query, d) for d in documents], instruction=instruction)
+        pairs = list(checked_pairs((query, document) for document in documents))
+        # A text given twice is scored once: its place in a batch may change the last bits of a score.
+        distinct = list(dict.fromkeys(pairs))
+        found = dict(zip(distinct, self.predict(distinct, instruction=instruction), strict=True))
+        scores = np.array([found[pair] for pair in pairs], np.float32)
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [
             {"corpus_id": int(i), "score": float(scores[i])}

@@ -52,7 +52,7 @@ def search(
 ) -> None:
     """Find the passages of files that mean what is asked; indexes what changed first."""
     from lingxi.index import Index
-    from lingxi.index.walk import resolve
+    from lingxi.parse.walk import resolve
 
     roots = resolve(paths)
     embedder = of(context).embedder(model)
@@ -77,7 +77,7 @@ def add(
 ) -> None:
     """Bring an index to what files and folders hold: new, changed and gone."""
     from lingxi.index import Index
-    from lingxi.index.walk import resolve
+    from lingxi.parse.walk import resolve
 
     resolve(paths)
     opened = Index.open(place, of(context).embedder(model))

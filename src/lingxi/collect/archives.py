@@ -6,7 +6,9 @@ import hashlib
 import importlib
 import shutil
 import subprocess
+import sys
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,9 +42,9 @@ def fetched_deb(package: str, cache: Path) -> Path:
             ["apt-get", "download", package], cwd=cache, check=True, capture_output=True, text=True
         )
     except (OSError, subprocess.CalledProcessError) as problem:
-        detail = (getattr(problem, "stderr", "") or str(problem)).strip().splitlines()[-1:]
+        detail = _last_line(getattr(problem, "stderr", "") or str(problem))
         raise InputError(
-            f"apt-get could not download {package} ({' '.join(detail)})",
+            f"apt-get could not download {package} ({detail})",
             'download the .deb elsewhere and give its path in the recipe, or set it to "none"',
         ) from problem
     found = sorted(cache.glob(f"{package}_*.deb"))
@@ -51,6 +53,109 @@ def fetched_deb(package: str, cache: Path) -> Path:
             f"apt-get left no {package}_*.deb in {cache}", "give the path of the .deb in the recipe"
         )
     return found[-1]
+
+
+def fetched_source(package: str, cache: Path) -> Path:
+    """Download a Debian source package into `cache` and return its upstream archive (.orig.tar.*).
+
+    A private copy of the machine's package sources is used, turned to sources. Raises InputError as
+    `fetched_deb`.
+    """
+    folder = cache / f"source-{package}"
+    if found := sorted(folder.glob("*.orig.tar.*")):
+        return found[-1]
+    options = _source_options(cache / "apt")
+    if not any((cache / "apt" / "lists").glob("*_Sources*")):
+        _run(["apt-get", *options, "update"], cache, package)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Only the upstream archive is wanted; a missing patch of the distribution does not matter.
+    found_or_not = subprocess.run(
+        ["apt-get", *options, "source", "--download-only", package],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    found = sorted(folder.glob("*.orig.tar.*"))
+    if not found:
+        raise InputError(
+            f"apt-get could not download the source of {package} ({_last_line(found_or_not.stderr)})",
+            "check the name and the network, or leave the package out",
+        )
+    return found[-1]
+
+
+def fetched_npm(package: str, cache: Path) -> Path:
+    """Download a package of the npm registry (`name@version`) into `cache` and return the archive."""
+    folder = cache / ("npm-" + package.replace("/", "_"))
+    if not sorted(folder.glob("*.tgz")):
+        folder.mkdir(parents=True, exist_ok=True)
+        _run(["npm", "pack", "--silent", package], folder, package)
+    return sorted(folder.glob("*.tgz"))[-1]
+
+
+def fetched_pypi(package: str, cache: Path) -> Path:
+    """Download a release of PyPI (`name==version`, no dependencies) into `cache` and return the archive."""
+    folder = cache / f"pypi-{package}"
+    if not folder.is_dir() or not any(folder.iterdir()):
+        folder.mkdir(parents=True, exist_ok=True)
+        _run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", package], folder, package)
+    return sorted(folder.iterdir())[-1]
+
+
+def opened_archive(source: Path, cache: Path) -> Path:
+    """A folder with the files of a wheel, zip, tar or Debian package; raises InputError as `opened_tar`."""
+    if source.suffix == ".deb":
+        return opened_deb(source, cache)
+    return _opened(source, cache, _unpack_zip if source.suffix in (".whl", ".zip") else _unpack_tar)
+
+
+def _source_options(folder: Path) -> list[str]:
+    for name in ("lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "sources.list").write_text(_source_lists(Path("/etc/apt")), "utf-8")
+    settings = {
+        "APT::Sandbox::User": "root",
+        "Dir::Etc::SourceList": folder / "sources.list",
+        "Dir::Etc::SourceParts": "/dev/null",
+        "Dir::State::lists": folder / "lists",
+        "Dir::Cache": folder / "cache",
+    }
+    return [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
+
+
+def _source_lists(etc: Path) -> str:
+    """The machine's own `deb` lines as `deb-src`, from both forms of their files."""
+    lines: list[str] = []
+    for path in [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*.list"))]:
+        if path.is_file():
+            lines += [
+                f"deb-src {line[4:]}" for line in path.read_text("utf-8").splitlines() if line[:4] == "deb "
+            ]
+    for path in sorted((etc / "sources.list.d").glob("*.sources")):
+        for part in path.read_text("utf-8").split("\n\n"):
+            values = dict(
+                line.split(": ", 1) for line in part.splitlines() if ": " in line and not line.startswith("#")
+            )
+            if "URIs" in values and "Suites" in values:
+                components = values.get("Components", "main")
+                lines += [
+                    f"deb-src {values['URIs']} {suite} {components}" for suite in values["Suites"].split()
+                ]
+    return "\n".join(lines) + "\n"
+
+
+def _run(command: list[str], folder: Path, package: str) -> None:
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as problem:
+        detail = _last_line(getattr(problem, "stderr", "") or str(problem))
+        raise InputError(
+            f"{command[0]} could not fetch {package} ({detail})", "check the name and the network"
+        ) from problem
+
+
+def _last_line(text: str) -> str:
+    return " ".join(text.strip().splitlines()[-1:])
 
 
 def file_hash(path: Path) -> str:
@@ -94,6 +199,14 @@ def _unpack_tar(source: Path, folder: Path) -> None:
         raise InputError(
             f"{source} cannot be unpacked ({problem})", "check that the archive is whole"
         ) from problem
+
+
+def _unpack_zip(source: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(source) as archive:
+            archive.extractall(folder)
+    except (zipfile.BadZipFile, OSError) as problem:
+        raise InputError(f"{source} cannot be unpacked ({problem})", "download it again") from problem
 
 
 def _unpack_zstd(source: Path, folder: Path) -> None:

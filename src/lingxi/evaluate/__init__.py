@@ -1,11 +1,7 @@
-"""From a model and a benchmark folder to measured rows: sets come in, scores with intervals go out.
+"""From systems and a suite to evidence: sets come in, numbers with intervals go out.
 
-`suites` reads the sets and samples them, `systems` puts models and floors behind one face, `run` measures,
-`report` writes. Every value says the metric, the number of queries or pairs it stands on, and a 95 %
-bootstrap interval.
+`suite` names the sets, `readers` turns files into `tasks`; `systems` puts models (`dense`), floors
+(`lexical`) and pipelines (`reranked`) behind one face, `named` makes them from what a user writes;
+`measure` gives every item a value, `results` keeps them, `evidence` says how sure a number is, `report`
+writes it down.
 """
-
-from lingxi.evaluate.report import Score
-from lingxi.evaluate.run import EvaluateReport, EvaluateSettings, evaluate_models
-
-__all__ = ["EvaluateReport", "EvaluateSettings", "Score", "evaluate_models"]

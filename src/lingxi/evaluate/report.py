@@ -9,7 +9,6 @@ from pathlib import Path
 
 JSON_FILE = "scores.json"
 TABLE_FILE = "scores.md"
-CHANCE = "chance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +16,7 @@ class Score:
     """One measured value: the mean of `metric` over `n` queries or pairs with its 95 % interval `low` to
     `high`.
 
-    `value` is 0 to 1 (Spearman: -1 to 1). A chance row is computed, not drawn, and its interval is the value.
+    `value` is 0 to 1 (Spearman and p-MRR: −1 to 1).
     """
 
     set: str

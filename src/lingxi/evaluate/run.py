@@ -1,177 +1,167 @@
-"""The evaluate stage: every chosen set, every system, one row for each metric, language and mean."""
+"""The evaluate stage: every set under every system, then the numbers with their intervals.
+
+One unit is a set under a system. A unit that is there and was measured from the same set, sampling, system
+and code is not measured again, so a run that was stopped goes on, and ends with the same bytes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from pydantic import Field
-
-from lingxi import metrics
+from lingxi import manifest
 from lingxi.collect.archives import opened_tar
-from lingxi.config import Settings
-from lingxi.evaluate.report import CHANCE, Score, write_report
-from lingxi.evaluate.suites import BitextSet, RetrievalSet, Sampling, SetName, SimilaritySet, Suite, read_set
-from lingxi.evaluate.systems import Bm25, EmbedderSystem, Encoder, Judge, Matrix, RerankerSystem, System
+from lingxi.config import to_json
+from lingxi.embedder import Embedder
+from lingxi.errors import InputError
+from lingxi.evaluate import results
+from lingxi.evaluate.dense import Dense
+from lingxi.evaluate.encoders import Own
+from lingxi.evaluate.evidence import scores
+from lingxi.evaluate.measure import Measured, measure
+from lingxi.evaluate.named import system as named_system
+from lingxi.evaluate.readers import read_set
+from lingxi.evaluate.report import Score, write_report
+from lingxi.evaluate.reranked import Reranked
+from lingxi.evaluate.settings import EvaluateSettings
+from lingxi.evaluate.suite import SetSettings, SuiteSettings, resolve
+from lingxi.evaluate.systems import System
+from lingxi.evaluate.tasks import Ranking, Task
+from lingxi.reranker import Reranker
 
-_DEPTH = 10
-
-
-class EvaluateSettings(Settings):
-    """What is measured, on how much of it."""
-
-    benchmark: Path
-    """Folder of the benchmark, or a tar archive (.tar.zst too) of it."""
-    cache: Path = Path("~/.cache/lingxi/sources")
-    """Where the archive is unpacked; may be deleted at any time."""
-    sets: tuple[SetName, ...] = ("xquad", "cosqa", "tatoeba")
-    """Sets to measure, in this order."""
-    tatoeba_languages: tuple[str, ...] | None = None
-    """Languages of Tatoeba by their three letters; all 112 when unset."""
-    queries: int = Field(default=300, ge=1)
-    """Most queries of a retrieval set, drawn by seed."""
-    documents: int = Field(default=3000, ge=1)
-    """Largest corpus; larger ones are thinned of irrelevant passages."""
-    card_languages: tuple[str, ...] = ("en>en", "es>en", "zh>en", "spa", "cmn", "swh")
-    """Languages that the model card names beside the means."""
-    bm25: bool = True
-    """Whether the BM25 floor is measured too."""
-    rerank: tuple[SetName, ...] = ("cosqa",)
-    """Retrieval sets the reranker is measured on, when there is one."""
-    rerank_depth: int = Field(default=50, ge=1)
-    """Documents of each query that the reranker sees."""
-    resamples: int = Field(default=1000, ge=100)
-    """Bootstrap resamples behind each interval."""
-    seed: int = 0
-    """Seed of the samples and the intervals."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """Values of one metric for one system on one suite, before they become a row."""
-
-    suite: Suite
-    system: str
-    metric: str
-    values: metrics.Floats
+Say = Callable[[str], None]
+# What an item's value depends on: other files of this room only show it.
+_CODE = (
+    "metrics",
+    *(
+        f"evaluate/{n}"
+        for n in ("tasks", "readers", "measure", "systems", "lexical", "dense", "encoders", "reranked")
+    ),
+)
+_TYPES_RERANKED = ("retrieval", "cross-lingual retrieval", "reranking", "code search", "rag")
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateReport:
-    """The measured rows: for each set first the means over languages, then each language."""
+    """The scores: for each set first the means over languages, then each language."""
 
     scores: tuple[Score, ...]
+    seconds: float
+
+
+def evaluate_named(
+    settings: EvaluateSettings, names: Sequence[str], out: Path, say: Say = lambda line: None
+) -> EvaluateReport:
+    """Measure systems by name on the settings' suite and write the evaluation to `out`."""
+    cache = settings.cache.expanduser()
+    systems = [named_system(name, cache / "vectors") for name in (*names, *settings.beside)]
+    return evaluate(_suite(settings), settings.root, systems, out, cache, settings.resamples, say)
 
 
 def evaluate_models(
-    settings: EvaluateSettings, embedder: Encoder, reranker: Judge | None, out: Path
+    settings: EvaluateSettings,
+    name: str,
+    embedder: Path,
+    reranker: Path,
+    out: Path,
+    say: Say = lambda line: None,
 ) -> EvaluateReport:
-    """Measure an embedder (and a reranker over it) beside BM25 and chance; write the report to `out`.
+    """Measure a run's embedder, and its reranker over it, under the run's name, beside the others."""
+    cache = settings.cache.expanduser()
+    first = Dense(Own(Embedder(embedder), name), cache / "vectors")
+    judge = Reranker(reranker)
+    second = Reranked(first, judge, settings.rerank_depth, repr(judge.fingerprint()), f"{name} reranked")
+    others = [named_system(other, cache / "vectors") for other in settings.beside]
+    return evaluate(
+        _suite(settings), settings.root, [first, second, *others], out, cache, settings.resamples, say
+    )
 
-    Raises InputError when the benchmark or one of its sets cannot be read.
+
+def _suite(settings: EvaluateSettings) -> SuiteSettings:
+    return resolve(settings.suite, settings.overrides, settings.sets)
+
+
+def evaluate(
+    suite: SuiteSettings,
+    root: Path | None,
+    systems: Sequence[System],
+    out: Path,
+    cache: Path,
+    resamples: int = 1000,
+    say: Say = lambda line: None,
+) -> EvaluateReport:
+    """Measure systems on a suite; writes items, scores and reports to `out`, and goes on where it stopped.
+
+    Raises InputError when the sets cannot be read, or two systems have one name.
     """
-    folder = opened_tar(settings.benchmark, settings.cache)
-    sampling = Sampling(settings.queries, settings.documents, settings.tatoeba_languages, settings.seed)
-    scores: list[Score] = []
-    for name in settings.sets:
-        systems = _systems(settings, name, embedder, reranker)
-        suites = list(read_set(name, folder, sampling))
-        rows, measured = _measure_set(suites, systems, settings)
-        scores += [*_means(measured, settings), *rows]
-    write_report(scores, out)
-    return EvaluateReport(tuple(scores))
+    started = time.perf_counter()
+    names = [system.name for system in systems]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"two systems are named {twice[0]!r}", "leave one out, or rename its folder")
+    where = root or suite.root
+    if where is None:
+        raise InputError(f"the suite {suite.name!r} does not say where its sets lie", "give --root")
+    folder = opened_tar(where, cache / "sources")
+    units: list[Path] = []
+    items: list[Path] = []
+    for settings in suite.sets:
+        unit = _Set(settings, suite, folder, out)
+        items.append(unit.items(say))
+        units += [path for system in systems if (path := unit.measured(system, say)) is not None]
+    results.gather(items, out / results.ITEMS)
+    results.gather(units, out / results.RESULTS)
+    found = scores(results.read_groups(out), resamples, suite.seed)
+    write_report(found, out)
+    return EvaluateReport(tuple(found), round(time.perf_counter() - started, 1))
 
 
-def _systems(
-    settings: EvaluateSettings, name: SetName, embedder: Encoder, reranker: Judge | None
-) -> list[System]:
-    own = EmbedderSystem(embedder)
-    systems: list[System] = [own]
-    if reranker is not None and name in settings.rerank:
-        systems.append(RerankerSystem(own, reranker, settings.rerank_depth))
-    # A lexical score says little of graded similarity, and STS is not asked of BM25 anywhere.
-    if settings.bm25 and name != "sts":
-        systems.append(Bm25())
-    return systems
+class _Set:
+    """One set of a run: its tasks are read when something of it has to be measured."""
 
+    def __init__(self, settings: SetSettings, suite: SuiteSettings, folder: Path, out: Path) -> None:
+        self._settings = settings
+        self._suite = suite
+        self._folder = folder
+        self._out = out
+        self._tasks: list[Task] | None = None
+        sampling = (suite.queries, suite.documents, suite.seed)
+        files = sorted(p for p in folder.glob(f"{settings.path}*") if p.exists())
+        data = [manifest.hash_file(path) for path in files]
+        self._key = repr((to_json(settings), sampling, data, manifest.hash_code(*_CODE)))
 
-def _measure_set(
-    suites: Sequence[Suite], systems: Sequence[System], settings: EvaluateSettings
-) -> tuple[list[Score], list[_Measured]]:
-    rows: list[Score] = []
-    measured: list[_Measured] = []
-    for suite in suites:
-        if isinstance(suite, SimilaritySet):
-            rows += [_similarity(suite, system, settings) for system in systems]
-            continue
-        found = [item for system in systems for item in _measure(suite, system)] + list(_chance(suite))
-        rows += [_row(item, settings) for item in found]
-        measured += found
-    return rows, measured
+    def items(self, say: Say) -> Path:
+        """The file of the set's items, written where it is missing."""
+        path = self._out / results.UNITS / f"{self._settings.name}.items.parquet"
+        marker = path.with_suffix(".key")
+        if not path.exists() or not marker.exists() or marker.read_text("utf-8") != self._key:
+            results.write_items(path, self._read())
+            marker.write_text(self._key, "utf-8")
+        return path
 
+    def measured(self, system: System, say: Say) -> Path | None:
+        """The file of the set under a system, measured where it is missing; None where nothing applies."""
+        if isinstance(system, Reranked) and self._settings.task not in _TYPES_RERANKED:
+            return None
+        path = results.unit_path(self._out, self._settings.name, system.fingerprint)
+        key = hashlib.sha256((self._key + system.fingerprint + system.name).encode()).hexdigest()
+        if results.unit_key(path) == key:
+            return path
+        began = time.perf_counter()
+        results.write_unit(path, system.name, key, self._measure(system))
+        say(f"{self._settings.name}: {system.name} in {time.perf_counter() - began:.1f} s")
+        return path
 
-def _measure(suite: RetrievalSet | BitextSet, system: System) -> Iterator[_Measured]:
-    if isinstance(suite, BitextSet):
-        yield _Measured(suite, system.name, "accuracy", _bitext(suite, system))
-        return
-    scores = system.score(suite.queries, suite.documents, instruction=suite.instruction)
-    ranked = graded(scores, suite)
-    yield _Measured(suite, system.name, "ndcg@10", metrics.ndcg_at_k(ranked, _judged(suite), _DEPTH))
-    if suite.code:
-        yield _Measured(suite, system.name, "mrr@10", metrics.mrr_at_k(ranked, _DEPTH))
+    def _measure(self, system: System) -> Iterator[tuple[Task, Measured]]:
+        for task in self._read():
+            if isinstance(system, Reranked) and not isinstance(task, Ranking):
+                continue
+            for found in measure(task, system):
+                yield task, found
 
-
-def graded(scores: Matrix, suite: RetrievalSet) -> metrics.Floats:
-    """Grades [queries, 10] of the best documents of each query, equal scores in the order of the corpus."""
-    top = np.argsort(-scores, axis=1, kind="stable")[:, :_DEPTH]
-    rows = [[grades.get(int(at), 0.0) for at in row] for row, grades in zip(top, suite.grades, strict=True)]
-    return np.array(rows, dtype=np.float64)
-
-
-def _bitext(suite: BitextSet, system: System) -> metrics.Floats:
-    """Mean of both directions for each pair."""
-    forward, backward = system.match(suite.left, suite.right, instruction=suite.instruction)
-    return (metrics.nearest_accuracy(forward) + metrics.nearest_accuracy(backward)) / 2
-
-
-def _chance(suite: RetrievalSet | BitextSet) -> Iterator[_Measured]:
-    if isinstance(suite, BitextSet):
-        yield _Measured(suite, CHANCE, "accuracy", np.full(len(suite.left), 1 / len(suite.left)))
-        return
-    values = metrics.chance_ndcg(_judged(suite), len(suite.documents), _DEPTH)
-    yield _Measured(suite, CHANCE, "ndcg@10", np.full(len(values), values.mean()))
-
-
-def _similarity(suite: SimilaritySet, system: System, settings: EvaluateSettings) -> Score:
-    found = system.compare(suite.left, suite.right, instruction=suite.instruction)
-    # Constant scores rank nothing: their correlation is undefined, and reported as none.
-    value = float(np.nan_to_num(metrics.spearman(found, suite.gold)))
-    resamples = min(settings.resamples, 500)
-    low, high = metrics.bootstrap_spearman(found, suite.gold, resamples=resamples, seed=settings.seed)
-    return Score(suite.name, suite.language, system.name, "spearman", value, low, high, len(suite.gold))
-
-
-def _row(item: _Measured, settings: EvaluateSettings) -> Score:
-    low, high = metrics.bootstrap_interval(item.values, resamples=settings.resamples, seed=settings.seed)
-    value, suite = float(item.values.mean()), item.suite
-    return Score(suite.name, suite.language, item.system, item.metric, value, low, high, len(item.values))
-
-
-def _means(measured: Sequence[_Measured], settings: EvaluateSettings) -> Iterator[Score]:
-    """One row a system and metric: the mean over languages, English to English left out."""
-    crossing = [item for item in measured if item.suite.language != "en>en"]
-    for system, metric in dict.fromkeys((item.system, item.metric) for item in crossing):
-        groups = [item for item in crossing if (item.system, item.metric) == (system, metric)]
-        if len(groups) < 2:
-            continue
-        values = [item.values for item in groups]
-        low, high = metrics.bootstrap_macro(values, resamples=settings.resamples, seed=settings.seed)
-        value = float(np.mean([group.mean() for group in values]))
-        name, count = groups[0].suite.name, sum(len(group) for group in values)
-        yield Score(name, f"mean of {len(groups)}", system, metric, value, low, high, count)
-
-
-def _judged(suite: RetrievalSet) -> list[list[float]]:
-    return [list(grades.values()) for grades in suite.grades]
+    def _read(self) -> list[Task]:
+        if self._tasks is None:
+            self._tasks = list(read_set(self._settings, self._suite, self._folder))
+        return self._tasks

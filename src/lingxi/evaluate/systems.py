@@ -1,194 +1,110 @@
-"""What is measured, behind one face: texts in, a matrix of scores out. Models, and the floor under them."""
+"""What is measured, behind one face: texts in, scores out, a block of documents at a time.
+
+`dense.py` holds models, `lexical.py` the floors under them, `reranked.py` a reranker over either.
+"""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from itertools import groupby
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from lingxi.errors import MissingExtraError
-
 Matrix = npt.NDArray[np.float32]
+Candidates = Sequence[Sequence[int]]
 
 
-class Encoder(Protocol):
-    """What an embedder must offer to be measured; `lingxi.Embedder` does."""
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Texts with the instruction they carry: one for all, one each, or None for documents."""
 
-    name: str
+    texts: Sequence[str]
+    instruction: str | tuple[str, ...] | None = None
 
-    def encode_query(self, inputs: Any, *, instruction: str | None = None) -> npt.NDArray[Any]:
-        """Unit vectors [n, dim] of queries of a task."""
-
-    def encode_document(self, inputs: Any) -> npt.NDArray[Any]:
-        """Unit vectors [n, dim] of documents."""
-
-
-class Judge(Protocol):
-    """What a reranker must offer to be measured; `lingxi.Reranker` does."""
-
-    name: str
-
-    def predict(
-        self, pairs: Iterable[tuple[str, str]], *, instruction: str | None = None
-    ) -> npt.NDArray[Any]:
-        """Probabilities [n] that each document meets its query."""
+    def __len__(self) -> int:
+        """How many texts there are."""
+        return len(self.texts)
 
 
 class System(Protocol):
-    """Anything that scores every query against every document."""
+    """Anything that scores texts against texts."""
 
     @property
     def name(self) -> str:
-        """The name it has in the report."""
+        """The name it has in reports."""
 
-    def score(self, queries: Sequence[str], documents: Sequence[str], *, instruction: str) -> Matrix:
-        """Scores [queries, documents], higher is nearer."""
+    @property
+    def fingerprint(self) -> str:
+        """What its scores depend on: another model, width or prefix has another one."""
 
-    def match(self, left: Sequence[str], right: Sequence[str], *, instruction: str) -> tuple[Matrix, Matrix]:
-        """Scores of texts of equal standing, [left, right] and [right, left]."""
+    def blocks(
+        self, queries: Texts, documents: Texts, candidates: Candidates | None = None
+    ) -> Iterator[Matrix]:
+        """Scores [queries, some documents], higher is nearer, block after block in the order of the corpus.
 
-    def compare(self, left: Sequence[str], right: Sequence[str], *, instruction: str) -> Matrix:
-        """Scores [n] of texts of equal standing, row by row."""
+        Of scores outside a query's `candidates` nothing is promised: who asks masks them.
+        """
 
+    def compare(self, left: Texts, right: Texts) -> Matrix:
+        """Scores [n] of texts row by row."""
 
-class EmbedderSystem:
-    """Cosines of an embedder: queries carry the instruction and documents are raw.
-
-    Where both sides are of equal standing (bitext, STS) both carry it, as in the Qwen3 authors' protocol.
-    """
-
-    def __init__(self, embedder: Encoder) -> None:
-        self._embedder = embedder
-        self._corpus: tuple[Sequence[str], npt.NDArray[Any]] | None = None
-        # A model may be named by its path, and a report tells nothing of the machine it was made on.
-        self.name = Path(embedder.name).name
-
-    def score(self, queries: Sequence[str], documents: Sequence[str], *, instruction: str) -> Matrix:
-        """Cosines [queries, documents]."""
-        asked = self._embedder.encode_query(list(queries), instruction=instruction)
-        return np.asarray(asked @ self._documents(documents).T, dtype=np.float32)
-
-    def compare(self, left: Sequence[str], right: Sequence[str], *, instruction: str) -> Matrix:
-        """Cosines [n] of the rows."""
-        first, second = self._both(left, right, instruction)
-        return np.asarray((first * second).sum(axis=1), dtype=np.float32)
-
-    def match(self, left: Sequence[str], right: Sequence[str], *, instruction: str) -> tuple[Matrix, Matrix]:
-        """Cosines [left, right], and the same turned."""
-        first, second = self._both(left, right, instruction)
-        scores = np.asarray(first @ second.T, dtype=np.float32)
-        return scores, scores.T
-
-    def _documents(self, documents: Sequence[str]) -> npt.NDArray[Any]:
-        # Suites in many languages search one corpus in turn: it is embedded once.
-        if self._corpus is None or self._corpus[0] != documents:
-            self._corpus = documents, self._embedder.encode_document(list(documents))
-        return self._corpus[1]
-
-    def _both(self, left: Sequence[str], right: Sequence[str], instruction: str) -> tuple[Any, Any]:
-        first = self._embedder.encode_query(list(left), instruction=instruction)
-        return first, self._embedder.encode_query(list(right), instruction=instruction)
+    def vectors(self, texts: Texts) -> Any | None:
+        """Vectors [n, dim] (dense or sparse) that clusters can be made of, or None where it has none."""
 
 
-class RerankerSystem:
-    """The first `depth` documents of another system in a reranker's order, the rest behind them."""
+class Ranks(Protocol):
+    """What a pipeline's second stage must offer; `lingxi.Reranker` does."""
 
-    def __init__(self, first: System, reranker: Judge, depth: int) -> None:
-        self._first = first
-        self._reranker = reranker
-        self._depth = depth
-        self.name = f"{first.name} + {Path(reranker.name).name} (top {depth})"
+    name: str
 
-    def score(self, queries: Sequence[str], documents: Sequence[str], *, instruction: str) -> Matrix:
-        """Probabilities for the reranked documents; the others stay in order below zero."""
-        scores = self._first.score(queries, documents, instruction=instruction)
-        top = np.argsort(-scores, axis=1, kind="stable")[:, : self._depth]
-        pairs = [(queries[row], documents[column]) for row, columns in enumerate(top) for column in columns]
-        found = np.asarray(self._reranker.predict(pairs, instruction=instruction), dtype=np.float32)
-        behind: Matrix = scores - scores.max(initial=0.0) - 1.0
-        np.put_along_axis(behind, top, found.reshape(top.shape), axis=1)
-        return behind
-
-    def match(self, left: Sequence[str], right: Sequence[str], *, instruction: str) -> tuple[Matrix, Matrix]:
-        """Each side in turn asked against the other."""
-        return _both_ways(self, left, right, instruction)
-
-    def compare(self, left: Sequence[str], right: Sequence[str], *, instruction: str) -> Matrix:
-        """Probabilities [n] of the pairs."""
-        found = self._reranker.predict(zip(left, right, strict=True), instruction=instruction)
-        return np.asarray(found, dtype=np.float32)
+    def predict(self, pairs: Any, *, instruction: str | None = None) -> npt.NDArray[Any]:
+        """Probabilities [n] that each (query, document) pair is a match."""
 
 
-class Bm25:
-    """BM25 (Lucene's variant, k1 1.5, b 0.75) over words by Unicode rules, ideographs and kana in bigrams."""
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The best documents of each query: positions and scores [queries, depth], best first; −1 where none."""
 
-    name = "BM25"
-
-    def score(self, queries: Sequence[str], documents: Sequence[str], *, instruction: str) -> Matrix:
-        """BM25 scores [queries, documents]; the instruction says nothing to it."""
-        bodies = [words(text) for text in documents]
-        known = {word for body in bodies for word in body}
-        if not known:
-            return np.zeros((len(queries), len(documents)), dtype=np.float32)
-        index = _bm25s().BM25()
-        index.index(bodies, show_progress=False)
-        rows = [self._row(index, words(query), known, len(documents)) for query in queries]
-        return np.stack(rows) if rows else np.zeros((0, len(documents)), dtype=np.float32)
-
-    def match(self, left: Sequence[str], right: Sequence[str], *, instruction: str) -> tuple[Matrix, Matrix]:
-        """Each side in turn asked against the other, statistics taken over the side that is searched."""
-        return _both_ways(self, left, right, instruction)
-
-    def compare(self, left: Sequence[str], right: Sequence[str], *, instruction: str) -> Matrix:
-        """BM25 of each left text against its right one, statistics taken over all right texts."""
-        return np.asarray(np.diagonal(self.score(left, right, instruction=instruction)))
-
-    def _row(self, index: Any, query: Sequence[str], known: set[str], documents: int) -> Matrix:
-        asked = [word for word in query if word in known]
-        # bm25s refuses a query without a known word; such a query matches nothing.
-        return np.asarray(index.get_scores(asked) if asked else np.zeros(documents), dtype=np.float32)
+    positions: npt.NDArray[np.int64]
+    scores: Matrix
 
 
-def _both_ways(
-    system: System, left: Sequence[str], right: Sequence[str], instruction: str
-) -> tuple[Matrix, Matrix]:
-    forward = system.score(left, right, instruction=instruction)
-    return forward, system.score(right, left, instruction=instruction)
+def top_k(blocks: Iterator[Matrix], queries: int, k: int) -> Ranked:
+    """The k best of all blocks, in memory for one block at a time; equal scores keep the corpus's order."""
+    positions = np.full((queries, 0), -1, np.int64)
+    scores = np.zeros((queries, 0), np.float32)
+    start = 0
+    for block in blocks:
+        width = block.shape[1]
+        ours = np.broadcast_to(np.arange(start, start + width), block.shape)
+        positions = np.concatenate((positions, ours), axis=1)
+        scores = np.concatenate((scores, block), axis=1)
+        start += width
+        order = best_first(scores, k)
+        positions = np.take_along_axis(positions, order, axis=1)
+        scores = np.take_along_axis(scores, order, axis=1)
+    return Ranked(positions, scores)
 
 
-def words(text: str) -> list[str]:
-    """Lower-case words: runs of letters, marks and digits; runs of ideographs and kana become bigrams."""
-    found: list[str] = []
-    for kind, run in groupby(unicodedata.normalize("NFKC", text).casefold(), key=_kind):
-        word = "".join(run)
-        if kind == "word":
-            found.append(word)
-        elif kind == "dense":
-            found.extend(word[at : at + 2] for at in range(max(1, len(word) - 1)))
-    return found
+def masked(blocks: Iterator[Matrix], candidates: Candidates) -> Matrix:
+    """All scores of all documents, −inf outside each query's candidates."""
+    scores = np.concatenate(list(blocks), axis=1)
+    inside = np.full(scores.shape, -np.inf, np.float32)
+    for row, own in enumerate(candidates):
+        inside[row, list(own)] = scores[row, list(own)]
+    return inside
 
 
-@lru_cache(maxsize=65_536)
-def _kind(character: str) -> str:
-    if (
-        "぀" <= character <= "ヿ"
-        or "㐀" <= character <= "鿿"
-        or "豈" <= character <= "﫿"
-        or character >= "𠀀"
-    ):
-        return "dense" if unicodedata.category(character)[0] in "LM" else "other"
-    return "word" if unicodedata.category(character)[0] in "LMN" else "other"
-
-
-def _bm25s() -> Any:
-    try:
-        import bm25s
-    except ImportError as absent:
-        raise MissingExtraError("bm25s", "train", "the BM25 floor of an evaluation") from absent
-    return bm25s
+def best_first(scores: Matrix, k: int) -> npt.NDArray[np.int64]:
+    """Columns of the k highest scores of each row, highest first, the leftmost of equal ones first."""
+    width = scores.shape[1]
+    if width > 4 * k:
+        # All that tie with the k-th highest stay in, so that which of them is first is not left to chance.
+        limit = np.partition(scores, width - k, axis=1)[:, width - k]
+        keep = max(k, int((scores >= limit[:, None]).sum(axis=1).max()))
+        near = np.sort(np.argpartition(-scores, min(keep, width) - 1, axis=1)[:, :keep], axis=1)
+        order = np.argsort(-np.take_along_axis(scores, near, axis=1), axis=1, kind="stable")[:, :k]
+        return np.asarray(np.take_along_axis(near, order, axis=1), np.int64)
+    return np.asarray(np.argsort(-scores, axis=1, kind="stable")[:, :k], np.int64)

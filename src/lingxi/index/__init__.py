@@ -8,6 +8,6 @@ full text, `build` embeds and commits, `store` keeps (LanceDB), `search` fuses, 
 from lingxi.index.build import AddReport
 from lingxi.index.index import Index, Stats
 from lingxi.index.search import Hit
-from lingxi.index.walk import Skipped
+from lingxi.parse.walk import Skipped
 
 __all__ = ["AddReport", "Hit", "Index", "Skipped", "Stats"]

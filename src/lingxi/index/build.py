@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lingxi.errors import InputError, ModelError
-from lingxi.index.segments import Segment, segments
 from lingxi.index.store import FileState, Row, Store, in_words
-from lingxi.index.walk import Found, Skipped, Walk, is_below, resolve, walk
 from lingxi.index.words import search_words
 from lingxi.parse import Skip, decode
+from lingxi.parse.segments import Segment, segments
+from lingxi.parse.walk import Found, Skipped, Walk, is_below, resolve, walk
 
 # A batch holds about this many seconds of embedding: what a kill can cost, whatever the model's speed.
 _SECONDS_A_BATCH = 5.0

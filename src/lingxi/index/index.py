@@ -14,7 +14,7 @@ from lingxi.index import build
 from lingxi.index.build import AddReport, Embeds, Progress
 from lingxi.index.search import Hit, Ranks, search
 from lingxi.index.store import FORMAT, LanceStore
-from lingxi.index.walk import is_below, resolve
+from lingxi.parse.walk import is_below, resolve
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lingxi.errors import MissingExtraError, StoreError
 from lingxi.index.lock import LOCK, writing
-from lingxi.index.walk import TABLE
+from lingxi.parse.walk import TABLE
 
 FORMAT = 1
 _META = b"lingxi"

@@ -8,6 +8,7 @@ and infinity read the same way.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -66,6 +67,15 @@ def _from_hub(repo: str, revision: str | None, local_files_only: bool) -> Path:
             "check the name and the network, or give the path of a local copy",
         ) from None
     return Path(found)
+
+
+def hash_weights(directory: Path) -> str:
+    """16 hex digits that tell one model's weights and tokenizer from another's."""
+    digest = hashlib.sha256()
+    for path in sorted([*directory.glob("*.safetensors"), directory / "tokenizer.json"]):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 def read_config(directory: Path) -> dict[str, Any]:

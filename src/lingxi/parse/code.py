@@ -100,13 +100,14 @@ def definitions(text: str, language: str) -> tuple[Definition, ...]:
     if len(text) > MOST_CHARACTERS:
         return ()
     data = text.encode("utf-8")
-    tree = _parser(language).parse(data)
+    tree = parser_of(language).parse(data)
     kinds = frozenset(_GRAMMARS[language][2].split())
     return _members(tree.root_node, kinds, _offsets(text, data))
 
 
 @cache
-def _parser(language: str) -> Any:
+def parser_of(language: str) -> Any:
+    """The tree-sitter parser of a language; raises MissingExtraError where its wheel is not installed."""
     module, function, _ = _GRAMMARS[language]
     try:
         from tree_sitter import Language, Parser

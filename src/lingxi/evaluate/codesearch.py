@@ -1,0 +1,166 @@
+"""A CodeSearchNet-style set, built from packages that no training run may read.
+
+For each language 1,000 functions with a doc comment: the summary asks for the function among the 1,000,
+with the comment removed and the function's own name masked, so that nothing but meaning can be matched
+(after Husain et al. 2019, arXiv 1909.09436). Some of the summaries are asked in Chinese as well.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from lingxi import config
+from lingxi.collect import archives
+from lingxi.config import Settings
+from lingxi.errors import InputError
+from lingxi.evaluate.suite import SUITES
+from lingxi.parse import Skip, decode, kind_of
+from lingxi.parse.documented import Documented, documented
+
+PACKAGES = SUITES / "code-search-packages.toml"
+FILE = "code-search.jsonl"
+MASK = "function_name"
+FUNCTIONS = 1000
+_LEAST_WORDS, _LEAST_CHARACTERS, _MOST_CHARACTERS = 4, 15, 300
+_LEAST_LINES, _MOST_CODE = 3, 4000
+_SKIPPED = re.compile(
+    r"(^|/)(tests?|spec|examples?|docs?|vendor|dist|build|node_modules|demo)(/|$)|\.min\.js$"
+)
+
+
+class Package(Settings):
+    """One package, by the registry that has it."""
+
+    language: str
+    licence: str
+    deb: str | None = None
+    source: str | None = None
+    npm: str | None = None
+    pypi: str | None = None
+
+    @model_validator(mode="after")
+    def _checked(self) -> Package:
+        if sum(x is not None for x in (self.deb, self.source, self.npm, self.pypi)) != 1:
+            raise ValueError("a package has one of deb, source, npm and pypi")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The package's name without its version."""
+        named = self.deb or self.source or self.npm or self.pypi or ""
+        return re.split(r"==|(?<=.)@", named)[0]
+
+
+class Packages(Settings):
+    """The packages of the set."""
+
+    packages: tuple[Package, ...] = Field(min_length=1)
+
+
+def read_packages(path: Path = PACKAGES) -> tuple[Package, ...]:
+    """The packages that the set is built from, and that training may not read."""
+    return config.load(path, Packages).packages
+
+
+def build(
+    packages: Sequence[Package], out: Path, cache: Path, functions: int = FUNCTIONS, seed: int = 0
+) -> Mapping[str, int]:
+    """Write `code-search.jsonl` to a folder; returns how many functions each language has.
+
+    A row is `l` language, `q` summary, `p` code, `name`, `package`. Raises InputError where a package
+    cannot be fetched, or a language has fewer than `functions` functions.
+    """
+    counts: dict[str, int] = {}
+    rows: list[dict[str, str]] = []
+    for language in dict.fromkeys(package.language for package in packages):
+        found = [
+            (package, function)
+            for package in packages
+            if package.language == language
+            for function in _functions(_opened(package, cache), language)
+        ]
+        chosen = _chosen(found, functions, seed)
+        if len(chosen) < functions:
+            raise InputError(
+                f"the packages of {language} hold {len(chosen)} functions, {functions} are wanted",
+                "name more packages",
+            )
+        counts[language] = len(found)
+        rows += [_row(language, package, function) for package, function in chosen]
+    out.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (out / FILE).write_text(text, "utf-8")
+    return counts
+
+
+def masked(function: Documented) -> str:
+    """The code with the function's own name masked wherever it stands as a word."""
+    return re.sub(rf"(?<![\w$]){re.escape(function.name)}(?![\w$])", MASK, function.code)
+
+
+def _opened(package: Package, cache: Path) -> Path:
+    if package.deb:
+        return archives.opened_archive(archives.fetched_deb(package.deb, cache), cache)
+    if package.source:
+        return archives.opened_archive(archives.fetched_source(package.source, cache), cache)
+    if package.npm:
+        return archives.opened_archive(archives.fetched_npm(package.npm, cache), cache)
+    return archives.opened_archive(archives.fetched_pypi(package.pypi or "", cache), cache)
+
+
+def _functions(folder: Path, language: str) -> Iterator[Documented]:
+    """The functions of a package's files that are worth asking for."""
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder).as_posix()
+        if not path.is_file() or path.is_symlink() or _SKIPPED.search(place):
+            continue
+        if kind_of(path) != ("code", language):
+            continue
+        content = decode(path, path.read_bytes())
+        if not isinstance(content, Skip):
+            yield from (f for f in documented(content.text, language) if _is_fit(f))
+
+
+def _is_fit(function: Documented) -> bool:
+    summary, code = function.summary, function.code
+    return (
+        len(summary.split()) >= _LEAST_WORDS
+        and _LEAST_CHARACTERS <= len(summary) <= _MOST_CHARACTERS
+        and code.count("\n") + 1 >= _LEAST_LINES
+        and len(code) <= _MOST_CODE
+        and summary.isascii()
+        and not summary.lower().startswith(("todo", "fixme", "deprecated", "see ", "internal"))
+    )
+
+
+def _chosen(
+    found: Sequence[tuple[Package, Documented]], functions: int, seed: int
+) -> list[tuple[Package, Documented]]:
+    """Functions drawn by seed, no two with one summary or one code: each query has one right answer."""
+    taken: dict[str, tuple[Package, Documented]] = {}
+    codes: set[str] = set()
+    for package, function in random.Random(seed).sample(found, len(found)):
+        code = " ".join(masked(function).split())
+        if function.summary.casefold() in taken or code in codes:
+            continue
+        taken[function.summary.casefold()] = (package, function)
+        codes.add(code)
+        if len(taken) == functions:
+            break
+    return list(taken.values())
+
+
+def _row(language: str, package: Package, function: Documented) -> dict[str, str]:
+    return {
+        "l": language,
+        "q": function.summary,
+        "p": masked(function),
+        "name": function.name,
+        "package": package.name,
+    }

@@ -1,0 +1,131 @@
+"""Encoders of every kind: our own models, sentence-transformers' directories, packages, servers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lingxi import prompts
+from lingxi.embedder import Embedder
+from lingxi.errors import InputError, MissingExtraError
+from lingxi.evaluate.systems import Matrix
+from lingxi.vectors import cut
+
+# Texts in one request to a server, within OpenAI's limit of 2,048.
+_REQUEST = 256
+
+Calls = Callable[[list[str]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefixes:
+    """What a model wants before its texts. `instructed` models get the task in Qwen3's form as well."""
+
+    query: str = ""
+    document: str = ""
+    instructed: bool = False
+
+    def render(self, texts: Sequence[str], instruction: str | None) -> list[str]:
+        """The texts as the model reads them; documents have no instruction."""
+        if instruction is None:
+            return [self.document + text for text in texts]
+        if self.instructed:
+            return [prompts.query(text, instruction) for text in texts]
+        return [self.query + text for text in texts]
+
+
+class Own:
+    """One of our models; queries carry the instruction, as in the Qwen3 authors' protocol."""
+
+    def __init__(self, embedder: Embedder, name: str | None = None) -> None:
+        self._embedder = embedder
+        self.name = name or Path(embedder.name).name
+        self.fingerprint = _digest("own", embedder.fingerprint(), embedder.max_seq_length)
+
+    def encode(self, texts: Sequence[str], instruction: str | None) -> Matrix:
+        """Unit vectors [n, dim]."""
+        return np.asarray(self._embedder.encode(list(texts), instruction=instruction), np.float32)
+
+
+class SentenceTransformers:
+    """A directory that sentence-transformers loads, with its prefixes and its own pooling, 512 tokens."""
+
+    def __init__(self, path: Path, name: str, prefixes: Prefixes) -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError:
+            raise MissingExtraError("sentence-transformers", "peers", f"measuring {path}") from None
+        self._model = SentenceTransformer(str(path), device="cpu", local_files_only=True)
+        self._model.max_seq_length = min(self._model.max_seq_length or 512, 512)
+        self._prefixes = prefixes
+        self.name = name
+        weights = sorted(p for p in path.rglob("*") if p.suffix in (".safetensors", ".bin", ".json"))
+        self.fingerprint = _digest("st", prefixes, [(p.name, p.stat().st_size) for p in weights])
+
+    def encode(self, texts: Sequence[str], instruction: str | None) -> Matrix:
+        """Unit vectors [n, dim]."""
+        rendered = self._prefixes.render(texts, instruction)
+        found = self._model.encode(rendered, batch_size=64, show_progress_bar=False)
+        return cut(np.asarray(found, np.float32), found.shape[1])
+
+
+class Called:
+    """Functions from texts to vectors, such as a package offers: one for queries, one for documents."""
+
+    def __init__(self, name: str, version: str, queries: Calls, documents: Calls | None = None) -> None:
+        self._queries, self._documents = queries, documents or queries
+        self.name = name
+        self.fingerprint = _digest("called", name, version)
+
+    def encode(self, texts: Sequence[str], instruction: str | None) -> Matrix:
+        """Unit vectors [n, dim]."""
+        call = self._documents if instruction is None else self._queries
+        found = np.asarray(call(list(texts)), np.float32)
+        return cut(found, found.shape[1])
+
+
+class Served:
+    """A model behind an URL that speaks OpenAI's `/v1/embeddings`."""
+
+    def __init__(self, url: str, model: str, prefixes: Prefixes, key: str | None = None) -> None:
+        self._url = url.rstrip("/") + ("" if url.rstrip("/").endswith("/embeddings") else "/embeddings")
+        self._model = model
+        self._prefixes = prefixes
+        self._key = key
+        self.name = model
+        self.fingerprint = _digest("served", self._url, model, prefixes)
+
+    def encode(self, texts: Sequence[str], instruction: str | None) -> Matrix:
+        """Unit vectors [n, dim]; raises InputError where the server cannot be reached or refuses."""
+        rendered = self._prefixes.render(texts, instruction)
+        parts = [self._ask(rendered[i : i + _REQUEST]) for i in range(0, len(rendered), _REQUEST)]
+        found = np.concatenate(parts)
+        return cut(found, found.shape[1])
+
+    def _ask(self, texts: list[str]) -> Matrix:
+        # An empty string is no input in this dialect.
+        body = {"model": self._model, "input": [text or " " for text in texts], "encoding_format": "float"}
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        request = urllib.request.Request(self._url, json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=600) as answer:
+                data = json.load(answer)["data"]
+        except (urllib.error.URLError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{self._url}: no embeddings ({error})", "check that the server runs and serves this model"
+            ) from None
+        return np.array([row["embedding"] for row in sorted(data, key=lambda r: r["index"])], np.float32)
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]

@@ -1,0 +1,51 @@
+"""A pipeline: the first documents of any system, ordered by a reranker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lingxi.evaluate.systems import Candidates, Matrix, Ranks, System, Texts, masked, top_k
+
+
+class Reranked:
+    """The first `depth` documents in a reranker's order; the others behind them, as they were."""
+
+    def __init__(
+        self, first: System, reranker: Ranks, depth: int, fingerprint: str, name: str | None = None
+    ) -> None:
+        self._first = first
+        self._reranker = reranker
+        self._depth = depth
+        self.name = name or f"{first.name}+{Path(reranker.name).name}/{depth}"
+        self.fingerprint = f"{first.fingerprint}+{fingerprint}/{depth}"
+
+    def blocks(
+        self, queries: Texts, documents: Texts, candidates: Candidates | None = None
+    ) -> Iterator[Matrix]:
+        """Probabilities above those not reranked, whose scores keep their order below zero."""
+        blocks = self._first.blocks(queries, documents)
+        scores = np.concatenate(list(blocks), axis=1) if candidates is None else masked(blocks, candidates)
+        behind = np.asarray(scores - scores.max(initial=0.0) - 1.0, np.float32)
+        for row, ranked in enumerate(top_k(iter([scores]), len(queries), self._depth).positions):
+            columns = ranked[np.isfinite(scores[row, ranked])]
+            pairs = [(queries.texts[row], documents.texts[column]) for column in columns]
+            behind[row, columns] = self._reranker.predict(pairs, instruction=_of(queries, row))
+        yield behind
+
+    def compare(self, left: Texts, right: Texts) -> Matrix:
+        """Probabilities [n] of the pairs, under the left texts' instruction."""
+        found = [
+            self._reranker.predict([(left.texts[i], right.texts[i])], instruction=_of(left, i))
+            for i in range(len(left))
+        ]
+        return np.asarray(np.concatenate(found) if found else [], np.float32)
+
+    def vectors(self, texts: Texts) -> None:
+        """A reranker has no vectors."""
+
+
+def _of(queries: Texts, row: int) -> str | None:
+    return queries.instruction[row] if isinstance(queries.instruction, tuple) else queries.instruction

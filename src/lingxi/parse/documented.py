@@ -1,0 +1,87 @@
+"""Functions with what their authors say of them: the summary of a doc comment, and the code without it."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lingxi.parse.code import Definition, definitions, parser_of
+
+_LEADING = re.compile(r"\A(?:\s*(?:/\*.*?\*/|//[^\n]*|#(?![\[!])[^\n]*|--[^\n]*)(?:\n|\Z)?)+", re.S)
+_MARKS = re.compile(r"^[ \t]*(?:/\*\*?!?|\*/|\*|///?!?|#+|--)[ \t]?|\*/[ \t]*$", re.M)
+# Where a summary ends: a blank line, a tag, a heading of a section, a doctest.
+_END = re.compile(
+    r"\n[ \t]*\n|^[ \t]*(?:@\w|:\w+[^:\n]*:|\\\w+|#+ |>>>|-{3,}|={3,}"
+    r"|(?:Args|Arguments|Parameters|Params|Returns?|Raises|Throws|Yields|Examples?|Notes?|Usage)\b"
+    r"[ \t]*:?[ \t]*$)",
+    re.M,
+)
+_INLINE_TAG = re.compile(r"\{@\w+\s+([^{}]*)\}")
+_REFERENCE = re.compile(r":\w+:`~?([^`]*)`")
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_LINK = re.compile(r"\[`?([^\[\]`]+)`?\](?:\([^()]*\))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """A function `name`: `summary` is one line of its doc comment, `code` the definition without it."""
+
+    name: str
+    summary: str
+    code: str
+
+
+def documented(text: str, language: str) -> Iterator[Documented]:
+    """The innermost definitions of a source text that have a doc comment with a summary, in order."""
+    for found in _leaves(definitions(text, language)):
+        comment, code = _split(text[found.start : found.end], language)
+        summary = summary_of(comment)
+        if summary and code.strip():
+            yield Documented(found.name, summary, code)
+
+
+def summary_of(comment: str) -> str:
+    """The first paragraph of a doc comment as one line, its marks, tags and markup taken off."""
+    said = _MARKS.sub("", comment).strip("\"' \t\n")
+    end = _END.search(said)
+    said = said[: end.start()] if end else said
+    said = _INLINE_TAG.sub(lambda m: m[1].split("#")[-1].split()[-1] if m[1].split() else "", said)
+    said = _LINK.sub(r"\1", _REFERENCE.sub(r"\1", html.unescape(_TAG.sub(" ", said))))
+    return " ".join(said.replace("`", "").split())
+
+
+def _leaves(found: tuple[Definition, ...]) -> Iterator[Definition]:
+    for definition in found:
+        if definition.members:
+            yield from _leaves(definition.members)
+        else:
+            yield definition
+
+
+def _split(text: str, language: str) -> tuple[str, str]:
+    """The doc comment of a definition, and the definition without it."""
+    if language == "python":
+        return _split_docstring(text)
+    found = _LEADING.match(text)
+    return (found[0], text[found.end() :]) if found else ("", text)
+
+
+def _split_docstring(text: str) -> tuple[str, str]:
+    data = text.encode("utf-8")
+    stack = [parser_of("python").parse(data).root_node]
+    while stack:
+        node = stack.pop()
+        body = node.child_by_field_name("body") if node.type == "function_definition" else None
+        if body is None:
+            stack += reversed(node.named_children)
+            continue
+        first = body.named_children[0] if body.named_children else None
+        string = first.named_children[0] if first is not None and first.named_children else None
+        if first is None or first.type != "expression_statement" or string is None or string.type != "string":
+            return "", text
+        before, after = data[: first.start_byte].decode(), data[first.end_byte :].decode()
+        said = re.sub(r'\A[rRbBuUfF]*("""|\'\'\'|"|\')|("""|\'\'\'|"|\')\Z', "", string.text.decode())
+        return said, before.rstrip(" \t").rstrip("\n") + "\n" + after.lstrip("\n")
+    return "", text
