@@ -157,6 +157,25 @@ def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row
 
 
+def numbered_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Stream the rows of any Parquet file with their numbers; raises InputError as `numbered_jsonl`."""
+    require_pyarrow()
+    import pyarrow.parquet as pq
+    from pyarrow.lib import ArrowException
+
+    if not path.is_file():
+        raise InputError(f"no file at {path}", "correct the path")
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH_ROWS):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except ArrowException as problem:
+        raise InputError(f"{path} is no readable Parquet file ({problem})", "write it again") from problem
+
+
 def batches(path: Path, schema: Any) -> Iterator[Any]:
     """Arrow record batches of a Parquet file, columns in the order of the schema.
 

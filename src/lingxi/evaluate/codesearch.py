@@ -7,10 +7,11 @@ with the comment removed and the function's own name masked, so that nothing but
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import Field, model_validator
@@ -22,16 +23,27 @@ from lingxi.errors import InputError
 from lingxi.evaluate.suite import SUITES
 from lingxi.parse import Skip, decode, kind_of
 from lingxi.parse.documented import Documented, documented
+from lingxi.records import read_jsonl
 
 PACKAGES = SUITES / "code-search-packages.toml"
+CHINESE = SUITES / "code-search-zh.jsonl"
 FILE = "code-search.jsonl"
 MASK = "function_name"
 FUNCTIONS = 1000
 _LEAST_WORDS, _LEAST_CHARACTERS, _MOST_CHARACTERS = 4, 15, 300
 _LEAST_LINES, _MOST_CODE = 3, 4000
 _SKIPPED = re.compile(
-    r"(^|/)(tests?|spec|examples?|docs?|vendor|dist|build|node_modules|demo)(/|$)|\.min\.js$"
+    r"(^|/)(tests?|spec|examples?|docs?|vendor|dist|build|node_modules|demo)(/|$)|\.min\.js$|_test\.\w+$"
 )
+# How a function begins, so that types and constants are left out.
+_FUNCTION: Mapping[str, re.Pattern[str]] = {
+    "python": re.compile(r"\bdef\b"),
+    "go": re.compile(r"\Afunc\b"),
+    "ruby": re.compile(r"\bdef\b"),
+    "php": re.compile(r"\bfunction\b"),
+    "java": re.compile(r"\A[^{;=]*\("),
+    "javascript": re.compile(r"\A[^;]*?\("),
+}
 
 
 class Package(Settings):
@@ -68,16 +80,28 @@ def read_packages(path: Path = PACKAGES) -> tuple[Package, ...]:
     return config.load(path, Packages).packages
 
 
+def built(cache: Path, say: Callable[[str], None] = lambda line: None) -> Path:
+    """The folder of the set under `cache`, built the first time; raises InputError as `build`."""
+    shipped = hashlib.sha256(PACKAGES.read_bytes() + CHINESE.read_bytes())
+    out = cache / "sources" / f"code-search-{shipped.hexdigest()[:12]}"
+    if not (out / FILE).exists():
+        counts = build(read_packages(), out, cache / "sources")
+        say("code-search built from " + ", ".join(f"{n:,} functions of {name}" for name, n in counts.items()))
+    return out
+
+
 def build(
     packages: Sequence[Package], out: Path, cache: Path, functions: int = FUNCTIONS, seed: int = 0
 ) -> Mapping[str, int]:
     """Write `code-search.jsonl` to a folder; returns how many functions each language has.
 
-    A row is `l` language, `q` summary, `p` code, `name`, `package`. Raises InputError where a package
+    A row is `l` language, `q` summary, `zh` the same asked in Chinese (50 a language), `p` code, `name`,
+    `package`. Raises InputError where a package
     cannot be fetched, or a language has fewer than `functions` functions.
     """
+    chinese = {(row["l"], row["q"]): row["zh"] for row in read_jsonl(CHINESE)}
     counts: dict[str, int] = {}
-    rows: list[dict[str, str]] = []
+    rows: list[dict[str, str | None]] = []
     for language in dict.fromkeys(package.language for package in packages):
         found = [
             (package, function)
@@ -92,7 +116,7 @@ def build(
                 "name more packages",
             )
         counts[language] = len(found)
-        rows += [_row(language, package, function) for package, function in chosen]
+        rows += [_row(language, package, function, chinese) for package, function in chosen]
     out.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (out / FILE).write_text(text, "utf-8")
@@ -124,13 +148,21 @@ def _functions(folder: Path, language: str) -> Iterator[Documented]:
             continue
         content = decode(path, path.read_bytes())
         if not isinstance(content, Skip):
-            yield from (f for f in documented(content.text, language) if _is_fit(f))
+            yield from (f for f in map(_asked, documented(content.text, language)) if _is_fit(f, language))
 
 
-def _is_fit(function: Documented) -> bool:
+def _asked(function: Documented) -> Documented:
+    """The function with a summary that does not begin with its name, as Go's do."""
+    first, _, rest = function.summary.partition(" ")
+    summary = rest[:1].upper() + rest[1:] if first == function.name else function.summary
+    return Documented(function.name, summary, function.code)
+
+
+def _is_fit(function: Documented, language: str) -> bool:
     summary, code = function.summary, function.code
     return (
-        len(summary.split()) >= _LEAST_WORDS
+        _FUNCTION[language].search(code.lstrip()) is not None
+        and len(summary.split()) >= _LEAST_WORDS
         and _LEAST_CHARACTERS <= len(summary) <= _MOST_CHARACTERS
         and code.count("\n") + 1 >= _LEAST_LINES
         and len(code) <= _MOST_CODE
@@ -156,10 +188,13 @@ def _chosen(
     return list(taken.values())
 
 
-def _row(language: str, package: Package, function: Documented) -> dict[str, str]:
+def _row(
+    language: str, package: Package, function: Documented, chinese: Mapping[tuple[str, str], str]
+) -> dict[str, str | None]:
     return {
         "l": language,
         "q": function.summary,
+        "zh": chinese.get((language, function.summary)),
         "p": masked(function),
         "name": function.name,
         "package": package.name,

@@ -23,7 +23,7 @@ from lingxi.evaluate.encoders import Own
 from lingxi.evaluate.evidence import scores
 from lingxi.evaluate.measure import Measured, measure
 from lingxi.evaluate.named import system as named_system
-from lingxi.evaluate.readers import read_set
+from lingxi.evaluate.readers import files_of, read_set
 from lingxi.evaluate.report import Score, write_report
 from lingxi.evaluate.reranked import Reranked
 from lingxi.evaluate.settings import EvaluateSettings
@@ -101,10 +101,7 @@ def evaluate(
     names = [system.name for system in systems]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"two systems are named {twice[0]!r}", "leave one out, or rename its folder")
-    where = root or suite.root
-    if where is None:
-        raise InputError(f"the suite {suite.name!r} does not say where its sets lie", "give --root")
-    folder = opened_tar(where, cache / "sources")
+    folder = _sets_of(suite, root, cache, say)
     units: list[Path] = []
     items: list[Path] = []
     for settings in suite.sets:
@@ -118,6 +115,18 @@ def evaluate(
     return EvaluateReport(tuple(found), round(time.perf_counter() - started, 1))
 
 
+def _sets_of(suite: SuiteSettings, root: Path | None, cache: Path, say: Say) -> Path:
+    """The folder of a suite's sets: opened where it is an archive, built where the suite says so."""
+    where = root or suite.root
+    if where is not None:
+        return opened_tar(where, cache / "sources")
+    if suite.built is None:
+        raise InputError(f"the suite {suite.name!r} does not say where its sets lie", "give --root")
+    from lingxi.evaluate import codesearch
+
+    return codesearch.built(cache, say)
+
+
 class _Set:
     """One set of a run: its tasks are read when something of it has to be measured."""
 
@@ -128,8 +137,7 @@ class _Set:
         self._out = out
         self._tasks: list[Task] | None = None
         sampling = (suite.queries, suite.documents, suite.seed)
-        files = sorted(p for p in folder.glob(f"{settings.path}*") if p.exists())
-        data = [manifest.hash_file(path) for path in files]
+        data = [manifest.hash_file(path) for path in files_of(settings, folder)]
         self._key = repr((to_json(settings), sampling, data, manifest.hash_code(*_CODE)))
 
     def items(self, say: Say) -> Path:

@@ -30,7 +30,9 @@ class SetSettings(Settings):
     task: TaskType
     reader: Reader
     path: str
-    """File or folder below the suite's root."""
+    """File or folder below the suite's root, or `hf://ORG/NAME/FILE` of a dataset on the hub."""
+    fields: dict[str, str] = Field(default_factory=dict)
+    """What the file calls a field that the reader wants: `q = "question"`."""
     instruction: str = ""
     """What queries carry (and, between texts of equal standing, both sides)."""
     metrics: tuple[str, ...] = Field(min_length=1)
@@ -69,6 +71,8 @@ class SuiteSettings(Settings):
     name: str
     root: Path | None = None
     """Folder or tar archive that holds the sets; given on the command line where it is unset."""
+    built: Literal["code-search"] | None = None
+    """What builds the sets where no root is given."""
     queries: int = Field(default=300, ge=1)
     """Most queries of a set, drawn by seed."""
     documents: int = Field(default=3000, ge=1)
