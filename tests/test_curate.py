@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lingxi.collect import CollectSettings, collect_pairs
 from lingxi.curate import CurateSettings, curate_pairs
 from lingxi.curate.duplicates import Cap, duplicate_rule
-from lingxi.curate.leaks import benchmark_texts, leak_rule
+from lingxi.curate.leaks import barred_rule, benchmark_texts, leak_rule
 from lingxi.curate.rules import RuleSettings, first_reason, folded, licence_reason, rules
 from lingxi.errors import InputError
 from lingxi.records import Pair, digest, passage, read_pairs, write_pairs
@@ -185,3 +185,18 @@ def test_rows_keep_their_order_and_their_reasons(tmp_path: Path) -> None:
     again = curate_pairs(CurateSettings(cap=20), tmp_path / "pairs.parquet", tmp_path / "again")
     assert again == report
     assert [row.query for row in read_pairs(tmp_path / "again" / "pairs.parquet")] == kept
+
+
+@pytest.mark.parametrize("source", ["ruby-mail", "ruby-mail 2.8.1", "ruby-mail@2", "ruby-mail:lib/mail.rb"])
+def test_sources_of_a_benchmark_are_barred(source: str) -> None:
+    assert barred_rule(["ruby-mail"])(pair("q", "p", source=source)) == "benchmark source: ruby-mail"
+
+
+def test_other_sources_are_not_barred(tmp_path: Path) -> None:
+    assert barred_rule(["ruby-mail"])(pair("q", "p", source="ruby-mailbox")) is None
+    rows = [pair("a question", "its answer", source="twig 3"), pair("another", "answer", source="made")]
+    write_pairs(rows, tmp_path / "pairs.parquet")
+    curate_pairs(CurateSettings(), tmp_path / "pairs.parquet", tmp_path / "out", ["twig"])
+    assert [row.source for row in read_pairs(tmp_path / "out" / "pairs.parquet")] == ["made"]
+    (dropped,) = read_pairs(tmp_path / "out" / "dropped.parquet")
+    assert dropped.dropped == "benchmark source: twig"

@@ -10,7 +10,17 @@ import pytest
 from lingxi.errors import InputError, RecipeError
 from lingxi.evaluate.readers import read_set
 from lingxi.evaluate.suite import SetSettings, SuiteSettings, chosen, read_suite
-from lingxi.evaluate.tasks import Bitext, Labelled, Pairs, Ranking, Task, expected_of, ids_of, texts_of
+from lingxi.evaluate.tasks import (
+    Bitext,
+    Instructed,
+    Labelled,
+    Pairs,
+    Ranking,
+    Task,
+    expected_of,
+    ids_of,
+    texts_of,
+)
 
 BENCHMARK = Path(__file__).parent / "data" / "benchmark"
 
@@ -133,6 +143,72 @@ def test_entities_are_asked_by_name(tmp_path: Path) -> None:
     task = ranking("graph", ".", tmp_path)
     assert task.queries == ("人工智能", "北京") and task.documents == ("Artificial intelligence", "Beijing")
     assert task.alike
+
+
+CODE = [
+    {"l": "go", "q": "Reports the sum", "zh": "求和", "p": "func function_name() {}"},
+    {"l": "go", "q": "Closes a file", "zh": None, "p": "func function_name(f File) {}"},
+    {"l": "ruby", "q": "Joins words", "zh": None, "p": "def function_name"},
+]
+
+
+def test_code_is_asked_for_among_the_functions_of_its_language(tmp_path: Path) -> None:
+    path = write(tmp_path / "code.jsonl", CODE).name
+    go, ruby = read("code", path, tmp_path, language="en>code")
+    assert isinstance(go, Ranking) and isinstance(ruby, Ranking)
+    assert go.head.language == "en>go" and len(go.queries) == 2 and len(ruby.documents) == 1
+    chinese = ranking("code", path, tmp_path, language="zh>code", languages=("go",))
+    assert chinese.queries == ("求和",) and len(chinese.documents) == 2 and chinese.judged == ({0: 1.0},)
+    back = ranking("code", path, tmp_path, language="code>en", languages=("ruby",))
+    assert back.head.language == "ruby>en" and back.documents == ("Joins words",)
+    with pytest.raises(InputError, match="choose one of: en>code"):
+        read("code", path, tmp_path, language="en")
+
+
+def test_the_same_query_is_asked_under_two_instructions(tmp_path: Path) -> None:
+    sib = [
+        {"l": language, "id": str(i), "y": "health" if i < 3 else "sports", "t": f"{language} {i}"}
+        for language in ("eng_Latn", "spa_Latn", "fra_Latn")
+        for i in range(6)
+    ]
+    bank = [
+        {"t": f"question {i} of {label}", "y": label} for label in ("card_lost", "refund") for i in range(3)
+    ]
+    write(tmp_path / "cls_bitext_sib200_test.jsonl", sib)
+    write(tmp_path / "cls_banking77_test.jsonl", bank)
+    tasks = read("instructions", "cls_*_test.jsonl", tmp_path)
+    by_name = {task.head.language: task for task in tasks}
+    assert list(by_name) == [
+        name + end for name in ("sib200", "banking77", "medical") for end in ("", " (control)")
+    ]
+    topics = {row["t"]: row["y"] for row in sib}
+    sib200 = by_name["sib200"]
+    assert isinstance(sib200, Instructed)
+    for query, said, target in zip(sib200.queries, sib200.instructions, sib200.targets, strict=True):
+        found = sib200.documents[target]
+        if "translation" in said:
+            assert found == query.replace("eng", "spa")
+        else:
+            assert found.startswith("eng") and found != query and topics[found] == topics[query]
+    for name, task in by_name.items():
+        assert isinstance(task, Instructed)
+        assert all(a != b for a, b in zip(task.instructions, task.others, strict=True))
+        plain_task = by_name[name.removesuffix(" (control)")]
+        assert isinstance(plain_task, Instructed) and task.targets == plain_task.targets
+
+
+def test_parquet_rows_and_fields_of_other_names(tmp_path: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table({"question": ["why?", "who?"], "context": ["because", "she"]})
+    pq.write_table(table, tmp_path / "test.parquet")
+    task = ranking("questions", "test.parquet", tmp_path, fields={"q": "question", "p": "context"})
+    assert task.queries == ("why?", "who?") and task.documents == ("because", "she")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(InputError, match=r"broken\.parquet is no readable Parquet"):
+        read("questions", "broken.parquet", tmp_path)
+    with pytest.raises(InputError, match="write hf://ORG/NAME/FILE"):
+        read("questions", "hf://someone", tmp_path)
 
 
 def test_every_task_says_what_it_asks_and_expects() -> None:

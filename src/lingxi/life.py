@@ -21,6 +21,7 @@ from lingxi import config, manifest
 from lingxi.collect import CollectSettings, collect_pairs
 from lingxi.config import Settings
 from lingxi.curate import CurateSettings, curate_pairs
+from lingxi.evaluate.codesearch import read_packages
 from lingxi.evaluate.settings import EvaluateSettings
 from lingxi.manifest import Manifest
 from lingxi.train.settings import TrainSettings
@@ -96,13 +97,14 @@ def _collect(recipe: Recipe, folder: Path) -> Stage:
 
 def _curate(recipe: Recipe, folder: Path, before: Manifest) -> Stage:
     pairs = folder / "1-collect" / "pairs.parquet"
+    barred = sorted(package.name for package in read_packages())
     return _stage(
         folder / "3-curate",
         "curate",
-        {"collect": before.key},
+        {"collect": before.key, "barred": " ".join(barred)},
         recipe.curate,
         ("curate",),
-        lambda out: plain(curate_pairs(recipe.curate, pairs, out)),
+        lambda out: plain(curate_pairs(recipe.curate, pairs, out, barred)),
     )
 
 

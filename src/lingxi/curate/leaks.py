@@ -7,7 +7,8 @@ set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,17 @@ def leak_rule(folder: Path, *, distractors: bool) -> Callable[[Pair], str | None
                 if name := known.get(hash(folded(text))):
                     return f"benchmark leak: {side} in {name}"
         return None
+
+    return rule
+
+
+def barred_rule(names: Collection[str]) -> Callable[[Pair], str | None]:
+    """A rule that drops rows of sources that a benchmark is built from, whatever release they are of."""
+    barred = frozenset(names)
+
+    def rule(row: Pair) -> str | None:
+        name = re.split(r"[ @:/=]", row.source.strip(), maxsplit=1)[0]
+        return f"benchmark source: {name}" if name in barred else None
 
     return rule
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pydantic import Field
 from lingxi.collect.archives import opened_tar
 from lingxi.config import Settings
 from lingxi.curate.duplicates import Cap, duplicate_rule
-from lingxi.curate.leaks import leak_rule
+from lingxi.curate.leaks import barred_rule, leak_rule
 from lingxi.curate.rules import RuleSettings, first_reason, rules
 from lingxi.records import batches, pair_schema, read_pairs
 
@@ -58,14 +59,17 @@ class CurateReport:
     licences: dict[str, str]
 
 
-def curate_pairs(settings: CurateSettings, pairs: Path, out: Path) -> CurateReport:
+def curate_pairs(
+    settings: CurateSettings, pairs: Path, out: Path, barred: Collection[str] = ()
+) -> CurateReport:
     """Write the kept rows, the dropped rows and the ledger of `pairs` to the folder `out`, in their order.
 
-    `pairs` is a Parquet file, or a folder with `pairs.parquet`. Raises InputError when it or the benchmark
+    `pairs` is a Parquet file, or a folder with `pairs.parquet`. Rows whose source is one of `barred` (the
+    packages that a benchmark is built from) are dropped. Raises InputError when it or the benchmark
     cannot be read.
     """
     source = pairs / KEPT_FILE if pairs.is_dir() else pairs
-    reasons = _reasons(settings, source)
+    reasons = _reasons(settings, source, barred)
     out.mkdir(parents=True, exist_ok=True)
     ledger = _Ledger()
     _write(source, reasons, out, ledger)
@@ -74,9 +78,9 @@ def curate_pairs(settings: CurateSettings, pairs: Path, out: Path) -> CurateRepo
     return report
 
 
-def _reasons(settings: CurateSettings, source: Path) -> list[str | None]:
+def _reasons(settings: CurateSettings, source: Path, barred: Collection[str]) -> list[str | None]:
     """The reason of every row in file order; the cap is drawn among the rows that no rule drops."""
-    asked = [*rules(settings.row_rules)]
+    asked = [barred_rule(barred), *rules(settings.row_rules)]
     if settings.benchmark is not None:
         folder = opened_tar(settings.benchmark, settings.cache)
         asked.append(leak_rule(folder, distractors=settings.distractors))

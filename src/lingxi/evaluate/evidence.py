@@ -19,6 +19,7 @@ from lingxi.errors import InputError
 from lingxi.evaluate.measure import is_mean, statistic
 from lingxi.evaluate.report import Score
 from lingxi.evaluate.results import Group
+from lingxi.evaluate.tasks import CONTROL
 
 Replicates = npt.NDArray[np.float64]
 MEANS = "mean of"
@@ -98,8 +99,12 @@ def scores(groups: Iterable[Group], resamples: int = 1000, seed: int = 0) -> lis
 
 
 def _means_of_languages(own: Sequence[Drawn]) -> list[Score]:
-    """One row a system and metric: the mean over languages, English to English left out."""
-    crossing = [item for item in own if item.group.head.language != "en>en"]
+    """One row a system and metric: the mean over languages, without English to English and controls."""
+    crossing = [
+        item
+        for item in own
+        if item.group.head.language != "en>en" and not item.group.head.language.endswith(CONTROL)
+    ]
     rows = []
     for key in dict.fromkeys((item.group.system, item.group.metric) for item in crossing):
         same = [item for item in crossing if (item.group.system, item.group.metric) == key]

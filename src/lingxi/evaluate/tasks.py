@@ -24,6 +24,8 @@ TaskType = Literal[
     "entity alignment",
     "rag",
 ]
+# What a task's language ends with where it is measured only to compare another with it.
+CONTROL = " (control)"
 TASK_TYPES: tuple[str, ...] = get_args(TaskType)
 
 

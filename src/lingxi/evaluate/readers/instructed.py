@@ -17,12 +17,11 @@ from pathlib import Path
 
 from lingxi.evaluate.readers.asked import Asked, draw, field, numbered, wanted
 from lingxi.evaluate.suite import SUITES
-from lingxi.evaluate.tasks import Instructed, Task
+from lingxi.evaluate.tasks import CONTROL, Instructed, Task
 
 SIB200 = "cls_bitext_sib200_test.jsonl"
 BANKING77 = "cls_banking77_test.jsonl"
 MEDICAL = SUITES / "instructions-medical.jsonl"
-CONTROL = " (control)"
 
 TRANSLATION = "Given an English sentence, retrieve its Spanish translation"
 TOPIC = "Given an English sentence, retrieve another sentence on the same topic"
