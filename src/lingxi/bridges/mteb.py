@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lingxi import __version__
-from lingxi.bridges.instructions import SYMMETRIC, instruction_of
+from lingxi.bridges.instructions import BY_NAME, SYMMETRIC, instruction_of
 from lingxi.embedder import Embedder
 from lingxi.errors import MissingExtraError
 from lingxi.reranker import Reranker
@@ -44,16 +45,16 @@ class MtebEncoder:
         """Unit vectors [n, dim] of a loader's texts."""
         document = str(getattr(prompt_type, "value", prompt_type)) == "document"
         bare = document and task_metadata.name not in SYMMETRIC
-        task = None if bare else instruction_of(task_metadata.name, task_metadata.type)
+        task = None if bare else _instruction(task_metadata)
         return np.asarray(self._embedder.encode(_texts(inputs), instruction=task), np.float32)
 
-    def similarity(self, embeddings1: Any, embeddings2: Any) -> NDArray[np.float32]:
-        """Cosines [n, m]."""
-        return similarity(np.atleast_2d(embeddings1), np.atleast_2d(embeddings2))
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
+        """Cosines [n, m]; a tensor, as mteb asks single ones for their number."""
+        return torch.from_numpy(similarity(np.atleast_2d(embeddings1), np.atleast_2d(embeddings2)))
 
-    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> NDArray[np.float32]:
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
         """Cosines [n] row by row."""
-        return np.asarray((np.asarray(embeddings1) * np.asarray(embeddings2)).sum(-1), np.float32)
+        return torch.from_numpy((np.asarray(embeddings1) * np.asarray(embeddings2)).sum(-1))
 
 
 class MtebCrossEncoder:
@@ -77,7 +78,7 @@ class MtebCrossEncoder:
         **_: Any,
     ) -> NDArray[np.float32]:
         """Probabilities [n] of the pairs of two loaders."""
-        general = instruction_of(task_metadata.name, task_metadata.type)
+        general = _instruction(task_metadata)
         asked = [said or general for batch in inputs1 for said in _instructions(batch)]
         queries, documents = _texts(inputs1, "query"), _texts(inputs2)
         out = np.empty(len(queries), np.float32)
@@ -85,6 +86,12 @@ class MtebCrossEncoder:
             at = [i for i, said in enumerate(asked) if said == task]
             out[at] = self._reranker.predict([(queries[i], documents[i]) for i in at], instruction=task)
         return out
+
+
+def _instruction(metadata: Any) -> str:
+    """The authors' wording for a known task, else what the task itself says, else that of its type."""
+    said = metadata.prompt.get("query") if isinstance(metadata.prompt, dict) else metadata.prompt
+    return BY_NAME.get(metadata.name) or said or instruction_of(metadata.name, metadata.type)
 
 
 def _texts(loader: Any, field: str = "text") -> list[str]:
