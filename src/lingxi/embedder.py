@@ -121,6 +121,11 @@ class Embedder:
         """Width of the vectors `encode` returns."""
         return self.dim
 
+    @property
+    def token_vectors(self) -> np.ndarray[Any, Any]:
+        """The vectors of the vocabulary's tokens [vocab, hidden], as the network reads them."""
+        return np.asarray(self._decoder.embed_tokens.weight.detach().float().cpu().numpy())
+
     def fingerprint(self) -> dict[str, str | int]:
         """What a stored vector depends on: weights and tokenizer, query prompt, width, precision."""
         prompt = hashlib.sha256(self.prompts["query"].encode()).hexdigest()[:16]

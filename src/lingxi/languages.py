@@ -156,6 +156,18 @@ def normalise(code: str) -> str:
     return language if usual else f"{language}-{rest}"
 
 
+# Languages of the classes 3 to 5 of Joshi et al. 2020 (arXiv 2004.09095): much text, some of it labelled.
+_RESOURCED = re.compile(
+    r"(en|es|de|ja|fr|ar|zh|ru|hu|vi|nl|ko|it|sv|tr|fa|pt|pl|cs|hi|fi|hr|sr|ca|eu|id|uk|af|he|th|bn|sk|lt|et"
+    r"|lv|da|ro|bg|el|sl|kk|ms|fil|ta|ur|uz|ka|bs|gl|be|ceb|no|nb)(-|$)"
+)
+
+
+def is_resourced(code: str) -> bool:
+    """Whether a language (by our code, in any script) has much text and labels to learn from."""
+    return _RESOURCED.match(code) is not None
+
+
 @lru_cache(maxsize=4096)
 def script(code: str) -> str | None:
     """The ISO 15924 name of the script a language is written in, or None where it is not known here."""

@@ -1,4 +1,4 @@
-"""`lingxi evaluate` and `lingxi gate`: what systems are worth, and whether a new one may go out."""
+"""`lingxi evaluate`, `gate` and `claim`: what systems are worth, whether one may go out, what is true."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ Overrides = Annotated[
 ]
 Cache = Annotated[Path, typer.Option(help="Where vectors and unpacked archives are kept.")]
 Quick = Annotated[bool, typer.Option("--quick", help="100 queries a set, 12 languages: ten minutes.")]
+_DRAWN = (
+    "queries drawn from headings, comments and first sentences of the files: they rank systems, and are "
+    "easier than what people ask; give your own with --queries"
+)
 _CACHE = Path("~/.cache/lingxi")
 
 
@@ -26,6 +30,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     app.command("evaluate")(evaluate)
     app.command("gate")(gate)
+    app.command("claim")(claim)
 
 
 def evaluate(
@@ -67,6 +72,8 @@ def evaluate(
     say = show.complain
     if corpus is not None:
         resolved = own_suite(corpus, out, queries=queries, llm=llm)
+        if queries is None:
+            say(_DRAWN if llm is None else f"queries written by {llm}")
     else:
         resolved = resolve(suite, tuple(overrides or ()), _split(sets))
         resolved = quick_suite(resolved) if quick else resolved
@@ -132,6 +139,25 @@ def gate(
         _print(decision)
     stops = decision.verdict == "blocked" or (strict and decision.verdict != "passes")
     raise typer.Exit(1 if stops else 0)
+
+
+def claim(
+    name: Annotated[
+        str, typer.Argument(metavar="CLAIM", help="widths, code, segments, languages or reranking.")
+    ],
+    model: Annotated[str, typer.Argument(metavar="[MODEL]")] = "lingxi-nano",
+    reranker: Annotated[str, typer.Option(help="For `reranking`.")] = "lingxi-nano-reranker",
+    root: Root = None,
+    quick: Quick = False,
+    out: Annotated[Path | None, typer.Option(help="Folder; default claim-CLAIM.")] = None,
+    cache: Cache = _CACHE,
+) -> None:
+    """Try something that is said of embeddings on a model, and write a small report."""
+    from lingxi.evaluate.claims import Asked, try_claim
+
+    folder = out or Path(f"claim-{name}")
+    asked = Asked(model, reranker, root, folder, cache.expanduser(), quick, show.complain)
+    typer.echo(try_claim(name, asked).read_text(encoding="utf-8"))
 
 
 def _print(decision: Any) -> None:

@@ -55,6 +55,24 @@ class Own:
         return np.asarray(self._embedder.encode(list(texts), instruction=instruction), np.float32)
 
 
+class Averaged:
+    """The mean of a model's token vectors, each of unit length: what was there before networks."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._tokenizer = embedder.tokenizer
+        self._vectors = cut(embedder.token_vectors, embedder.token_vectors.shape[1])
+        self.name = f"averaged {Path(embedder.name).name}"
+        self.fingerprint = _digest("averaged", embedder.fingerprint())
+
+    def encode(self, texts: Sequence[str], instruction: str | None) -> Matrix:
+        """Unit vectors [n, hidden]; an instruction is no part of them."""
+        means = [
+            self._vectors[ids].mean(axis=0) if ids else np.zeros(self._vectors.shape[1])
+            for ids in self._tokenizer.texts(list(texts))
+        ]
+        return cut(np.asarray(means, np.float32), self._vectors.shape[1])
+
+
 class SentenceTransformers:
     """A directory that sentence-transformers loads, with its prefixes and its own pooling, 512 tokens."""
 

@@ -1,6 +1,7 @@
 """Systems by name, as the command line and recipes give them.
 
 bm25 · tfidf                         the floors
+averaged:DIR                         the mean of a model's token vectors, another floor
 lingxi-nano · DIR · ORG/MODEL        one of our models, or any Qwen3-Embedding directory or hub id
 st:DIR                               a directory for sentence-transformers, read as it says itself
 minilm · e5-small · use-multilingual models that packages carry (extra `peers`)
@@ -20,7 +21,7 @@ from typing import Any
 
 from lingxi.errors import InputError, MissingExtraError
 from lingxi.evaluate.dense import Dense, Encoder, split_form
-from lingxi.evaluate.encoders import Called, Own, Prefixes, SentenceTransformers, Served
+from lingxi.evaluate.encoders import Averaged, Called, Own, Prefixes, SentenceTransformers, Served
 from lingxi.evaluate.lexical import Bm25, TfIdf
 from lingxi.evaluate.reranked import Reranked
 from lingxi.evaluate.systems import System
@@ -55,6 +56,8 @@ def encoder(name: str) -> Encoder:
         return _served(name)
     from lingxi.embedder import Embedder
 
+    if name.startswith("averaged:"):
+        return Averaged(Embedder(name.removeprefix("averaged:")))
     return Own(Embedder(name))
 
 
