@@ -129,6 +129,16 @@ def test_vectors_are_embedded_once_and_read_back(tmp_path: Path) -> None:
     assert encoder.encoded == 4 + len(calibration_texts()), "only the calibration texts are new"
 
 
+def test_vectors_stored_in_blocks_are_those_of_one_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = Texts(tuple(f"text {i}" for i in range(17)), tuple("ab"[i % 2] for i in range(17)))
+    whole = Dense(HashedWords()).vectors(texts)
+    monkeypatch.setattr("lingxi.evaluate.dense._BLOCK", 5)
+    assert np.array_equal(Dense(HashedWords(), tmp_path).vectors(texts), whole)
+    assert Dense(HashedWords(), tmp_path).vectors(Texts(())).shape == (0, 256)
+
+
 def test_instructions_of_one_s_own_are_kept_apart() -> None:
     encoder = HashedWords()
     mixed = Dense(encoder).vectors(Texts(["x", "y", "z"], ("first task", "second task", "first task")))
@@ -304,7 +314,7 @@ def test_a_finished_unit_is_not_measured_again(tmp_path: Path) -> None:
     run(tmp_path / "out", systems(), "cosqa", say=said.append)
     assert len(said) == 4
     run(tmp_path / "out", systems(), "cosqa", "stsb", say=said.append)
-    assert [line.split(":")[0] for line in said[4:]] == ["stsb"] * 3
+    assert [line.split(":")[0] for line in said[4:]] == ["[5/8] stsb", "[7/8] stsb", "[8/8] stsb"]
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(tmp_path: Path) -> None:

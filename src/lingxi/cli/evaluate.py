@@ -62,7 +62,7 @@ def evaluate(
     """Measure systems on a suite, or on one's own files, beside BM25; write tables, a page and every item."""
     from lingxi.evaluate.named import system
     from lingxi.evaluate.own import own_suite
-    from lingxi.evaluate.publish import publish
+    from lingxi.evaluate.publish import publish, read_published
     from lingxi.evaluate.run import evaluate as run
     from lingxi.evaluate.suite import quick_suite, resolve
 
@@ -77,6 +77,9 @@ def evaluate(
     else:
         resolved = resolve(suite, tuple(overrides or ()), _split(sets))
         resolved = quick_suite(resolved) if quick else resolved
+    if published is not None:
+        # Read now, so that an unreadable table is said before hours of measuring.
+        list(read_published(published, resolved))
     place = cache.expanduser()
     made = [system(name, place / "vectors") for name in names]
     report = run(resolved, root, made, out, place, say=say)

@@ -87,7 +87,7 @@ class Dense:
             for start in range(0, len(documents), _BLOCK):
                 yield asked @ searched[start : start + _BLOCK].T
             return
-        self._stored(documents, path)
+        self._store(documents, path)
         for block in stored_blocks(path, _BLOCK):
             yield asked @ self._formed(block).T
 
@@ -139,13 +139,28 @@ class Dense:
         return self._cache / f"{digest.hexdigest()[:32]}.npy"
 
     def _stored(self, texts: Texts, path: Path) -> Matrix:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            with partial.open("wb") as file:
-                np.save(file, self._encoded(texts))
-            partial.replace(path)
+        self._store(texts, path)
         return np.asarray(np.load(path), np.float32)
+
+    def _store(self, texts: Texts, path: Path) -> None:
+        """Write the vectors of texts, a block at a time, where they are not stored yet."""
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            for start in range(0, max(1, len(texts)), _BLOCK):
+                block = self._encoded(_slice(texts, start, start + _BLOCK))
+                if not start:
+                    header = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), block.shape[1])}
+                    np.lib.format.write_array_header_1_0(file, header)
+                np.ascontiguousarray(block, "<f4").tofile(file)
+        partial.replace(path)
+
+
+def _slice(texts: Texts, start: int, stop: int) -> Texts:
+    said = texts.instruction
+    return Texts(texts.texts[start:stop], said[start:stop] if isinstance(said, tuple) else said)
 
 
 def stored_blocks(path: Path, rows: int) -> Iterator[Matrix]:

@@ -104,15 +104,22 @@ def evaluate(
     folder = _sets_of(suite, root, cache, say)
     units: list[Path] = []
     items: list[Path] = []
-    for settings in suite.sets:
+    for number, settings in enumerate(suite.sets):
         unit = _Set(settings, suite, folder, out)
-        items.append(unit.items(say))
-        units += [path for system in systems if (path := unit.measured(system, say)) is not None]
+        items.append(unit.items())
+        for done, system in enumerate(systems, number * len(systems) + 1):
+            told = _counted(say, done, len(suite.sets) * len(systems))
+            if (path := unit.measured(system, told)) is not None:
+                units.append(path)
     results.gather(items, out / results.ITEMS)
     results.gather(units, out / results.RESULTS)
     found = scores(results.read_groups(out), resamples, suite.seed)
     write_report(found, out)
     return EvaluateReport(tuple(found), round(time.perf_counter() - started, 1))
+
+
+def _counted(say: Say, done: int, total: int) -> Say:
+    return lambda line: say(f"[{done}/{total}] {line}")
 
 
 def _sets_of(suite: SuiteSettings, root: Path | None, cache: Path, say: Say) -> Path:
@@ -140,7 +147,7 @@ class _Set:
         data = [manifest.hash_file(path) for path in files_of(settings, folder)]
         self._key = repr((to_json(settings), sampling, data, manifest.hash_code(*_CODE)))
 
-    def items(self, say: Say) -> Path:
+    def items(self) -> Path:
         """The file of the set's items, written where it is missing."""
         path = self._out / results.UNITS / f"{self._settings.name}.items.parquet"
         marker = path.with_suffix(".key")
