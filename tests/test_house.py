@@ -18,6 +18,7 @@ ORDER = [
         "metrics",
         "vectors",
         "texts",
+        "spread",
         "parse",
     ],
     ["model"],

@@ -156,6 +156,12 @@ def normalise(code: str) -> str:
     return language if usual else f"{language}-{rest}"
 
 
+def of_locale(name: str) -> str:
+    """Our code of a locale such as `de_DE.UTF-8`, `sr@latin` or `en-US`: its region counts for nothing."""
+    plain = name.partition(".")[0].replace("@latin", "-latn").replace("@cyrillic", "-cyrl").replace("@", "-")
+    return re.sub(r"-([a-z]{2}|\d{3})$", "", normalise(plain))
+
+
 # Languages of the classes 3 to 5 of Joshi et al. 2020 (arXiv 2004.09095): much text, some of it labelled.
 _RESOURCED = re.compile(
     r"(en|es|de|ja|fr|ar|zh|ru|hu|vi|nl|ko|it|sv|tr|fa|pt|pl|cs|hi|fi|hr|sr|ca|eu|id|uk|af|he|th|bn|sk|lt|et"

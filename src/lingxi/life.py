@@ -91,13 +91,13 @@ def _collect(recipe: Recipe, folder: Path) -> Stage:
         inputs,
         settings,
         ("collect",),
-        lambda out: plain(collect_pairs(settings, out)),
+        lambda out: plain(collect_pairs(settings, out, _barred())),
     )
 
 
 def _curate(recipe: Recipe, folder: Path, before: Manifest) -> Stage:
     pairs = folder / "1-collect" / "pairs.parquet"
-    barred = sorted(package.name for package in read_packages())
+    barred = _barred()
     return _stage(
         folder / "3-curate",
         "curate",
@@ -106,6 +106,11 @@ def _curate(recipe: Recipe, folder: Path, before: Manifest) -> Stage:
         ("curate",),
         lambda out: plain(curate_pairs(recipe.curate, pairs, out, barred)),
     )
+
+
+def _barred() -> list[str]:
+    """Packages that the code-search set is built from: never read, and dropped where a row comes from one."""
+    return sorted(package.name for package in read_packages())
 
 
 def _train(recipe: Recipe, folder: Path, before: Manifest) -> Stage:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
 from pydantic import Field
 
-from lingxi.collect import aligned, archives, labelled, mediawiki
+from lingxi.collect import aligned, archives, labelled, mediawiki, registries
+from lingxi.collect.sources import Part, SourceSettings, pieces, read_piece
 from lingxi.config import Settings
-from lingxi.records import Pair, write_pairs
+from lingxi.records import Pair, batches, pair_schema, write_pairs
+from lingxi.spread import Runner, spread
 
 PAIRS_FILE = "pairs.parquet"
+PARTS = "parts"
 
 
 class CollectSettings(Settings):
@@ -26,6 +30,12 @@ class CollectSettings(Settings):
     """MediaWiki's Debian package: a .deb, an unpacked folder, "apt" to download it, or "none"."""
     cache: Path = Path("~/.cache/lingxi/sources")
     """Where archives are unpacked and packages kept; may be deleted at any time."""
+    sources: tuple[SourceSettings, ...] = ()
+    """Packages and files to read beside them, each by its reader."""
+    runner: Runner = "here"
+    """Where pieces are read: in this process, in several ("native"), or on a Ray cluster ("ray")."""
+    processes: int | None = Field(default=None, ge=1)
+    """Processes at most; all the machine has when unset."""
     crosswise_share: float = Field(default=0.25, ge=0, le=1)
     """Share of the many-language sentences that also pair with a language other than English."""
     topic_share: float = Field(default=0.1, ge=0, le=1)
@@ -36,45 +46,58 @@ class CollectSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class CollectReport:
-    """What was collected: rows in all, by source, by language of the query, and what no reader took."""
+    """What was collected: rows in all, by source, language of the query and task; what no reader took."""
 
     rows: int
     by_source: dict[str, int]
     by_language: dict[str, int]
+    by_task: dict[str, int]
     inputs: dict[str, str]
     skipped: tuple[str, ...]
 
 
-def collect_pairs(settings: CollectSettings, out: Path) -> CollectReport:
-    """Read every source of the settings and write `out/pairs.parquet`.
+def collect_pairs(settings: CollectSettings, out: Path, barred: Sequence[str] = ()) -> CollectReport:
+    """Read every source of the settings and write `out/pairs.parquet`; what was read before stays read.
 
-    Raises InputError when a source is missing or unreadable.
+    Packages of `barred` (what a benchmark is built from) are not read. Raises InputError when a source is
+    missing or unreadable.
     """
     cache = settings.cache.expanduser()
     inputs: dict[str, str] = {}
-    streams: list[Iterable[Pair]] = []
     skipped: list[str] = []
+    parts: list[Path] = []
     if settings.labelled is not None:
         folder = archives.opened_tar(settings.labelled, cache)
         inputs["labelled"] = settings.labelled.name
         skipped = labelled.unknown_files(folder)
-        streams.append(labelled.read_folder(folder, _origins(settings)))
-        streams.append(aligned.read_translations(folder))
+        rows = chain(labelled.read_folder(folder, _origins(settings)), aligned.read_translations(folder))
+        parts.append(_part(rows, out, "labelled"))
     if settings.mediawiki != "none":
         package = mediawiki_package(settings.mediawiki, cache)
         inputs["mediawiki"] = package.name
-        streams.append(mediawiki.read_pairs(archives.opened_deb(package, cache)))
-    by_source: Counter[str] = Counter()
-    by_language: Counter[str] = Counter()
-    rows = write_pairs(_counted(chain(*streams), by_source, by_language), out / PAIRS_FILE)
+        parts.append(_part(mediawiki.read_pairs(archives.opened_deb(package, cache)), out, "mediawiki"))
+    asked = [json.dumps(asdict(p)) for p in pieces(settings.sources, out / PARTS, cache, barred)]
+    for said in spread(read_piece, asked, settings.runner, settings.processes):
+        part = Part(**json.loads(said))
+        inputs[part.source] = Path(part.path).name
+        if part.refused:
+            skipped.append(f"{part.source}: {part.refused}")
+        elif part.pairs:
+            parts.append(Path(part.path))
+    counts = _merge(parts, out / PAIRS_FILE)
     return CollectReport(
-        rows, dict(by_source.most_common()), dict(by_language.most_common()), inputs, tuple(skipped)
+        rows=sum(counts["source"].values()),
+        by_source=dict(counts["source"].most_common()),
+        by_language=dict(counts["query_language"].most_common()),
+        by_task=dict(counts["task"].most_common()),
+        inputs=inputs,
+        skipped=tuple(skipped),
     )
 
 
 def mediawiki_package(named: str, cache: Path) -> Path:
     """The package or folder a recipe names; "apt" downloads it into the cache."""
-    return archives.fetched_deb("mediawiki", cache) if named == "apt" else Path(named).expanduser()
+    return registries.fetched_deb("mediawiki", cache) if named == "apt" else Path(named).expanduser()
 
 
 def _origins(settings: CollectSettings) -> labelled.Origins:
@@ -84,8 +107,24 @@ def _origins(settings: CollectSettings) -> labelled.Origins:
     return origin
 
 
-def _counted(rows: Iterable[Pair], by_source: Counter[str], by_language: Counter[str]) -> Iterator[Pair]:
-    for row in rows:
-        by_source[row.source] += 1
-        by_language[row.query_language] += 1
-        yield row
+def _part(rows: Iterable[Pair], out: Path, name: str) -> Path:
+    path = out / PARTS / f"{name}.parquet"
+    write_pairs(rows, path)
+    return path
+
+
+def _merge(parts: Sequence[Path], out: Path) -> dict[str, Counter[str]]:
+    """Put the parts together in order, a batch in memory at a time; returns how many rows of each kind."""
+    import pyarrow.parquet as pq
+
+    counts: dict[str, Counter[str]] = {name: Counter() for name in ("source", "query_language", "task")}
+    partial = out.with_name(out.name + ".part")
+    with pq.ParquetWriter(partial, pair_schema(), compression="zstd") as writer:
+        for part in parts:
+            for batch in batches(part, pair_schema()):
+                writer.write_batch(batch)
+                for name, counter in counts.items():
+                    for value in batch.column(name).value_counts().to_pylist():
+                        counter[value["values"]] += value["counts"]
+    partial.replace(out)
+    return counts

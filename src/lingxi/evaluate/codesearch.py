@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from lingxi import config
-from lingxi.collect import archives
+from lingxi.collect import archives, registries
 from lingxi.config import Settings
 from lingxi.errors import InputError
 from lingxi.evaluate.suite import SUITES
@@ -130,12 +130,12 @@ def masked(function: Documented) -> str:
 
 def _opened(package: Package, cache: Path) -> Path:
     if package.deb:
-        return archives.opened_archive(archives.fetched_deb(package.deb, cache), cache)
+        return archives.opened_archive(registries.fetched_deb(package.deb, cache), cache)
     if package.source:
-        return archives.opened_archive(archives.fetched_source(package.source, cache), cache)
+        return archives.opened_archive(registries.fetched_source(package.source, cache), cache)
     if package.npm:
-        return archives.opened_archive(archives.fetched_npm(package.npm, cache), cache)
-    return archives.opened_archive(archives.fetched_pypi(package.pypi or "", cache), cache)
+        return archives.opened_archive(registries.fetched_npm(package.npm, cache), cache)
+    return archives.opened_archive(registries.fetched_pypi(package.pypi or "", cache), cache)
 
 
 def _functions(folder: Path, language: str) -> Iterator[Documented]:

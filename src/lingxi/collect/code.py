@@ -1,0 +1,106 @@
+"""Functions and their doc comments from packages of source code: one document a function, and its pairs.
+
+The summary asks for the function (its comment removed); some functions are asked for with their own name
+masked; a few have a stretch of lines taken out, which asks for the stretch (fill in the middle).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lingxi.collect.instructions import COMMENT, FILL, UNMASK
+from lingxi.collect.origin import Origin
+from lingxi.parse import Skip, decode, kind_of
+from lingxi.parse.documented import Documented, documented
+from lingxi.records import Pair, digest, passage
+
+MASK = "function_name"
+HOLE = "/* … */"
+_LEAST_WORDS, _LEAST_CHARACTERS, _MOST_CHARACTERS, _MOST_CODE = 4, 15, 400, 6000
+_LEAST_LINES = 8
+_MOST_BYTES = 2 * 2**20
+_SKIPPED = re.compile(r"(^|/)(tests?|spec|node_modules|vendor|dist|build|min)(/|$)|\.min\.js$|_test\.go$")
+
+
+@dataclass(frozen=True, slots=True)
+class CodeShares:
+    """Shares of the functions that also become rows with a masked name, or with a hole."""
+
+    masked: float = 0.2
+    holes: float = 0.1
+
+
+def read_code(folder: Path, origin: Origin, shares: CodeShares = CodeShares()) -> Iterator[Pair]:
+    """Stream the pairs of every documented function below a folder, in path order."""
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder).as_posix()
+        kind, language = kind_of(path)
+        if kind != "code" or path.is_symlink() or not path.is_file() or _SKIPPED.search(place):
+            continue
+        if path.stat().st_size > _MOST_BYTES:
+            continue
+        content = decode(path, path.read_bytes())
+        if isinstance(content, Skip):
+            continue
+        for function in documented(content.text, str(language)):
+            if _fits(function):
+                yield from pairs_of(function, str(language), f"{origin.source}:{place}", origin, shares)
+
+
+def pairs_of(
+    function: Documented, language: str, place: str, origin: Origin, shares: CodeShares
+) -> Iterator[Pair]:
+    """The pairs of one function; which functions are masked or cut is drawn from their text."""
+    group = f"{place}#{function.name}"
+    yield _pair(group, function.summary, function.code, COMMENT, "en", language, origin)
+    drawn = int(digest(function.code)[:8], 16) / 16**8
+    if drawn < shares.masked:
+        yield _pair(group, masked(function), function.code, UNMASK, language, language, origin)
+    elif drawn < shares.masked + shares.holes and (cut := hole(function.code)):
+        yield _pair(group, cut[0], cut[1], FILL, language, language, origin)
+
+
+def masked(function: Documented) -> str:
+    """The code with the function's own name masked wherever it stands as a word."""
+    return re.sub(rf"(?<![\w$]){re.escape(function.name)}(?![\w$])", MASK, function.code)
+
+
+def hole(code: str) -> tuple[str, str] | None:
+    """The code with its middle third of lines taken out, and those lines; None where it is short."""
+    lines = code.splitlines(keepends=True)
+    if len(lines) < _LEAST_LINES:
+        return None
+    start, end = len(lines) // 3, 2 * len(lines) // 3
+    middle = "".join(lines[start:end])
+    return "".join([*lines[:start], f"{HOLE}\n", *lines[end:]]), middle
+
+
+def _fits(function: Documented) -> bool:
+    summary = function.summary
+    return (
+        len(summary.split()) >= _LEAST_WORDS
+        and _LEAST_CHARACTERS <= len(summary) <= _MOST_CHARACTERS
+        and len(function.code) <= _MOST_CODE
+        and not summary.lower().startswith(("todo", "fixme", "deprecated", "see "))
+    )
+
+
+def _pair(
+    group: str, query: str, code: str, instruction: str, asked: str, language: str, origin: Origin
+) -> Pair:
+    return Pair(
+        id=digest(group, query, code),
+        group=group,
+        query=query,
+        positives=(passage(code),),
+        negatives=(),
+        instruction=instruction,
+        task="code",
+        query_language=asked,
+        document_language=language,
+        source=origin.source,
+        licence=origin.licence,
+    )

@@ -1,0 +1,89 @@
+"""Translation pairs from gettext catalogs (`…/LC_MESSAGES/*.mo`, `*.po`): what programs say, in many tongues.
+
+Accelerators (`_File`, `~File`, `&File`) and markup are taken off both sides; a message with a placeholder
+keeps it, and `curate` drops it with that reason. One message in all languages is one group.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from lingxi import languages
+from lingxi.collect.instructions import PARALLEL
+from lingxi.collect.origin import Origin
+from lingxi.errors import MissingExtraError
+from lingxi.records import Pair, digest, passage
+
+LEFT_OUT = languages.CONSTRUCTED
+# Larger catalogs than any program has; a file that claims more is no catalog.
+_MOST_BYTES = 64 * 2**20
+
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_ACCELERATOR = re.compile(r"\([_&~]\w\)|(?<![\w&])[_~&](?=\w)|(?<=\w)[_~](?=\w+(?:\s|$|…|[.]{3}))")
+_CONTEXT = re.compile(r"\A[\w ]+\|(?=\S)|\A\?:")
+_SPACE = re.compile(r"\s+")
+
+
+def read_catalogs(folder: Path, origin: Origin) -> Iterator[Pair]:
+    """Stream X → English pairs of every catalog below a folder, in path order, without unreadable ones."""
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".mo", ".po")):
+        code = language_of(path)
+        if code is None or path.is_symlink() or path.stat().st_size > _MOST_BYTES:
+            continue
+        for context, english, text in messages(path):
+            yield _pair(
+                f"{origin.source}:{path.stem}#{digest(context, english)}", code, text, english, origin
+            )
+
+
+def language_of(path: Path) -> str | None:
+    """Our code of a catalog's language: the folder above LC_MESSAGES, or a `.po` file's own name."""
+    named = path.parent.parent.name if path.parent.name == "LC_MESSAGES" else path.stem
+    if not re.fullmatch(r"[A-Za-z]{2,3}([_@.-]\w+)*", named):
+        return None
+    code = languages.of_locale(named)
+    return None if code.split("-")[0] in {"en", *LEFT_OUT} else code
+
+
+def messages(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Context, English and translation of each translated message of a catalog, cleaned."""
+    try:
+        import polib
+    except ImportError:
+        raise MissingExtraError("polib", "collect", "reading gettext catalogs") from None
+    try:
+        catalog = polib.mofile(str(path)) if path.suffix == ".mo" else polib.pofile(str(path))
+    except (OSError, ValueError, UnicodeError):
+        return
+    for entry in catalog:
+        if not entry.msgid or entry.obsolete or "fuzzy" in entry.flags:
+            continue
+        text = entry.msgstr or (entry.msgstr_plural or {}).get(0, "")
+        english, said = clean(entry.msgid), clean(text)
+        if english and said:
+            yield entry.msgctxt or "", english, said
+
+
+def clean(text: str) -> str:
+    """One line of plain text from a message: markup and accelerators removed."""
+    text = html.unescape(_TAG.sub(" ", _CONTEXT.sub("", text)))
+    return _SPACE.sub(" ", _ACCELERATOR.sub("", text)).strip()
+
+
+def _pair(group: str, code: str, text: str, english: str, origin: Origin) -> Pair:
+    return Pair(
+        id=digest(group, code, text),
+        group=group,
+        query=text,
+        positives=(passage(english),),
+        negatives=(),
+        instruction=PARALLEL,
+        task="bitext",
+        query_language=code,
+        document_language="en",
+        source=origin.source,
+        licence=origin.licence,
+    )

@@ -1,0 +1,53 @@
+"""Where rows come from: the source (a package) that is named on every row, and its licence."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+# Names of Debian's copyright files, as `curate` knows them.
+_SPELLINGS = {
+    "Expat": "MIT",
+    "BSD-3-clause": "BSD-3-Clause",
+    "BSD-2-clause": "BSD-2-Clause",
+    "Apache-2": "Apache-2.0",
+    "Apache": "Apache-2.0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The source and the licence that rows carry."""
+
+    source: str
+    licence: str
+
+
+def licence_of(folder: Path, default: str) -> str:
+    """The licence a package states: Debian's copyright file, package.json or METADATA; else `default`."""
+    for path in sorted(folder.glob("usr/share/doc/*/copyright")):
+        if found := re.search(r"^Files:\s*\*.*?^License:\s*(\S[^\n]*)", _text(path), re.S | re.M):
+            return _SPELLINGS.get(found[1].strip(), found[1].strip())
+    for path in sorted(folder.glob("**/package.json"))[:1]:
+        return str(_json(path).get("license") or default)
+    for path in sorted(folder.glob("*.dist-info/METADATA")):
+        text = _text(path)
+        if found := re.search(r"^License(?:-Expression)?: (\S[^\n]{0,60})$", text, re.M):
+            return _SPELLINGS.get(found[1].strip(), found[1].strip())
+        if found := re.search(r"^Classifier: License :: OSI Approved :: ([^\n]+)$", text, re.M):
+            return found[1].replace(" License", "").replace("Software", "").strip()
+    return default
+
+
+def _text(path: Path) -> str:
+    return path.read_text("utf-8", "replace")
+
+
+def _json(path: Path) -> dict[str, object]:
+    try:
+        loaded = json.loads(_text(path))
+    except ValueError:
+        return {}
+    return loaded if isinstance(loaded, dict) else {}

@@ -1,0 +1,117 @@
+"""Parallel text of one's own: TMX, gettext catalogs, and tables whose columns are languages."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+from xml.etree import ElementTree
+
+from lingxi import languages
+from lingxi.collect import gettext
+from lingxi.collect.instructions import PARALLEL
+from lingxi.collect.origin import Origin
+from lingxi.errors import InputError
+from lingxi.records import Pair, digest, passage
+
+_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+# A line longer than this is no sentence: the file is not what it says.
+_MOST_LINE = 1_000_000
+_CODE = re.compile(r"[a-z]{2,3}(-[a-z]+)*")
+
+
+def read_parallel(path: Path, origin: Origin) -> Iterator[Pair]:
+    """Stream the pairs of a file, or of every file of a folder, by its kind: .tmx, .tsv or .csv, .po or .mo.
+
+    Raises InputError for a file that is not what it says, declares XML entities, or names no languages.
+    """
+    if path.is_dir():
+        for inner in sorted(p for p in path.rglob("*") if p.is_file() and not p.is_symlink()):
+            if inner.suffix in (".tmx", ".tsv", ".csv"):
+                yield from read_parallel(inner, origin)
+        yield from gettext.read_catalogs(path, origin)
+        return
+    if path.suffix == ".tmx":
+        units = _tmx(path)
+    elif path.suffix in (".tsv", ".csv"):
+        units = _table(path)
+    else:
+        raise InputError(f"{path} is no .tmx, .tsv, .csv or folder", "convert it, or leave it out")
+    for number, texts in enumerate(units):
+        yield from _pairs(f"{origin.source}:{path.stem}#{number}", texts, origin)
+
+
+def _tmx(path: Path) -> Iterator[dict[str, str]]:
+    _refuse_entities(path)
+    try:
+        for _, element in ElementTree.iterparse(path):
+            if element.tag == "tu":
+                yield dict(_variant(unit) for unit in element.iter("tuv"))
+                element.clear()
+    except ElementTree.ParseError as problem:
+        raise InputError(f"{path} is no well-formed TMX ({problem})", "export it again") from problem
+
+
+def _variant(unit: ElementTree.Element) -> tuple[str, str]:
+    segment = unit.find("seg")
+    text = "" if segment is None else "".join(segment.itertext())
+    return languages.of_locale(unit.get(_LANG) or unit.get("lang") or ""), " ".join(text.split())
+
+
+def _refuse_entities(path: Path) -> None:
+    """Entities may expand without end; TMX needs none beyond XML's own."""
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    if b"<!ENTITY" in head:
+        raise InputError(f"{path} declares XML entities", "remove its DOCTYPE")
+
+
+def _table(path: Path) -> Iterator[dict[str, str]]:
+    """Rows of a table whose first line names the languages of its columns."""
+    csv.field_size_limit(_MOST_LINE)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = _bounded(file, path)
+            tabs = path.suffix == ".tsv"
+            rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(lines)
+            codes = [languages.of_locale(name) for name in next(rows, [])]
+            if len(codes) < 2 or not all(_CODE.fullmatch(code) for code in codes):
+                raise InputError(
+                    f"{path}: the first line names no languages", "begin with a line such as `sw<TAB>en`"
+                )
+            for row in rows:
+                yield {code: text.strip() for code, text in zip(codes, row, strict=False)}
+    except (UnicodeDecodeError, csv.Error) as problem:
+        raise InputError(
+            f"{path} cannot be read as a UTF-8 table ({problem})", "convert it to UTF-8"
+        ) from problem
+
+
+def _bounded(file: TextIO, path: Path) -> Iterator[str]:
+    while line := file.readline(_MOST_LINE + 1):
+        if len(line) > _MOST_LINE:
+            raise InputError(f"{path} has a line of over {_MOST_LINE:,} characters", "split it into lines")
+        yield line
+
+
+def _pairs(group: str, texts: dict[str, str], origin: Origin) -> Iterator[Pair]:
+    """Every other language against English where there is English, else against the first language."""
+    known = {code: text for code, text in texts.items() if code and text}
+    target = "en" if "en" in known else next(iter(known), "")
+    for code, text in known.items():
+        if code != target:
+            yield Pair(
+                id=digest(group, code, text),
+                group=group,
+                query=text,
+                positives=(passage(known[target]),),
+                negatives=(),
+                instruction=PARALLEL,
+                task="bitext",
+                query_language=code,
+                document_language=target,
+                source=origin.source,
+                licence=origin.licence,
+            )

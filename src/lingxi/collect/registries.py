@@ -1,0 +1,206 @@
+"""Fetch packages of others' registries into a cache: Debian by apt-get, npm by npm, PyPI by pip."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from lingxi.errors import InputError
+
+# Packages in one call of apt-get.
+_TOGETHER = 100
+
+
+def fetched_deb(package: str, cache: Path) -> Path:
+    """Download a package by `apt-get download` into `cache` (kept for the next run) and return the .deb.
+
+    Raises InputError when apt-get is absent or cannot fetch the package.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    if found := sorted(cache.glob(f"{package}_*.deb")):
+        return found[-1]
+    try:
+        subprocess.run(
+            ["apt-get", "download", package], cwd=cache, check=True, capture_output=True, text=True
+        )
+    except (OSError, subprocess.CalledProcessError) as problem:
+        detail = _last_line(getattr(problem, "stderr", "") or str(problem))
+        raise InputError(
+            f"apt-get could not download {package} ({detail})",
+            'download the .deb elsewhere and give its path in the recipe, or set it to "none"',
+        ) from problem
+    found = sorted(cache.glob(f"{package}_*.deb"))
+    if not found:
+        raise InputError(
+            f"apt-get left no {package}_*.deb in {cache}", "give the path of the .deb in the recipe"
+        )
+    return found[-1]
+
+
+def fetched_debs(packages: Sequence[str], cache: Path) -> dict[str, Path]:
+    """Download many packages at once; returns those that came, one that is missing stops none of the others.
+
+    Raises InputError when apt-get is absent.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    there = {path.name.partition("_")[0]: path for path in sorted(cache.glob("*.deb"))}
+    wanted = [name for name in packages if name not in there]
+    for start in range(0, len(wanted), _TOGETHER):
+        _download(wanted[start : start + _TOGETHER], cache)
+    there = {path.name.partition("_")[0]: path for path in sorted(cache.glob("*.deb"))}
+    return {name: there[name] for name in packages if name in there}
+
+
+def _download(packages: Sequence[str], cache: Path) -> None:
+    """By one call; where apt-get refuses one name it refuses all, so then one by one."""
+    try:
+        done = subprocess.run(["apt-get", "download", *packages], cwd=cache, capture_output=True, text=True)
+    except OSError as problem:
+        raise InputError(f"apt-get is not there ({problem})", "collect on a Debian system") from problem
+    if done.returncode and len(packages) > 1:
+        for name in packages:
+            _download([name], cache)
+
+
+def named_debs(patterns: Sequence[str]) -> list[str]:
+    """Names of Debian packages that match shell patterns, sorted; raises InputError without apt."""
+    if not any(set("*?[") & set(pattern) for pattern in patterns):
+        return list(patterns)
+    try:
+        done = subprocess.run(["apt-cache", "pkgnames"], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as problem:
+        raise InputError(f"apt-cache does not answer ({problem})", "collect on a Debian system") from problem
+    known = sorted(done.stdout.split())
+    return [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def sizes_of_debs(packages: Sequence[str]) -> dict[str, int]:
+    """Download sizes in bytes of the distribution's packages."""
+    found: dict[str, int] = {}
+    for start in range(0, len(packages), 500):
+        command = ["apt-cache", "show", "--no-all-versions", *packages[start : start + 500]]
+        shown = subprocess.run(command, capture_output=True, text=True).stdout
+        for stanza in shown.split("\n\n"):
+            values = dict(re.findall(r"^(Package|Size): (.*)$", stanza, re.M))
+            if len(values) == 2:
+                found[values["Package"]] = int(values["Size"])
+    return found
+
+
+def fetched_indices(codes: Sequence[str], cache: Path) -> Path:
+    """Download the indices of package descriptions in these languages and return their folder."""
+    folder = cache / "descriptions"
+    lists = folder / "lists"
+    if not any(lists.glob("*Translation-en")):
+        for name in ("lists/partial", "cache/archives/partial"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        settings = {
+            "APT::Sandbox::User": "root",
+            "Dir::State::lists": lists,
+            "Dir::Cache": folder / "cache",
+            "Acquire::Languages": ",".join(codes),
+            "Acquire::GzipIndexes": "false",
+        }
+        options = [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
+        _run(["apt-get", *options, "update"], folder, "the package descriptions")
+    return lists
+
+
+def fetched_source(package: str, cache: Path) -> Path:
+    """Download a Debian source package into `cache` and return its upstream archive (.orig.tar.*).
+
+    A private copy of the machine's package sources is used, turned to sources. Raises InputError as
+    `fetched_deb`.
+    """
+    folder = cache / f"source-{package}"
+    if found := sorted(folder.glob("*.orig.tar.*")):
+        return found[-1]
+    options = _source_options(cache / "apt")
+    if not any((cache / "apt" / "lists").glob("*_Sources*")):
+        _run(["apt-get", *options, "update"], cache, package)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Only the upstream archive is wanted; a missing patch of the distribution does not matter.
+    found_or_not = subprocess.run(
+        ["apt-get", *options, "source", "--download-only", package],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    found = sorted(folder.glob("*.orig.tar.*"))
+    if not found:
+        raise InputError(
+            f"apt-get could not download the source of {package} ({_last_line(found_or_not.stderr)})",
+            "check the name and the network, or leave the package out",
+        )
+    return found[-1]
+
+
+def fetched_npm(package: str, cache: Path) -> Path:
+    """Download a package of the npm registry (`name@version`) into `cache` and return the archive."""
+    folder = cache / ("npm-" + package.replace("/", "_"))
+    if not sorted(folder.glob("*.tgz")):
+        folder.mkdir(parents=True, exist_ok=True)
+        _run(["npm", "pack", "--silent", package], folder, package)
+    return sorted(folder.glob("*.tgz"))[-1]
+
+
+def fetched_pypi(package: str, cache: Path) -> Path:
+    """Download a release of PyPI (`name==version`, no dependencies) into `cache` and return the archive."""
+    folder = cache / f"pypi-{package}"
+    if not folder.is_dir() or not any(folder.iterdir()):
+        folder.mkdir(parents=True, exist_ok=True)
+        _run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", package], folder, package)
+    return sorted(folder.iterdir())[-1]
+
+
+def _source_options(folder: Path) -> list[str]:
+    for name in ("lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "sources.list").write_text(_source_lists(Path("/etc/apt")), "utf-8")
+    settings = {
+        "APT::Sandbox::User": "root",
+        "Dir::Etc::SourceList": folder / "sources.list",
+        "Dir::Etc::SourceParts": "/dev/null",
+        "Dir::State::lists": folder / "lists",
+        "Dir::Cache": folder / "cache",
+    }
+    return [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
+
+
+def _source_lists(etc: Path) -> str:
+    """The machine's own `deb` lines as `deb-src`, from both forms of their files."""
+    lines: list[str] = []
+    for path in [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*.list"))]:
+        if path.is_file():
+            lines += [
+                f"deb-src {line[4:]}" for line in path.read_text("utf-8").splitlines() if line[:4] == "deb "
+            ]
+    for path in sorted((etc / "sources.list.d").glob("*.sources")):
+        for part in path.read_text("utf-8").split("\n\n"):
+            values = dict(
+                line.split(": ", 1) for line in part.splitlines() if ": " in line and not line.startswith("#")
+            )
+            if "URIs" in values and "Suites" in values:
+                components = values.get("Components", "main")
+                lines += [
+                    f"deb-src {values['URIs']} {suite} {components}" for suite in values["Suites"].split()
+                ]
+    return "\n".join(lines) + "\n"
+
+
+def _run(command: list[str], folder: Path, package: str) -> None:
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as problem:
+        detail = _last_line(getattr(problem, "stderr", "") or str(problem))
+        raise InputError(
+            f"{command[0]} could not fetch {package} ({detail})", "check the name and the network"
+        ) from problem
+
+
+def _last_line(text: str) -> str:
+    return " ".join(text.strip().splitlines()[-1:])

@@ -1,0 +1,156 @@
+"""Sources by name: which packages or files, which reader; a package is a piece of work and a part file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from lingxi.collect import (
+    archives,
+    cldr,
+    code,
+    descriptions,
+    gettext,
+    mediawiki,
+    parallel,
+    registries,
+)
+from lingxi.collect.origin import Origin, licence_of
+from lingxi.config import Settings
+from lingxi.errors import InputError
+from lingxi.manifest import hash_code
+from lingxi.records import Pair, digest, write_pairs
+
+Reader = Literal["gettext", "names", "code", "descriptions", "mediawiki", "parallel"]
+READERS: Mapping[str, Callable[[Path, Origin], Iterator[Pair]]] = {
+    "gettext": gettext.read_catalogs,
+    "names": cldr.read_names,
+    "code": code.read_code,
+    "descriptions": descriptions.read_descriptions,
+    "mediawiki": lambda folder, origin: mediawiki.read_pairs(folder),
+    "parallel": parallel.read_parallel,
+}
+
+
+class SourceSettings(Settings):
+    """One source: packages of a registry or files of one's own, and the reader that knows them."""
+
+    reader: Reader
+    deb: tuple[str, ...] = ()
+    """Debian packages by name or shell pattern."""
+    npm: tuple[str, ...] = ()
+    """Packages of the npm registry, `name` or `name@version`."""
+    pypi: tuple[str, ...] = ()
+    """Packages of PyPI, `name` or `name==version`."""
+    paths: tuple[Path, ...] = ()
+    """Folders, archives or files of one's own."""
+    licence: str = "not stated"
+    """The licence of packages that do not state one."""
+    languages: tuple[str, ...] = ()
+    """For `descriptions`: the languages of the indices."""
+    without: tuple[str, ...] = ()
+    """Packages that are left out."""
+    cap: int | None = Field(default=None, ge=1)
+    """Most pairs of one package."""
+    most_megabytes: float = Field(default=6.0, gt=0)
+    """Packages that match a pattern and are larger are left out."""
+
+    @model_validator(mode="after")
+    def _checked(self) -> SourceSettings:
+        named = sum(map(bool, (self.deb, self.npm, self.pypi, self.paths, self.languages)))
+        if named != 1:
+            raise ValueError("a source has one of deb, npm, pypi, paths and languages")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One package or file to read, as plain data that travels to another process."""
+
+    reader: str
+    source: str
+    licence: str
+    place: str
+    cap: int | None
+    out: str
+    cache: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What came of a piece: its file, how many pairs, or why there is none."""
+
+    source: str
+    path: str
+    pairs: int
+    refused: str | None = None
+
+
+def pieces(
+    sources: Sequence[SourceSettings], out: Path, cache: Path, barred: Sequence[str] = ()
+) -> Iterator[Piece]:
+    """Fetch what the sources name and yield one piece a package; barred packages are left out."""
+    code_hash = hash_code("collect", "parse", "languages")
+    for source in sources:
+        for name, place in _places(source, cache, [*barred, *source.without]):
+            stated = place.stat()
+            key = digest(source.reader, name, str(source.cap), str(stated.st_size), place.name, code_hash)
+            path = out / f"{name.replace('/', '_')}-{key}.parquet"
+            yield Piece(source.reader, name, source.licence, str(place), source.cap, str(path), str(cache))
+
+
+def read_piece(written: str) -> str:
+    """Write the part file of a piece (given and answered as JSON) where it is not there yet.
+
+    What is damaged or hostile is refused by name and stops nothing else.
+    """
+    piece = Piece(**json.loads(written))
+    path = Path(piece.out)
+    counted = path.with_suffix(".json")
+    if path.exists() and counted.exists():
+        return counted.read_text("utf-8")
+    try:
+        pairs = _read(piece, path)
+    except InputError as refused:
+        return json.dumps(asdict(Part(piece.source, str(path), 0, str(refused))))
+    part = json.dumps(asdict(Part(piece.source, str(path), pairs)))
+    counted.write_text(part, "utf-8")
+    return part
+
+
+def _read(piece: Piece, path: Path) -> int:
+    with archives.unpacked(Path(piece.place), Path(piece.cache)) as folder:
+        origin = Origin(piece.source, licence_of(folder, piece.licence) if folder.is_dir() else piece.licence)
+        rows = READERS[piece.reader](folder, origin)
+        return write_pairs(islice(rows, piece.cap), path)
+
+
+def _places(source: SourceSettings, cache: Path, barred: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    if source.languages:
+        yield "descriptions", registries.fetched_indices(source.languages, cache)
+    for path in source.paths:
+        yield path.name, path.expanduser()
+    for name in _unless(source.npm, barred):
+        yield _bare(name), registries.fetched_npm(name, cache)
+    for name in _unless(source.pypi, barred):
+        yield _bare(name), registries.fetched_pypi(name, cache)
+    if source.deb:
+        names = _unless(registries.named_debs(source.deb), barred)
+        sizes = registries.sizes_of_debs(names)
+        wanted = [name for name in names if sizes.get(name, 0) <= source.most_megabytes * 1e6]
+        yield from registries.fetched_debs(wanted, cache).items()
+
+
+def _unless(names: Sequence[str], barred: Sequence[str]) -> list[str]:
+    return [name for name in names if _bare(name) not in barred]
+
+
+def _bare(package: str) -> str:
+    """A package's name without its version."""
+    return package.partition("==")[0] if "==" in package else package[:1] + package[1:].partition("@")[0]
