@@ -194,7 +194,10 @@ def test_sources_of_a_benchmark_are_barred(source: str) -> None:
 
 def test_other_sources_are_not_barred(tmp_path: Path) -> None:
     assert barred_rule(["ruby-mail"])(pair("q", "p", source="ruby-mailbox")) is None
-    rows = [pair("Ich habe Hunger.", "I am hungry.", source="twig 3"), pair("Wo ist der Bahnhof?", "Where is the station?")]
+    rows = [
+        pair("Ich habe Hunger.", "I am hungry.", source="twig 3"),
+        pair("Wo ist der Bahnhof?", "Where is the station?"),
+    ]
     write_pairs(rows, tmp_path / "pairs.parquet")
     curate_pairs(CurateSettings(), tmp_path / "pairs.parquet", tmp_path / "out", ["twig"])
     assert [row.source for row in read_pairs(tmp_path / "out" / "pairs.parquet")] == ["made"]

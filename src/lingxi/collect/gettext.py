@@ -22,7 +22,9 @@ LEFT_OUT = languages.CONSTRUCTED
 _MOST_BYTES = 64 * 2**20
 
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
-_ACCELERATOR = re.compile(r"\([_&~]\w\)|(?<![\w&])[_~&](?=\w)|(?<=\w)[_~](?=\w+(?:\s|$|…|[.]{3}))")
+_ACCELERATOR = re.compile(r"\([_&~]\w\)|(?<![\w&])[_~&](?=\w)")
+# Inside a word only where the message has one of them: `Sa_ve`, not `snake_case_name`.
+_INNER = re.compile(r"\A([^_]*\w)_(\w[^_]*)\Z|\A([^~]*\w)~(\w[^~]*)\Z", re.S)
 _CONTEXT = re.compile(r"\A[\w ]+\|(?=\S)|\A\?:")
 _SPACE = re.compile(r"\s+")
 
@@ -70,6 +72,7 @@ def messages(path: Path) -> Iterator[tuple[str, str, str]]:
 def clean(text: str) -> str:
     """One line of plain text from a message: markup and accelerators removed."""
     text = html.unescape(_TAG.sub(" ", _CONTEXT.sub("", text)))
+    text = _INNER.sub(lambda found: "".join(part or "" for part in found.groups()), text)
     return _SPACE.sub(" ", _ACCELERATOR.sub("", text)).strip()
 
 

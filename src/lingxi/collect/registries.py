@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,9 +11,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from lingxi.errors import InputError
+from lingxi.records import digest
 
 # Packages in one call of apt-get.
 _TOGETHER = 100
+_GIT = re.compile(r"(https|ssh|git)://[\w.@:-]+/|[\w.-]+@[\w.-]+:[\w./-]+$")
 
 
 def fetched_deb(package: str, cache: Path) -> Path:
@@ -137,6 +140,27 @@ def fetched_source(package: str, cache: Path) -> Path:
             "check the name and the network, or leave the package out",
         )
     return found[-1]
+
+
+def fetched_git(url: str, cache: Path) -> Path:
+    """Clone the newest commit of a repository (https, ssh, git or a local path) into `cache`.
+
+    Raises InputError for an address of another kind, or one that git cannot clone.
+    """
+    if url.startswith("-") or "::" in url or not (_GIT.match(url) or Path(url).is_dir()):
+        raise InputError(f"{url!r} is no address of a repository", "give https://…, ssh://…, or a local path")
+    name = re.sub(r"\W+", "-", url.rstrip("/").removesuffix(".git").rpartition("/")[2])
+    folder = cache / f"git-{name}-{digest(url)}"
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        partial = folder.with_name(folder.name + ".part")
+        shutil.rmtree(partial, ignore_errors=True)
+        # Local clones would share objects by links; hooks and submodules of others are never run or read.
+        safe = ["-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never"]
+        clone = ["clone", "--quiet", "--depth", "1", "--no-tags", "--no-local", "--no-recurse-submodules"]
+        _run(["git", *safe, *clone, "--", url, str(partial)], cache, url)
+        partial.rename(folder)
+    return folder
 
 
 def fetched_npm(package: str, cache: Path) -> Path:

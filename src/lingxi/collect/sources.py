@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from lingxi.collect import (
     mediawiki,
     parallel,
     registries,
+    wiki,
 )
 from lingxi.collect.origin import Origin, licence_of
 from lingxi.config import Settings
@@ -27,7 +28,7 @@ from lingxi.errors import InputError
 from lingxi.manifest import hash_code
 from lingxi.records import Pair, digest, write_pairs
 
-Reader = Literal["gettext", "names", "code", "descriptions", "mediawiki", "parallel"]
+Reader = Literal["gettext", "names", "code", "descriptions", "mediawiki", "parallel", "wiki"]
 READERS: Mapping[str, Callable[[Path, Origin], Iterator[Pair]]] = {
     "gettext": gettext.read_catalogs,
     "names": cldr.read_names,
@@ -35,6 +36,7 @@ READERS: Mapping[str, Callable[[Path, Origin], Iterator[Pair]]] = {
     "descriptions": descriptions.read_descriptions,
     "mediawiki": lambda folder, origin: mediawiki.read_pairs(folder),
     "parallel": parallel.read_parallel,
+    "wiki": wiki.read_dump,
 }
 
 
@@ -48,6 +50,8 @@ class SourceSettings(Settings):
     """Packages of the npm registry, `name` or `name@version`."""
     pypi: tuple[str, ...] = ()
     """Packages of PyPI, `name` or `name==version`."""
+    git: tuple[str, ...] = ()
+    """Addresses of repositories; their newest commit is read."""
     paths: tuple[Path, ...] = ()
     """Folders, archives or files of one's own."""
     licence: str = "not stated"
@@ -63,9 +67,9 @@ class SourceSettings(Settings):
 
     @model_validator(mode="after")
     def _checked(self) -> SourceSettings:
-        named = sum(map(bool, (self.deb, self.npm, self.pypi, self.paths, self.languages)))
+        named = sum(map(bool, (self.deb, self.npm, self.pypi, self.git, self.paths, self.languages)))
         if named != 1:
-            raise ValueError("a source has one of deb, npm, pypi, paths and languages")
+            raise ValueError("a source has one of deb, npm, pypi, git, paths and languages")
         return self
 
 
@@ -98,7 +102,10 @@ def pieces(
     """Fetch what the sources name and yield one piece a package; barred packages are left out."""
     code_hash = hash_code("collect", "parse", "languages")
     for source in sources:
-        for name, place in _places(source, cache, [*barred, *source.without]):
+        left_out = {*barred, *source.without}
+        for name, place in _places(source, cache, left_out):
+            if name in left_out:
+                continue
             stated = place.stat()
             key = digest(source.reader, name, str(source.cap), str(stated.st_size), place.name, code_hash)
             path = out / f"{name.replace('/', '_')}-{key}.parquet"
@@ -131,9 +138,12 @@ def _read(piece: Piece, path: Path) -> int:
         return write_pairs(islice(rows, piece.cap), path)
 
 
-def _places(source: SourceSettings, cache: Path, barred: Sequence[str]) -> Iterator[tuple[str, Path]]:
+def _places(source: SourceSettings, cache: Path, barred: Collection[str]) -> Iterator[tuple[str, Path]]:
     if source.languages:
         yield "descriptions", registries.fetched_indices(source.languages, cache)
+    for url in source.git:
+        folder = registries.fetched_git(url, cache)
+        yield folder.name.removeprefix("git-").rpartition("-")[0], folder
     for path in source.paths:
         yield path.name, path.expanduser()
     for name in _unless(source.npm, barred):
@@ -147,7 +157,7 @@ def _places(source: SourceSettings, cache: Path, barred: Sequence[str]) -> Itera
         yield from registries.fetched_debs(wanted, cache).items()
 
 
-def _unless(names: Sequence[str], barred: Sequence[str]) -> list[str]:
+def _unless(names: Sequence[str], barred: Collection[str]) -> list[str]:
     return [name for name in names if _bare(name) not in barred]
 
 
