@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lingxi.collect import CollectSettings, collect_pairs
 from lingxi.curate import CurateSettings, curate_pairs
-from lingxi.curate.duplicates import Cap, duplicate_rule
+from lingxi.curate.duplicates import Cap, duplicate_rule, near_duplicate_rule
 from lingxi.curate.leaks import barred_rule, benchmark_texts, leak_rule
 from lingxi.curate.rules import RuleSettings, first_reason, folded, licence_reason, rules
 from lingxi.errors import InputError
@@ -153,7 +153,7 @@ def test_leaks_name_the_set() -> None:
     everything = leak_rule(DATA / "benchmark", distractors=True)
     assert everything(pair("sum", "def total(a):\n    return sum(a)", task="code"))
     with pytest.raises(InputError, match="no benchmark"):
-        benchmark_texts(DATA / "none", distractors=False)
+        list(benchmark_texts(DATA / "none", distractors=False))
 
 
 def test_nothing_goes_without_a_reason(tmp_path: Path) -> None:
@@ -185,6 +185,39 @@ def test_rows_keep_their_order_and_their_reasons(tmp_path: Path) -> None:
     again = curate_pairs(CurateSettings(cap=20), tmp_path / "pairs.parquet", tmp_path / "again")
     assert again == report
     assert [row.query for row in read_pairs(tmp_path / "again" / "pairs.parquet")] == kept
+
+
+WORDS = " ".join(f"word{i}" for i in range(60))
+
+
+def test_long_passages_that_are_nearly_equal_are_copies() -> None:
+    rule = near_duplicate_rule()
+    rows = [
+        pair("q1", WORDS, task="retrieval"),
+        pair("q2", WORDS.replace("word30", "other"), task="retrieval"),
+        pair("q3", WORDS, task="retrieval", instruction="another"),
+        pair("q4", " ".join(reversed(WORDS.split())), task="retrieval"),
+        pair("q5", WORDS[:100], task="retrieval"),
+        pair("q6", WORDS[:100], task="retrieval"),
+        pair("q7", WORDS),
+    ]
+    assert [rule(row) for row in rows] == [None, "near duplicate", None, None, None, None, None]
+
+
+def test_nearly_the_benchmark_is_a_leak(tmp_path: Path) -> None:
+    chinese = "敏捷的棕色狐狸跳过了那只懒惰的狗然后跑进了森林深处再也没有人看见过它们的踪影直到第二年春天来临"
+    (tmp_path / "set.jsonl").write_text(json.dumps({"q": "short one", "p": WORDS}) + "\n")
+    (tmp_path / "zh.jsonl").write_text(json.dumps({"q": "又一个", "p": chinese}) + "\n")
+    rule = leak_rule(tmp_path, distractors=False)
+    assert rule(pair("fresh", "Before it. " + WORDS + " And after it.")) == "benchmark leak: positive near"
+    assert rule(pair("fresh", chinese + "。就是这样。")) == "benchmark leak: positive near"
+    assert rule(pair("fresh", " ".join(reversed(WORDS.split())))) is None
+    assert (
+        rule(
+            pair("fresh", "敏捷的狐狸住在森林里,春天来临的时候它们会跑出来寻找食物,然后再回到森林深处去休息")
+        )
+        is None
+    )
 
 
 @pytest.mark.parametrize("source", ["ruby-mail", "ruby-mail 2.8.1", "ruby-mail@2", "ruby-mail:lib/mail.rb"])

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
+from typing import Any
 
 from lingxi.curate.rules import folded
+from lingxi.errors import MissingExtraError
 from lingxi.records import Pair
+
+# The seed is the one that rensa's deduplicator asks for.
+_PERMUTATIONS, _BANDS, _SEED = 64, 16, 42
 
 
 def duplicate_rule() -> Callable[[Pair], str | None]:
@@ -24,6 +29,38 @@ def duplicate_rule() -> Callable[[Pair], str | None]:
         return None
 
     return rule
+
+
+def near_duplicate_rule(least: int = 200, alike: float = 0.85) -> Callable[[Pair], str | None]:
+    """A rule that remembers long positives by MinHash (Broder 1997): a later one that is `alike` is a copy.
+
+    Texts shorter than `least` characters are not looked at. `alike` is the Jaccard similarity of their
+    three-word shingles. Raises MissingExtraError without the library rensa.
+    """
+    rensa = _rensa()
+    # The same passage may answer questions of another kind: only rows that ask alike are copies.
+    seen: dict[str, Any] = {}
+
+    def rule(row: Pair) -> str | None:
+        text = row.positives[0].text if row.positives else ""
+        if row.task == "bitext" or len(text) < least:
+            return None
+        words = folded(text).split()
+        sketch = rensa.RMinHash(_PERMUTATIONS, _SEED)
+        sketch.update([" ".join(words[i : i + 3]) for i in range(max(1, len(words) - 2))])
+        if row.instruction not in seen:
+            seen[row.instruction] = rensa.RMinHashDeduplicator(alike, _PERMUTATIONS, True, _BANDS)
+        return None if seen[row.instruction].add(row.id, sketch) else "near duplicate"
+
+    return rule
+
+
+def _rensa() -> Any:
+    try:
+        import rensa
+    except ImportError:
+        raise MissingExtraError("rensa", "curate", "finding near duplicates") from None
+    return rensa
 
 
 class Cap:

@@ -1,4 +1,4 @@
-"""Rows that would show the benchmark to the model: exact overlap, after folding, of a query or positive.
+"""Rows that would show the benchmark to the model: a query or positive equal to one of it, or nearly.
 
 Counted as the benchmark: every query, every passage some query is scored against as relevant, both sides of
 every pair, every classified or candidate text. Passages that only fill a corpus count when `distractors` is
@@ -18,20 +18,53 @@ from lingxi.records import Pair, read_jsonl
 
 # A text of one or two common words is in everything and proves nothing.
 MIN_CHARS = 8
+_WORDS, _CHARACTERS, _FEWEST = 8, 16, 2
 
 
 def leak_rule(folder: Path, *, distractors: bool) -> Callable[[Pair], str | None]:
-    """A rule that names the benchmark set a row overlaps with; raises InputError without the folder."""
-    known = benchmark_texts(folder, distractors=distractors)
+    """A rule that names the benchmark set a row overlaps with; raises InputError without the folder.
+
+    A text leaks where it equals one of the benchmark (folded), or where half of its shingles are in some.
+    """
+    known: dict[int, str] = {}
+    pieces: set[int] = set()
+    for text, name in benchmark_texts(folder, distractors=distractors):
+        if len(text) >= MIN_CHARS:
+            known.setdefault(hash(folded(text)), name)
+        pieces.update(shingles(text))
 
     def rule(row: Pair) -> str | None:
         for side, texts in (("query", [row.query]), ("positive", [item.text for item in row.positives])):
             for text in texts:
                 if name := known.get(hash(folded(text))):
                     return f"benchmark leak: {side} in {name}"
+                if _overlaps(text, pieces):
+                    return f"benchmark leak: {side} near"
         return None
 
     return rule
+
+
+def shingles(text: str) -> list[int]:
+    """Hashes of a text's windows of 8 words, or of 16 characters where words are not spaced: one in four.
+
+    The sample is drawn by the hash, so equal windows are in it everywhere.
+    """
+    words = folded(text).split()
+    if len(words) >= _WORDS + 4:
+        windows = [" ".join(words[i : i + _WORDS]) for i in range(len(words) - _WORDS + 1)]
+    else:
+        plain = "".join(words)
+        # A few long words are text without spaces; a few short ones are too little to know.
+        if len(plain) < 2 * _CHARACTERS or len(plain) < 8 * len(words):
+            return []
+        windows = [plain[i : i + _CHARACTERS] for i in range(len(plain) - _CHARACTERS + 1)]
+    return [value for window in windows if (value := hash(window)) % 4 == 0]
+
+
+def _overlaps(text: str, pieces: set[int]) -> bool:
+    own = shingles(text)
+    return len(own) >= _FEWEST and sum(value in pieces for value in own) >= 0.5 * len(own)
 
 
 def barred_rule(names: Collection[str]) -> Callable[[Pair], str | None]:
@@ -45,26 +78,17 @@ def barred_rule(names: Collection[str]) -> Callable[[Pair], str | None]:
     return rule
 
 
-def benchmark_texts(folder: Path, *, distractors: bool) -> dict[int, str]:
-    """Hashes of the folded texts of a benchmark folder, each with the name of a set that holds it."""
+def benchmark_texts(folder: Path, *, distractors: bool) -> Iterator[tuple[str, str]]:
+    """The texts of a benchmark folder with the name of their set; raises InputError without the folder."""
     if not folder.is_dir():
         raise InputError(
             f"no benchmark folder at {folder}", "correct the path in the recipe, or leave it unset"
         )
-    known: dict[int, str] = {}
     for path in sorted(folder.glob("*.jsonl")):
         for row in read_jsonl(path):
-            for text in _texts(row):
-                _note(known, text, path.stem)
+            yield from ((text, path.stem) for text in _texts(row))
     for corpus in sorted(folder.glob("*/corpus.jsonl")):
-        for text in _retrieval_texts(corpus.parent, distractors):
-            _note(known, text, corpus.parent.name)
-    return known
-
-
-def _note(known: dict[int, str], text: str, name: str) -> None:
-    if len(text) >= MIN_CHARS:
-        known.setdefault(hash(folded(text)), name)
+        yield from ((text, corpus.parent.name) for text in _retrieval_texts(corpus.parent, distractors))
 
 
 def _texts(row: dict[str, Any]) -> Iterator[str]:

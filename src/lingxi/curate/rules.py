@@ -13,6 +13,8 @@ from pydantic import Field
 
 from lingxi import languages
 from lingxi.config import Settings
+from lingxi.curate.noise import noise
+from lingxi.curate.speech import mismatch
 from lingxi.records import Pair
 
 Rule = Callable[[Pair], str | None]
@@ -48,6 +50,8 @@ class RuleSettings(Settings):
     """Longest query."""
     max_ratio: float = Field(default=4.0, gt=1)
     """Largest ratio of the lengths of two parallel texts."""
+    detect_languages: bool = False
+    """Whether a detector checks the language of parallel text (needs the extra `curate`)."""
     min_script_share: float = Field(default=0.3, ge=0, le=1)
     """Least share of letters in the script of the language, where the script is known."""
 
@@ -65,6 +69,8 @@ def rules(settings: RuleSettings) -> tuple[Rule, ...]:
         lambda row: "query too long" if len(row.query) > settings.max_query_chars else None,
         lambda row: length_ratio(row, settings.max_ratio),
         lambda row: wrong_script(row, settings.min_script_share),
+        noise,
+        *((wrong_language,) if settings.detect_languages else ()),
     )
 
 
@@ -135,6 +141,16 @@ def wrong_script(row: Pair, least: float) -> str | None:
     if row.task != "bitext":
         return None
     return "wrong script" if any(_off_script(text, code, least) for text, code in _sides(row)) else None
+
+
+def wrong_language(row: Pair) -> str | None:
+    """A side of parallel text that speaks another language than claimed, or was left in English."""
+    if row.task != "bitext":
+        return None
+    for text, code in _sides(row):
+        if heard := mismatch(text, code):
+            return "untranslated" if heard == "en" else "wrong language"
+    return None
 
 
 @lru_cache(maxsize=65_536)

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from lingxi.collect.archives import opened_tar
 from lingxi.config import Settings
-from lingxi.curate.duplicates import Cap, duplicate_rule
+from lingxi.curate.duplicates import Cap, duplicate_rule, near_duplicate_rule
 from lingxi.curate.leaks import barred_rule, leak_rule
 from lingxi.curate.rules import RuleSettings, first_reason, rules
 from lingxi.records import batches, pair_schema, read_pairs
@@ -34,6 +34,8 @@ class CurateSettings(Settings):
     """Where a benchmark archive is unpacked; may be deleted at any time."""
     distractors: bool = False
     """Whether corpus passages that answer no question of the benchmark count as leaks too."""
+    near_duplicates: bool = False
+    """Whether long passages that are nearly equal count as duplicates (needs the extra `curate`)."""
     cap: int = Field(default=30_000, ge=1)
     """Most rows of one source, task and pair of languages; the rest is dropped by a seeded draw."""
     seed: int = 0
@@ -85,6 +87,8 @@ def _reasons(settings: CurateSettings, source: Path, barred: Collection[str]) ->
         folder = opened_tar(settings.benchmark, settings.cache)
         asked.append(leak_rule(folder, distractors=settings.distractors))
     asked.append(duplicate_rule())
+    if settings.near_duplicates:
+        asked.append(near_duplicate_rule())
     cap = Cap(settings.cap, settings.seed)
     reasons: list[str | None] = []
     for position, row in enumerate(read_pairs(source)):
