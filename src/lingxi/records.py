@@ -70,6 +70,11 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\x1f".join(parts).encode("utf-8", "replace")).hexdigest()[:20]
 
 
+def stable_hash(text: str) -> int:
+    """64 bits of a text that are the same in every process: for draws and for sets of what was seen."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big")
+
+
 def passage(text: str, score: float | None = None) -> Passage:
     """A text passage named by its content, so equal texts have equal ids."""
     return Passage(digest(text), text, None, score)

@@ -63,6 +63,15 @@ def unpacked(source: Path, cache: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+def unpack_beside(source: Path) -> Path:
+    """Unpack an archive that lies in an unpacked package into a folder beside it, and remove the archive."""
+    folder = source.with_suffix("")
+    folder.mkdir(exist_ok=True)
+    _unpacker(source)(source, folder)
+    source.unlink()
+    return folder
+
+
 def is_archive(path: Path) -> bool:
     """Whether a file is one that this module unpacks, by its name."""
     return path.suffix in (*_ZIPS, ".deb", ".tgz", ".tar") or ".tar." in path.name

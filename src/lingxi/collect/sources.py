@@ -46,6 +46,8 @@ class SourceSettings(Settings):
     reader: Reader
     deb: tuple[str, ...] = ()
     """Debian packages by name or shell pattern."""
+    source: tuple[str, ...] = ()
+    """Debian source packages; their upstream archive is read."""
     npm: tuple[str, ...] = ()
     """Packages of the npm registry, `name` or `name@version`."""
     pypi: tuple[str, ...] = ()
@@ -67,9 +69,11 @@ class SourceSettings(Settings):
 
     @model_validator(mode="after")
     def _checked(self) -> SourceSettings:
-        named = sum(map(bool, (self.deb, self.npm, self.pypi, self.git, self.paths, self.languages)))
+        named = sum(
+            map(bool, (self.deb, self.source, self.npm, self.pypi, self.git, self.paths, self.languages))
+        )
         if named != 1:
-            raise ValueError("a source has one of deb, npm, pypi, git, paths and languages")
+            raise ValueError("a source has one of deb, source, npm, pypi, git, paths and languages")
         return self
 
 
@@ -133,6 +137,9 @@ def read_piece(written: str) -> str:
 
 def _read(piece: Piece, path: Path) -> int:
     with archives.unpacked(Path(piece.place), Path(piece.cache)) as folder:
+        for inner in sorted(folder.rglob("src.zip")) if folder.is_dir() else ():
+            # The sources of a JDK lie in an archive inside of their package.
+            archives.unpack_beside(inner)
         origin = Origin(piece.source, licence_of(folder, piece.licence) if folder.is_dir() else piece.licence)
         rows = READERS[piece.reader](folder, origin)
         return write_pairs(islice(rows, piece.cap), path)
@@ -146,6 +153,8 @@ def _places(source: SourceSettings, cache: Path, barred: Collection[str]) -> Ite
         yield folder.name.removeprefix("git-").rpartition("-")[0], folder
     for path in source.paths:
         yield path.name, path.expanduser()
+    for name in _unless(source.source, barred):
+        yield name, registries.fetched_source(name, cache)
     for name in _unless(source.npm, barred):
         yield _bare(name), registries.fetched_npm(name, cache)
     for name in _unless(source.pypi, barred):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
 from typing import Any
 
 from lingxi.curate.rules import folded
 from lingxi.errors import MissingExtraError
-from lingxi.records import Pair
+from lingxi.records import Pair, stable_hash
 
 # The seed is the one that rensa's deduplicator asks for.
 _PERMUTATIONS, _BANDS, _SEED = 64, 16, 42
@@ -20,7 +19,7 @@ def duplicate_rule() -> Callable[[Pair], str | None]:
     seen: set[int] = set()
 
     def rule(row: Pair) -> str | None:
-        key = _hash(
+        key = stable_hash(
             "\x1f".join((row.task, folded(row.query), *(folded(item.text) for item in row.positives)))
         )
         if key in seen:
@@ -76,7 +75,7 @@ class Cap:
 
     def enter(self, row: Pair, position: int) -> None:
         """Let a row take part in the draw under the position it has in its file."""
-        self._members[_bucket(row)].append((_hash(f"{self.seed}\x1f{row.id}"), position))
+        self._members[_bucket(row)].append((stable_hash(f"{self.seed}\x1f{row.id}"), position))
 
     def losers(self) -> Iterator[int]:
         """Positions of the rows that do not fit under the cap."""
@@ -87,7 +86,3 @@ class Cap:
 
 def _bucket(row: Pair) -> tuple[str, str, str, str]:
     return row.source, row.task, row.query_language, row.document_language
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big")

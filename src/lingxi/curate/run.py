@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from pydantic import Field
 
 from lingxi.collect.archives import opened_tar
 from lingxi.config import Settings
+from lingxi.curate.agreement import AgreementSettings, Stratum
 from lingxi.curate.duplicates import Cap, duplicate_rule, near_duplicate_rule
+from lingxi.curate.judged import Scores, judged, scores_of
 from lingxi.curate.leaks import barred_rule, leak_rule
 from lingxi.curate.rules import RuleSettings, first_reason, rules
 from lingxi.records import batches, pair_schema, read_pairs
@@ -39,7 +41,9 @@ class CurateSettings(Settings):
     cap: int = Field(default=30_000, ge=1)
     """Most rows of one source, task and pair of languages; the rest is dropped by a seeded draw."""
     seed: int = 0
-    """Seed of the draw."""
+    """Seed of every draw."""
+    agreement: AgreementSettings | None = None
+    """A base embedder judges a sample of each task and pair of languages; none does when unset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,9 @@ class CurateReport:
     total: Counts
     by_source: dict[str, Counts]
     by_language: dict[str, Counts]
+    by_task: dict[str, Counts]
     licences: dict[str, str]
+    agreement: tuple[Stratum, ...] = ()
 
 
 def curate_pairs(
@@ -72,10 +78,19 @@ def curate_pairs(
     """
     source = pairs / KEPT_FILE if pairs.is_dir() else pairs
     reasons = _reasons(settings, source, barred)
+    scores: Scores = {}
+    strata: list[Stratum] = []
+    if settings.agreement is not None:
+        for positions, scored in judged(settings.agreement, source, reasons, settings.seed):
+            strata.append(scored.stratum)
+            for place, position in enumerate(positions):
+                scores[position] = scores_of(scored, place)
+                if not scored.agrees[place]:
+                    reasons[position] = "sides disagree"
     out.mkdir(parents=True, exist_ok=True)
     ledger = _Ledger()
-    _write(source, reasons, out, ledger)
-    report = ledger.report()
+    _write(source, reasons, scores, out, ledger)
+    report = ledger.report(strata)
     (out / LEDGER_FILE).write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n", "utf-8")
     return report
 
@@ -101,7 +116,7 @@ def _reasons(settings: CurateSettings, source: Path, barred: Collection[str]) ->
     return reasons
 
 
-def _write(source: Path, reasons: list[str | None], out: Path, ledger: _Ledger) -> None:
+def _write(source: Path, reasons: list[str | None], scores: Scores, out: Path, ledger: _Ledger) -> None:
     """Copy the rows to the kept and the dropped file; both appear under their names only when complete."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -115,6 +130,7 @@ def _write(source: Path, reasons: list[str | None], out: Path, ledger: _Ledger) 
     ):
         for batch in batches(source, schema):
             verdicts = reasons[start : start + batch.num_rows]
+            batch = _with_scores(batch, scores, start)
             start += batch.num_rows
             ledger.note(batch, verdicts)
             mask = pa.array([reason is None for reason in verdicts], pa.bool_())
@@ -126,27 +142,47 @@ def _write(source: Path, reasons: list[str | None], out: Path, ledger: _Ledger) 
         path.replace(path.with_suffix(""))
 
 
+def _with_scores(batch: Any, scores: Scores, start: int) -> Any:
+    """The batch with the scores of its rows added to those they have."""
+    import pyarrow as pa
+
+    if not any(start + i in scores for i in range(batch.num_rows)):
+        return batch
+    index = batch.schema.get_field_index("scores")
+    merged = [
+        list({**dict(old or ()), **scores.get(start + i, {})}.items())
+        for i, old in enumerate(batch.column(index).to_pylist())
+    ]
+    return batch.set_column(
+        index, batch.schema.field(index), pa.array(merged, batch.schema.field(index).type)
+    )
+
+
 class _Ledger:
     def __init__(self) -> None:
         self.all: Counter[str | None] = Counter()
         self.sources: dict[str, Counter[str | None]] = {}
         self.languages: dict[str, Counter[str | None]] = {}
+        self.tasks: dict[str, Counter[str | None]] = {}
         self.licences: dict[str, str] = {}
 
     def note(self, batch: Any, reasons: list[str | None]) -> None:
-        columns = (batch.column(name).to_pylist() for name in ("source", "licence", "query_language"))
-        for source, licence, language, reason in zip(*columns, reasons, strict=True):
+        columns = (batch.column(name).to_pylist() for name in ("source", "licence", "query_language", "task"))
+        for source, licence, language, task, reason in zip(*columns, reasons, strict=True):
             self.licences[source] = licence
             self.all[reason] += 1
             self.sources.setdefault(source, Counter())[reason] += 1
             self.languages.setdefault(language, Counter())[reason] += 1
+            self.tasks.setdefault(task, Counter())[reason] += 1
 
-    def report(self) -> CurateReport:
+    def report(self, strata: Sequence[Stratum]) -> CurateReport:
         return CurateReport(
             _counts(self.all),
             _table(self.sources),
             _table(self.languages),
+            _table(self.tasks),
             dict(sorted(self.licences.items())),
+            tuple(strata),
         )
 
 
