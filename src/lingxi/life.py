@@ -38,7 +38,7 @@ class Recipe(Settings):
     name: str
     collect: CollectSettings
     curate: CurateSettings
-    train: TrainSettings
+    train: TrainSettings | None = None
     evaluate: EvaluateSettings | None = None
 
 
@@ -73,10 +73,11 @@ def run(
     folder = runs / recipe.name
     collected = _do(_collect(recipe, folder), say)
     curated = _do(_curate(recipe, folder, collected), say)
-    trained = _do(_train(recipe, folder, curated), say)
-    stages = {"collect": collected, "curate": curated, "train": trained}
-    if recipe.evaluate is not None:
-        stages["evaluate"] = _do(_evaluate(recipe, recipe.evaluate, folder, trained, say), say)
+    stages = {"collect": collected, "curate": curated}
+    if recipe.train is not None:
+        trained = stages["train"] = _do(_train(recipe, recipe.train, folder, curated), say)
+        if recipe.evaluate is not None:
+            stages["evaluate"] = _do(_evaluate(recipe, recipe.evaluate, folder, trained, say), say)
     return {"recipe": resolved, "folder": str(folder), "stages": {n: m.counts for n, m in stages.items()}}
 
 
@@ -113,7 +114,7 @@ def _barred() -> list[str]:
     return sorted(package.name for package in read_packages())
 
 
-def _train(recipe: Recipe, folder: Path, before: Manifest) -> Stage:
+def _train(recipe: Recipe, settings: TrainSettings, folder: Path, before: Manifest) -> Stage:
     def work(out: Path) -> Mapping[str, Any]:
         from lingxi import cards
         from lingxi.parity import make_golden
@@ -121,11 +122,11 @@ def _train(recipe: Recipe, folder: Path, before: Manifest) -> Stage:
         from lingxi.train.rows import read_rows
         from lingxi.train.stages import Card, train_models
 
-        rows = read_rows(read_pairs(folder / "3-curate" / "pairs.parquet"), recipe.train.seed)
+        rows = read_rows(read_pairs(folder / "3-curate" / "pairs.parquet"), settings.seed)
         card = Card(*(cards.card(kind, recipe.name, before) for kind in ("embedder", "reranker")))
-        return train_models(rows, recipe.train, out, card, make_golden)
+        return train_models(rows, settings, out, card, make_golden)
 
-    return _stage(folder / "4-train", "train", {"curate": before.key}, recipe.train, ("train",), work)
+    return _stage(folder / "4-train", "train", {"curate": before.key}, settings, ("train",), work)
 
 
 def _evaluate(recipe: Recipe, settings: EvaluateSettings, folder: Path, before: Manifest, say: Say) -> Stage:

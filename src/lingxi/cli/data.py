@@ -1,0 +1,71 @@
+"""`lingxi review`: people read a sample of curated rows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lingxi.cli import show
+from lingxi.cli.search import Json
+from lingxi.errors import InputError, MissingExtraError
+
+_CURATED = "3-curate"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file."""
+    app.command("review")(review)
+
+
+def review(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its 3-curate.")],
+    rows: Annotated[int, typer.Option(help="Rows in the sample, as many of each stratum.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8765,
+    export: Annotated[Path | None, typer.Option(help="Write the verdicts as JSON Lines and end.")] = None,
+    take: Annotated[
+        Path | None, typer.Option("--import", help="Take in verdicts from JSON Lines and end.")
+    ] = None,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Print precision and agreement and end.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Serve a page where people accept, reject or mend a sample of rows, by keyboard."""
+    from lingxi.curate.review.figures import kappa, precisions
+    from lingxi.curate.review.page import make_app
+    from lingxi.curate.review.sample import draw_sample
+    from lingxi.curate.review.verdicts import Verdicts, export_verdicts, import_verdicts
+
+    curated = run / _CURATED if (run / _CURATED).is_dir() else run
+    if not curated.is_dir():
+        raise InputError(f"{run}: no such run", "name a folder of runs/, after its curate stage")
+    out = curated.with_name("review")
+    sample, verdicts = draw_sample(curated, out, rows, seed), Verdicts(out)
+    if export or take:
+        count = export_verdicts(verdicts, export) if export else import_verdicts(verdicts, take or Path())
+        typer.echo(f"{count:,} verdicts")
+        return
+    if figures:
+        said = verdicts.all()
+        found, agreement = [asdict(item) for item in precisions(sample, said)], kappa(said)
+        if as_json:
+            show.dump({"precision": found, "kappa": agreement})
+            return
+        for item in found:
+            span = f"[{100 * item['low']:.0f}, {100 * item['high']:.0f}]"
+            typer.echo(
+                f"{item['stratum']:60} {100 * item['value']:5.1f} % {span:12} {item['judged']:>5} rows"
+            )
+        typer.echo(f"kappa of two reviewers: {'none yet' if agreement is None else round(agreement, 3)}")
+        return
+    app = make_app(sample, verdicts)
+    try:
+        import uvicorn
+    except ImportError:
+        raise MissingExtraError("uvicorn", "review", "the review page") from None
+    show.complain(f"http://127.0.0.1:{port} shows {len(sample):,} rows; Ctrl-C ends, verdicts stay")
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")

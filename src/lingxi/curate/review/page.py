@@ -1,0 +1,78 @@
+"""The reviewer's page: a row at a time, a key for each verdict, the next when the last is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from lingxi.curate.review.figures import kappa, precisions
+from lingxi.curate.review.sample import Shown
+from lingxi.curate.review.verdicts import REASONS, Verdicts, said_of
+from lingxi.errors import InputError, MissingExtraError
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+_STATIC = Path(__file__).parent
+
+
+def make_app(sample: Sequence[Shown], verdicts: Verdicts) -> Any:
+    """The ASGI application of a review; raises MissingExtraError without FastAPI."""
+    try:
+        from fastapi import Body, FastAPI, HTTPException
+        from fastapi.responses import HTMLResponse
+    except ImportError:
+        raise MissingExtraError("fastapi", "review", "the review page") from None
+    app = FastAPI(title="lingxi review", docs_url=None, redoc_url=None, openapi_url=None)
+    known = {shown.id for shown in sample}
+
+    @app.get("/", response_class=HTMLResponse)
+    def page() -> HTMLResponse:
+        return HTMLResponse(page_html(), headers={"Content-Security-Policy": _POLICY})
+
+    @app.get("/rows/{reviewer}")
+    def rows(reviewer: str) -> Mapping[str, Any]:
+        return state(sample, verdicts, reviewer)
+
+    # A JSON body is asked for, so that another site's form cannot give verdicts.
+    @app.post("/verdicts")
+    def say(said: dict[str, Any] = Body()) -> Mapping[str, Any]:
+        if said.get("row") not in known:
+            raise HTTPException(404, "no such row in this sample")
+        try:
+            verdicts.say(said_of(said))
+        except InputError as problem:
+            raise HTTPException(422, str(problem)) from None
+        return state(sample, verdicts, str(said["reviewer"]))
+
+    @app.post("/undo")
+    def undo(said: dict[str, Any] = Body()) -> Mapping[str, Any]:
+        verdicts.undo(str(said.get("reviewer")))
+        return state(sample, verdicts, str(said.get("reviewer")))
+
+    return app
+
+
+def state(sample: Sequence[Shown], verdicts: Verdicts, reviewer: str) -> Mapping[str, Any]:
+    """What the page shows: the next row without a verdict of this reviewer, progress, and the figures."""
+    said = verdicts.all()
+    own = {one.row for one in said if one.reviewer == reviewer}
+    following = next((shown for shown in sample if shown.id not in own), None)
+    agreement = kappa(said)
+    return {
+        "row": None if following is None else asdict(following),
+        "done": sum(shown.id in own for shown in sample),
+        "total": len(sample),
+        "figures": [asdict(found) for found in precisions(sample, said) if found.stratum.startswith("all ")],
+        "kappa": None if agreement is None else round(agreement, 3),
+    }
+
+
+def page_html() -> str:
+    """The page; its texts come by JSON and are only ever set as text."""
+    options = "".join(
+        f'<button type="button" data-reason="{escape(reason)}">{number} {escape(reason)}</button>'
+        for number, reason in enumerate(REASONS, 1)
+    )
+    return (_STATIC / "review.html").read_text("utf-8").replace("<!-- reasons -->", options)
