@@ -105,7 +105,7 @@ def write_pairs(rows: Iterable[Pair], path: Path) -> int:
 
     The file appears under its name only when complete.
     """
-    return _write(rows, path, pair_schema(), _pair_columns)
+    return _write(rows, path, pair_schema(), pair_columns)
 
 
 def write_documents(rows: Iterable[Document], path: Path) -> int:
@@ -218,7 +218,8 @@ def _write(rows: Iterable[Any], path: Path, schema: Any, columns: Any) -> int:
     return count
 
 
-def _pair_columns(batch: list[Pair]) -> list[list[Any]]:
+def pair_columns(batch: list[Pair]) -> list[list[Any]]:
+    """The columns of pairs in the order of their schema."""
     return [
         [row.id for row in batch],
         [row.group for row in batch],

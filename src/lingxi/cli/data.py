@@ -1,4 +1,4 @@
-"""`lingxi review`: people read a sample of curated rows."""
+"""`lingxi review` and `pack`: people read a sample of curated rows; another machine carries some of them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ _CURATED = "3-curate"
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     app.command("review")(review)
+    app.command("pack")(pack)
 
 
 def review(
@@ -40,9 +41,7 @@ def review(
     from lingxi.curate.review.sample import draw_sample
     from lingxi.curate.review.verdicts import Verdicts, export_verdicts, import_verdicts
 
-    curated = run / _CURATED if (run / _CURATED).is_dir() else run
-    if not curated.is_dir():
-        raise InputError(f"{run}: no such run", "name a folder of runs/, after its curate stage")
+    curated = _curated(run)
     out = curated.with_name("review")
     sample, verdicts = draw_sample(curated, out, rows, seed), Verdicts(out)
     if export or take:
@@ -69,3 +68,31 @@ def review(
         raise MissingExtraError("uvicorn", "review", "the review page") from None
     show.complain(f"http://127.0.0.1:{port} shows {len(sample):,} rows; Ctrl-C ends, verdicts stay")
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+
+
+def pack(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its 3-curate.")],
+    out: Annotated[Path, typer.Option(help="The Parquet file to write.")] = Path("pairs.packed.parquet"),
+    megabytes: Annotated[float, typer.Option(help="Largest size, in 1e6 bytes.")] = 55.0,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write a compact, balanced copy of a run's kept rows for a training run elsewhere."""
+    from lingxi.curate import KEPT_FILE
+    from lingxi.curate.pack import pack as write
+
+    found = write(_curated(run) / KEPT_FILE, out, megabytes, seed)
+    if as_json:
+        show.dump(asdict(found))
+        return
+    typer.echo(
+        f"{out}: {found.rows:,} rows of {found.strata:,} tasks and languages, {found.bytes / 1e6:.1f} MB, "
+        f"at most {found.cap:,} of each"
+    )
+
+
+def _curated(run: Path) -> Path:
+    curated = run / _CURATED if (run / _CURATED).is_dir() else run
+    if not curated.is_dir():
+        raise InputError(f"{run}: no such run", "name a folder of runs/, after its curate stage")
+    return curated

@@ -2,9 +2,10 @@
 
 Comes in: `pairs.parquet` of `collect`. Goes out: `pairs.parquet` (kept), `dropped.parquet` (the reason in
 `dropped`) and `ledger.json`. Where is a pair dropped, and why? `rules` looks at one row, `leaks` at the
-benchmark, `duplicates` at all rows; `run` asks them in that order and the first reason stands.
+benchmark, `duplicates` at all rows, `agreement` at what the sides mean; `run` asks them in that order and
+the first reason stands. `review` lets people read a sample, `pack` makes a copy to carry.
 """
 
-from lingxi.curate.run import CurateReport, CurateSettings, curate_pairs
+from lingxi.curate.run import KEPT_FILE, CurateReport, CurateSettings, curate_pairs
 
-__all__ = ["CurateReport", "CurateSettings", "curate_pairs"]
+__all__ = ["KEPT_FILE", "CurateReport", "CurateSettings", "curate_pairs"]
