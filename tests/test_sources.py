@@ -356,6 +356,19 @@ def test_what_is_refused_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert len(rows) == report.rows and {row.licence for row in rows} == {"MIT"}
 
 
+def test_packages_that_do_not_come_are_named(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good" / "sums.py").write_text(PYTHON)
+    sources = [
+        {"reader": "code", "git": [str(tmp_path / "nothing")]},
+        {"reader": "code", "paths": [tmp_path / "good"], "licence": "MIT"},
+    ]
+    report = collect_pairs(
+        CollectSettings(mediawiki="none", cache=tmp_path / "cache", sources=sources), tmp_path / "out"
+    )
+    assert list(report.by_source) == ["good"] and report.skipped[0].startswith("nothing: ")
+
+
 def test_pieces_that_were_read_are_not_read_again(tmp_path: Path) -> None:
     folder = tmp_path / "code"
     folder.mkdir()

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from lingxi.errors import MissingExtraError
 
+# A lost worker takes the whole query with it; what was finished is on disk and not done again.
+_ATTEMPTS = 3
 Runner = Literal["here", "native", "ray"]
 Work = Callable[[str], str]
 
@@ -28,7 +30,17 @@ def spread(
         return [work(item) for item in items]
     daft = _daft()
     if runner == "ray":
-        daft.set_runner_ray()
+        daft.set_runner_ray(noop_if_initialized=True)
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _spread(daft, work, items, runner, processes)
+        except Exception as problem:
+            if runner != "ray" or not _is_loss(problem):
+                raise
+    return _spread(daft, work, items, runner, processes)
+
+
+def _spread(daft: Any, work: Work, items: Sequence[str], runner: Runner, processes: int | None) -> list[str]:
     count = processes or os.cpu_count() or 1
     doing = daft.cls(_Doing, max_concurrency=count, use_process=runner == "native")(work)
     frame = daft.from_pydict({"item": list(items)}).into_batches(1)
@@ -37,6 +49,13 @@ def spread(
     done = frame.select(frame["item"], doing(frame["item"]).alias("done")).to_pydict()
     came = dict(zip(done["item"], done["done"], strict=True))
     return [came[item] for item in items]
+
+
+def _is_loss(problem: BaseException) -> bool:
+    """Whether a worker or its machine was lost, so that the work is to be done again."""
+    return any(
+        word in repr(problem) for word in ("ActorDied", "WorkerCrashed", "NodeDied", "ActorUnavailable")
+    )
 
 
 class _Doing:

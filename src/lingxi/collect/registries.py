@@ -149,8 +149,7 @@ def fetched_git(url: str, cache: Path) -> Path:
     """
     if url.startswith("-") or "::" in url or not (_GIT.match(url) or Path(url).is_dir()):
         raise InputError(f"{url!r} is no address of a repository", "give https://…, ssh://…, or a local path")
-    name = re.sub(r"\W+", "-", url.rstrip("/").removesuffix(".git").rpartition("/")[2])
-    folder = cache / f"git-{name}-{digest(url)}"
+    folder = cache / f"git-{name_of_git(url)}-{digest(url)}"
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         partial = folder.with_name(folder.name + ".part")
@@ -161,6 +160,11 @@ def fetched_git(url: str, cache: Path) -> Path:
         _run(["git", *safe, *clone, "--", url, str(partial)], cache, url)
         partial.rename(folder)
     return folder
+
+
+def name_of_git(url: str) -> str:
+    """The name of a repository: the last part of its address."""
+    return re.sub(r"\W+", "-", url.rstrip("/").removesuffix(".git").rpartition("/")[2])
 
 
 def fetched_npm(package: str, cache: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field
 
 from lingxi.collect import aligned, archives, labelled, mediawiki, registries
-from lingxi.collect.sources import Part, SourceSettings, pieces, read_piece
+from lingxi.collect.sources import Part, Piece, SourceSettings, pieces, read_piece
 from lingxi.config import Settings
 from lingxi.records import Pair, batches, pair_schema, write_pairs
 from lingxi.spread import Runner, spread
@@ -76,9 +76,11 @@ def collect_pairs(settings: CollectSettings, out: Path, barred: Sequence[str] = 
         package = mediawiki_package(settings.mediawiki, cache)
         inputs["mediawiki"] = package.name
         parts.append(_part(mediawiki.read_pairs(archives.opened_deb(package, cache)), out, "mediawiki"))
-    asked = [json.dumps(asdict(p)) for p in pieces(settings.sources, out / PARTS, cache, barred)]
-    for said in spread(read_piece, asked, settings.runner, settings.processes):
-        part = Part(**json.loads(said))
+    found = list(pieces(settings.sources, out / PARTS, cache, barred))
+    asked = [json.dumps(asdict(piece)) for piece in found if isinstance(piece, Piece)]
+    done = spread(read_piece, asked, settings.runner, settings.processes)
+    came = [piece for piece in found if isinstance(piece, Part)]
+    for part in (*came, *(Part(**json.loads(said)) for said in done)):
         inputs[part.source] = Path(part.path).name
         if part.refused:
             skipped.append(f"{part.source}: {part.refused}")

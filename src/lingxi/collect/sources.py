@@ -102,13 +102,19 @@ class Part:
 
 def pieces(
     sources: Sequence[SourceSettings], out: Path, cache: Path, barred: Sequence[str] = ()
-) -> Iterator[Piece]:
-    """Fetch what the sources name and yield one piece a package; barred packages are left out."""
+) -> Iterator[Piece | Part]:
+    """Fetch what the sources name and yield one piece a package, or why it did not come; barred ones never.
+
+    Raises InputError where a source as a whole cannot be read, as where apt-get is missing.
+    """
     code_hash = hash_code("collect", "parse", "languages")
     for source in sources:
         left_out = {*barred, *source.without}
         for name, place in _places(source, cache, left_out):
             if name in left_out:
+                continue
+            if isinstance(place, InputError):
+                yield Part(name, "", 0, str(place))
                 continue
             stated = place.stat()
             key = digest(source.reader, name, str(source.cap), str(stated.st_size), place.name, code_hash)
@@ -145,25 +151,36 @@ def _read(piece: Piece, path: Path) -> int:
         return write_pairs(islice(rows, piece.cap), path)
 
 
-def _places(source: SourceSettings, cache: Path, barred: Collection[str]) -> Iterator[tuple[str, Path]]:
+def _places(
+    source: SourceSettings, cache: Path, barred: Collection[str]
+) -> Iterator[tuple[str, Path | InputError]]:
     if source.languages:
         yield "descriptions", registries.fetched_indices(source.languages, cache)
     for url in source.git:
-        folder = registries.fetched_git(url, cache)
-        yield folder.name.removeprefix("git-").rpartition("-")[0], folder
+        yield registries.name_of_git(url), _tried(registries.fetched_git, url, cache)
     for path in source.paths:
         yield path.name, path.expanduser()
     for name in _unless(source.source, barred):
-        yield name, registries.fetched_source(name, cache)
+        yield name, _tried(registries.fetched_source, name, cache)
     for name in _unless(source.npm, barred):
-        yield _bare(name), registries.fetched_npm(name, cache)
+        yield _bare(name), _tried(registries.fetched_npm, name, cache)
     for name in _unless(source.pypi, barred):
-        yield _bare(name), registries.fetched_pypi(name, cache)
+        yield _bare(name), _tried(registries.fetched_pypi, name, cache)
     if source.deb:
         names = _unless(registries.named_debs(source.deb), barred)
         sizes = registries.sizes_of_debs(names)
         wanted = [name for name in names if sizes.get(name, 0) <= source.most_megabytes * 1e6]
-        yield from registries.fetched_debs(wanted, cache).items()
+        came = registries.fetched_debs(wanted, cache)
+        for name in wanted:
+            yield name, came.get(name) or InputError(f"apt-get has no {name}", "correct the name")
+
+
+def _tried(fetch: Callable[[str, Path], Path], name: str, cache: Path) -> Path | InputError:
+    """The fetched package, or why it did not come: one that is missing stops none of the others."""
+    try:
+        return fetch(name, cache)
+    except InputError as refused:
+        return refused
 
 
 def _unless(names: Sequence[str], barred: Collection[str]) -> list[str]:
