@@ -41,7 +41,7 @@ def cli(*arguments: object) -> int:
 def test_search_prints_place_score_and_the_marked_sentence(folder, capsys):
     assert cli("search", "water at night", "docs") == 0
     out, err = capsys.readouterr()
-    assert out.startswith("docs/garden.md:7  1.000\n")
+    assert out.startswith("docs/garden.md:7  0.033\n")
     assert "»Water at night.« Not at noon." in out
     assert err == ""
     assert sorted(p.name for p in folder.iterdir()) == ["code.py", "garden.md", "image.png"]
@@ -63,9 +63,9 @@ def test_search_as_json(folder, capsys):
     assert found["index"]["skipped"] == [{"path": "docs/image.png", "reason": "binary"}]
 
 
-def test_a_second_search_writes_nothing_and_one_without_reranker_has_fused_scores(folder, capsys):
+def test_a_second_search_writes_nothing_and_only_a_named_reranker_is_asked(folder, capsys):
+    assert cli("search", "sun", "docs", "--json", "--reranker", "some") == 0
     assert cli("search", "sun", "docs", "--json") == 0
-    assert cli("search", "sun", "docs", "--json", "--reranker", "none") == 0
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert second["index"]["unchanged"] == 2
     assert "rerank" in first["hits"][0]["scores"]

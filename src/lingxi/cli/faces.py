@@ -8,8 +8,6 @@ from typing import Any, cast
 
 import typer
 
-NO_RERANKER = "none"
-
 Make = Callable[[str | None], Any]
 
 
@@ -27,8 +25,11 @@ def of(context: typer.Context) -> Faces:
 
 
 def reranker_of(context: typer.Context, name: str | None) -> Any | None:
-    """The reranker of that name, or None where the user wants `none`."""
-    return None if name == NO_RERANKER else of(context).reranker(name)
+    """The reranker of that name; None without one, or for `none`.
+
+    The one that ships is not asked unasked: version 0 orders worse than the fused search before it.
+    """
+    return None if name in (None, "none") else of(context).reranker(name)
 
 
 def _embedder(name: str | None) -> Any:
@@ -37,13 +38,9 @@ def _embedder(name: str | None) -> Any:
     return Embedder(name)
 
 
-def _reranker(name: str | None) -> Any | None:
-    """The reranker named; without a name the one that ships, or None in an installation that has none."""
-    from lingxi.model.files import SHIPPED
-    from lingxi.reranker import DEFAULT_RERANKER, Reranker
+def _reranker(name: str | None) -> Any:
+    from lingxi.reranker import Reranker
 
-    if name is None and not (SHIPPED / DEFAULT_RERANKER).is_dir():
-        return None
     return Reranker(name)
 
 
