@@ -93,7 +93,8 @@ def main() -> None:
 
 def tried(copy: Perturbed, suite: SuiteSettings, root: Path, before: Path) -> Decision:
     after = before.with_name("after")
-    evaluate(suite, root, [copy], after, CACHE)
+    # The intervals of single scores are not looked at here.
+    evaluate(suite, root, [copy], after, CACHE, resamples=100)
     pair = groups_to_compare(before, after, None, None)
     shutil.rmtree(after)
     return decide(pair.new, pair.old, pair.lengths)
@@ -117,7 +118,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--model", default="lingxi-nano")
-    parser.add_argument("--sets", default="xquad,tatoeba,cosqa,stsb,sib200-topics")
+    parser.add_argument("--sets", default="xquad,tatoeba,cosqa")
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--noise", type=float, default=0.01)
     parser.add_argument("--language", default="swh")

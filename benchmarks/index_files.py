@@ -1,6 +1,6 @@
 """Index 10,000 real files: documents per second, peak memory, and how long the second search takes.
 
-    python benchmarks/index_files.py [--files 10000] [--model NAME | --stand-in]
+    python benchmarks/index_files.py [--files 10000] [--largest 40000] [--model NAME | --stand-in]
 
 The files are the sources and documents of the Python that runs this, and of its packages, copied under
 numbers with a line of their own until there are enough. `--stand-in` hashes words instead of embedding, which
@@ -35,7 +35,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "files"
-        size = make_files(folder, options.files)
+        size = make_files(folder, options.files, options.largest)
         before = peak()
         index = Index.open(Path(scratch) / "all.index", embedder)
         report = index.add([folder])
@@ -58,6 +58,7 @@ def main() -> None:
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--largest", type=int, default=40_000, help="bytes of the largest file taken")
     parser.add_argument("--model", help="embedder (default: the one that ships)")
     parser.add_argument("--stand-in", action="store_true", help="hash words instead of embedding")
     return parser.parse_args()
@@ -74,12 +75,12 @@ def make_embedder(options: argparse.Namespace) -> object:
     return Embedder(options.model)
 
 
-def make_files(folder: Path, count: int) -> int:
-    """Copy real files of up to 40 kB until there are `count`; returns their bytes."""
+def make_files(folder: Path, count: int, largest: int) -> int:
+    """Copy real files of up to `largest` bytes until there are `count`; returns their bytes."""
     paths = sysconfig.get_paths()
     found = [p for place in ("stdlib", "purelib") for p in sorted(Path(paths[place]).rglob("*"))]
     wanted = (".py", ".md", ".rst", ".txt", ".html", ".pyi")
-    small = [p for p in found if p.suffix in wanted and p.is_file() and 200 < p.stat().st_size < 40_000]
+    small = [p for p in found if p.suffix in wanted and p.is_file() and 200 < p.stat().st_size < largest]
     random.Random(0).shuffle(small)
     size = 0
     for number in range(count):
