@@ -1,4 +1,4 @@
-"""`lingxi review` and `pack`: people read a sample of curated rows; another machine carries some of them."""
+"""`lingxi ledger`, `review` and `pack`: what became of the rows of a run, read by people, carried away."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     app.command("review")(review)
     app.command("pack")(pack)
+    app.command("ledger")(ledger)
 
 
 def review(
@@ -89,6 +90,24 @@ def pack(
         f"{out}: {found.rows:,} rows of {found.strata:,} tasks and languages, {found.bytes / 1e6:.1f} MB, "
         f"at most {found.cap:,} of each"
     )
+
+
+def ledger(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its 3-curate.")],
+    plot: Annotated[Path | None, typer.Option(help="Draw the languages into this SVG file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show how many rows of each task, source and language came in, fell for which reason, and stayed."""
+    from lingxi.curate.ledger import as_markdown, read_ledger
+    from lingxi.curate.ledger import plot as draw
+
+    report = read_ledger(_curated(run) / "ledger.json")
+    if plot is not None:
+        plot.write_text(draw(report), "utf-8")
+    if as_json:
+        show.dump(asdict(report))
+        return
+    typer.echo(as_markdown(report).rstrip())
 
 
 def _curated(run: Path) -> Path:

@@ -19,7 +19,10 @@ Query = Annotated[str, typer.Argument(metavar="QUERY", help="Words or a question
 Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files and folders.")]
 Place = Annotated[str, typer.Argument(metavar="INDEX", help="Folder of the index.")]
 Model = Annotated[str | None, typer.Option(help="Embedder: a directory, hub id or shipped name.")]
-Reranks = Annotated[str | None, typer.Option("--reranker", help="A reranker orders the first hits: the same; none by default.")]
+Reranks = Annotated[
+    str | None,
+    typer.Option("--reranker", help="A reranker orders the first hits: the same; none by default."),
+]
 TopK = Annotated[int, typer.Option("--top-k", "-k", help="Number of passages.")]
 Instruction = Annotated[str | None, typer.Option(help="The task, in English, if not plain search.")]
 Lines = Annotated[int, typer.Option(help="Most lines shown of a passage; 0 shows all.")]

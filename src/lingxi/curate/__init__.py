@@ -6,6 +6,7 @@ benchmark, `duplicates` at all rows, `agreement` at what the sides mean; `run` a
 the first reason stands. `review` lets people read a sample, `pack` makes a copy to carry.
 """
 
-from lingxi.curate.run import KEPT_FILE, CurateReport, CurateSettings, curate_pairs
+from lingxi.curate.ledger import CurateReport
+from lingxi.curate.run import KEPT_FILE, CurateSettings, curate_pairs
 
 __all__ = ["KEPT_FILE", "CurateReport", "CurateSettings", "curate_pairs"]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,14 @@ from lingxi.curate.agreement import AgreementSettings, Stratum
 from lingxi.curate.duplicates import Cap, duplicate_rule, near_duplicate_rule
 from lingxi.curate.judged import Scores, judged, scores_of
 from lingxi.curate.leaks import barred_rule, leak_rule
+from lingxi.curate.ledger import CurateReport, Ledger, as_markdown
 from lingxi.curate.rules import RuleSettings, first_reason, rules
 from lingxi.records import batches, pair_schema, read_pairs
 
 KEPT_FILE = "pairs.parquet"
 DROPPED_FILE = "dropped.parquet"
 LEDGER_FILE = "ledger.json"
+LEDGER_TABLE = "ledger.md"
 
 
 class CurateSettings(Settings):
@@ -46,27 +47,6 @@ class CurateSettings(Settings):
     """A base embedder judges a sample of each task and pair of languages; none does when unset."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Rows in and kept, and dropped rows by reason."""
-
-    rows: int
-    kept: int
-    dropped: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class CurateReport:
-    """The ledger: counts of all rows, of each source and each language of the query; sources' licences."""
-
-    total: Counts
-    by_source: dict[str, Counts]
-    by_language: dict[str, Counts]
-    by_task: dict[str, Counts]
-    licences: dict[str, str]
-    agreement: tuple[Stratum, ...] = ()
-
-
 def curate_pairs(
     settings: CurateSettings, pairs: Path, out: Path, barred: Collection[str] = ()
 ) -> CurateReport:
@@ -88,10 +68,11 @@ def curate_pairs(
                 if not scored.agrees[place]:
                     reasons[position] = "sides disagree"
     out.mkdir(parents=True, exist_ok=True)
-    ledger = _Ledger()
+    ledger = Ledger()
     _write(source, reasons, scores, out, ledger)
     report = ledger.report(strata)
     (out / LEDGER_FILE).write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (out / LEDGER_TABLE).write_text(as_markdown(report), "utf-8")
     return report
 
 
@@ -116,7 +97,7 @@ def _reasons(settings: CurateSettings, source: Path, barred: Collection[str]) ->
     return reasons
 
 
-def _write(source: Path, reasons: list[str | None], scores: Scores, out: Path, ledger: _Ledger) -> None:
+def _write(source: Path, reasons: list[str | None], scores: Scores, out: Path, ledger: Ledger) -> None:
     """Copy the rows to the kept and the dropped file; both appear under their names only when complete."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -156,41 +137,3 @@ def _with_scores(batch: Any, scores: Scores, start: int) -> Any:
     return batch.set_column(
         index, batch.schema.field(index), pa.array(merged, batch.schema.field(index).type)
     )
-
-
-class _Ledger:
-    def __init__(self) -> None:
-        self.all: Counter[str | None] = Counter()
-        self.sources: dict[str, Counter[str | None]] = {}
-        self.languages: dict[str, Counter[str | None]] = {}
-        self.tasks: dict[str, Counter[str | None]] = {}
-        self.licences: dict[str, str] = {}
-
-    def note(self, batch: Any, reasons: list[str | None]) -> None:
-        columns = (batch.column(name).to_pylist() for name in ("source", "licence", "query_language", "task"))
-        for source, licence, language, task, reason in zip(*columns, reasons, strict=True):
-            self.licences[source] = licence
-            self.all[reason] += 1
-            self.sources.setdefault(source, Counter())[reason] += 1
-            self.languages.setdefault(language, Counter())[reason] += 1
-            self.tasks.setdefault(task, Counter())[reason] += 1
-
-    def report(self, strata: Sequence[Stratum]) -> CurateReport:
-        return CurateReport(
-            _counts(self.all),
-            _table(self.sources),
-            _table(self.languages),
-            _table(self.tasks),
-            dict(sorted(self.licences.items())),
-            tuple(strata),
-        )
-
-
-def _counts(reasons: Counter[str | None]) -> Counts:
-    dropped = {reason: count for reason, count in reasons.most_common() if reason is not None}
-    return Counts(reasons.total(), reasons[None], dropped)
-
-
-def _table(counters: dict[str, Counter[str | None]]) -> dict[str, Counts]:
-    ordered = sorted(counters.items(), key=lambda item: (-item[1].total(), item[0]))
-    return {name: _counts(reasons) for name, reasons in ordered}
