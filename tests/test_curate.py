@@ -236,3 +236,26 @@ def test_other_sources_are_not_barred(tmp_path: Path) -> None:
     assert [row.source for row in read_pairs(tmp_path / "out" / "pairs.parquet")] == ["made"]
     (dropped,) = read_pairs(tmp_path / "out" / "dropped.parquet")
     assert dropped.dropped == "benchmark source: twig"
+
+
+def test_vowel_signs_are_no_borders() -> None:
+    assert folded("राम की") != folded("राम का") and len(folded("हिन्दी में").split()) == 2
+
+
+@pytest.mark.parametrize(
+    "licence", ["MIT AND GPL-3.0-only", "Apache-2.0 and GPL-2+", "BSD-3-clause and Proprietary", "MITM"]
+)
+def test_every_licence_of_a_row_is_asked(licence: str) -> None:
+    assert licence_reason("some", licence, (), ()) is not None
+
+
+@pytest.mark.parametrize("text", ["Copy %1 to %2", "Copied %ld files", "Hello {name}", "$1 edited the page"])
+def test_placeholders_of_every_kind(text: str) -> None:
+    row = pair(text + " right now", text + " jetzt gleich hier")
+    assert first_reason(row, RULES) == "format placeholder"
+
+
+def test_several_questions_of_one_passage_stay() -> None:
+    rule = near_duplicate_rule()
+    rows = [pair(f"question {i}", WORDS, task="retrieval") for i in range(3)]
+    assert [rule(row) for row in rows] == [None, None, None]

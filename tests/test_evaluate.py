@@ -14,7 +14,7 @@ from lingxi.errors import InputError
 from lingxi.evaluate import results
 from lingxi.evaluate.dense import Dense, Form, stored_blocks
 from lingxi.evaluate.lexical import Bm25, TfIdf, words
-from lingxi.evaluate.measure import measure, plain, rank
+from lingxi.evaluate.measure import contains, measure, plain, rank
 from lingxi.evaluate.named import system as named_system
 from lingxi.evaluate.report import Score, as_markdown, read_report
 from lingxi.evaluate.reranked import Reranked
@@ -362,3 +362,38 @@ def test_every_reader_of_the_shipped_suite_is_there() -> None:
     from lingxi.evaluate.readers import READERS
 
     assert {item.reader for item in read_suite("benchmark").sets} <= set(READERS)
+
+
+def test_systems_of_one_fingerprint_keep_their_own_items(tmp_path: Path) -> None:
+    first, second = Bm25(), Bm25()
+    second.name = "another"  # type: ignore[misc]
+    rows = run(tmp_path / "out", [first, second], "cosqa")
+    assert {key[2]: row.n for key, row in rows.items() if key[3] == "mrr@10"} == {"BM25": 2, "another": 2}
+
+
+def test_vectors_without_end_are_refused(tmp_path: Path) -> None:
+    class Broken(HashedWords):
+        def encode(self, texts: Sequence[str], instruction: str | None) -> Matrix:
+            return super().encode(texts, instruction) * np.float32("nan")
+
+    with pytest.raises(InputError, match="gave no vector"):
+        run(tmp_path / "out", [Dense(Broken())], "cosqa")
+
+
+def test_what_no_system_can_have_is_said(tmp_path: Path) -> None:
+    sets = suite("topics").model_dump(mode="json")
+    sets["sets"][0] |= {"metrics": ["v_measure"], "task": "clustering"}
+    with pytest.raises(InputError, match="none of the systems can be measured"):
+        evaluate(SuiteSettings.model_validate(sets), BENCHMARK, [Bm25()], tmp_path / "out", tmp_path, 100)
+
+
+@pytest.mark.parametrize(
+    ("passage", "answer", "holds"),
+    [
+        ("It was just a dream", "US", False), ("The US Army", "US", True), ("costs $5", "$", False),
+        ("2023年5月成立于北京市", "北京", True), ("Über-Größe, 12 cm", "größe 12", True),
+        ("a.b.c", "B C", True),
+    ],
+)  # fmt: skip
+def test_an_answer_is_words_and_not_part_of_one(passage: str, answer: str, holds: bool) -> None:
+    assert contains(passage, answer) is holds

@@ -94,6 +94,20 @@ def test_the_gate_blocks_by_exit_code_and_names_the_language(
     assert json.loads(capsys.readouterr().out)["verdict"] == "passes"
 
 
+def test_the_gate_refuses_what_is_not_alike(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = many_translations(here / "data")
+    for out, more in (("a", ()), ("b", ("--set", "seed=1")), ("c", ())):
+        assert cli("evaluate", "bm25", "--sets", "tatoeba", "--root", root, "--out", out, *more) == 0
+        if out == "b":
+            path = root / "bitext_tatoeba.jsonl"
+            path.write_text(path.read_text() + json.dumps({"l": "fra", "a": "mot", "b": "word"}) + "\n")
+    assert cli("gate", "a", "b") == 2
+    assert "data or sampling differ" in capsys.readouterr().err
+    (here / "a" / "sets.json").unlink()
+    assert cli("gate", "a", "c") == 2
+    assert "only one has tatoeba fra" in capsys.readouterr().err
+
+
 def test_the_gate_measures_two_systems_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli("gate", "tfidf", "bm25", *FEW) in (0, 1)
     assert capsys.readouterr().out.startswith(("passes", "undecided", "blocked"))

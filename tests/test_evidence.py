@@ -176,3 +176,24 @@ def test_slices_are_named_once_all_first() -> None:
     assert names[0] == ALL and len(set(names)) == len(names)
     assert {"set set", "task retrieval", "language zh", "length short"} <= set(names)
     assert decision.slices[0].n == 1800 and decision.slices[0].difference == 0
+
+
+def test_scales_do_not_count_where_ranks_do() -> None:
+    gold = uniform(200, 0)
+    new = group(gold + 0.3 * uniform(200, 1), metric="spearman", gold=gold)
+    old = group(gold + 0.6 * uniform(200, 2), system="old", metric="spearman", gold=gold)
+    scaled = replace(old, values=30 * old.values + 60)
+    assert difference(new, old).p == difference(new, scaled).p < 0.05
+
+
+def test_a_control_that_falls_stops_nothing() -> None:
+    real = (
+        group(uniform(100, 0), language="sib200"),
+        group(uniform(100, 0) - 0.2, language="sib200", system="old"),
+    )
+    control = (
+        group(uniform(100, 1) - 0.5, language="sib200 (control)"),
+        group(uniform(100, 1), language="sib200 (control)", system="old"),
+    )
+    found = decide([real[0], control[0]], [real[1], control[1]], lengths([real[0], control[0]]))
+    assert found.verdict == "passes"

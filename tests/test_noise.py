@@ -13,7 +13,15 @@ ENGLISH = "The file could not be opened because it is missing here."
 
 @pytest.mark.parametrize(
     "text",
-    ["write to anna.k@posteo.de", "call +49 30 1234567 today", "card 4111 1111 1111 1111 expires"],
+    [
+        "user@example.com, john@gmail.com",
+        "ivan.petrov@mail.ru",
+        "Card 4111 1111 1111 1111.",
+        "4111 1111 1111 1111 12/25",
+        "write to anna.k@posteo.de",
+        "call +49 30 1234567 today",
+        "card 4111 1111 1111 1111 expires",
+    ],
 )
 def test_personal_data_falls(text: str) -> None:
     assert personal(text) == "personal data"
@@ -22,7 +30,7 @@ def test_personal_data_falls(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["user@example.com", "ssh user@host", "1 + 2 = 3", "ISBN 978-3-16-148410-0", "4111 1111 1111 1112",
-     "version 1.2.3.4", "@media print"],
+     "version 1.2.3.4", "@media print", "return a +10000;", "t = t0 +86400", "y = x@self.weight"],
 )  # fmt: skip
 def test_what_only_looks_personal_stays(text: str) -> None:
     assert personal(text) is None

@@ -13,7 +13,7 @@ import pytest
 from lingxi.collect import CollectSettings, archives, cldr, code, collect_pairs, descriptions, gettext
 from lingxi.collect.origin import Origin, licence_of
 from lingxi.collect.parallel import read_parallel
-from lingxi.collect.registries import fetched_git
+from lingxi.collect.registries import fetched_git, fetched_npm, fetched_pypi
 from lingxi.collect.wiki import read_dump, sections
 from lingxi.errors import InputError
 from lingxi.records import read_pairs
@@ -354,6 +354,47 @@ def test_what_is_refused_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in report.skipped] == ["torn.tar.gz", "evil.tar.gz"]
     rows = list(read_pairs(tmp_path / "out" / "pairs.parquet"))
     assert len(rows) == report.rows and {row.licence for row in rows} == {"MIT"}
+
+
+def test_somebody_s_own_folder_is_only_read(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    zipped(folder / "src.zip", "sums.py", PYTHON.encode())
+    (folder / "src").symlink_to(tmp_path)
+    source = {"reader": "code", "paths": [folder], "licence": "MIT"}
+    settings = CollectSettings(mediawiki="none", cache=tmp_path / "cache", sources=[source])
+    assert collect_pairs(settings, tmp_path / "out").rows == 0
+    assert (folder / "src.zip").exists() and not (tmp_path / "sums.py").exists()
+
+
+def test_two_folders_of_one_name_and_changed_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "corpus").mkdir(parents=True)
+        (tmp_path / name / "corpus" / "sums.py").write_text(PYTHON.replace("total", f"total_{name}"))
+    source = {"reader": "code", "paths": [tmp_path / n / "corpus" for n in "ab"], "licence": "MIT", "cap": 1}
+    settings = CollectSettings(mediawiki="none", cache=tmp_path / "cache", sources=[source])
+    collect_pairs(settings, tmp_path / "out")
+    texts = [row.positives[0].text for row in read_pairs(tmp_path / "out" / "pairs.parquet")]
+    assert ["total_a" in texts[0], "total_b" in texts[1]] == [True, True]
+    (tmp_path / "a" / "corpus" / "sums.py").write_text(PYTHON.replace("total", "changed"))
+    collect_pairs(settings, tmp_path / "out")
+    assert "changed" in next(read_pairs(tmp_path / "out" / "pairs.parquet")).positives[0].text
+
+
+@pytest.mark.parametrize("name", ["x.tar.xz", "x.zip", "x.deb"])
+def test_whatever_breaks_is_refused_and_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\xfd7zXZ\x00 torn" if name.endswith("xz") else b"PK\x03\x04torn")
+    source = {"reader": "gettext", "paths": [tmp_path / name, tmp_path / "nowhere"], "licence": "MIT"}
+    settings = CollectSettings(mediawiki="none", cache=tmp_path / "cache", sources=[source])
+    report = collect_pairs(settings, tmp_path / "out")
+    assert report.rows == 0 and sorted(line.split(":")[0] for line in report.skipped) == ["nowhere", name]
+
+
+@pytest.mark.parametrize("name", ["-rx", "--registry=http://evil", "../x", "a b"])
+def test_names_that_are_options_are_refused(name: str, tmp_path: Path) -> None:
+    for fetch in (fetched_npm, fetched_pypi):
+        with pytest.raises(InputError, match="is no name of a package"):
+            fetch(name, tmp_path)
 
 
 def test_packages_that_do_not_come_are_named(tmp_path: Path) -> None:

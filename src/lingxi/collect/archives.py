@@ -65,8 +65,8 @@ def unpacked(source: Path, cache: Path) -> Iterator[Path]:
 
 def unpack_beside(source: Path) -> Path:
     """Unpack an archive that lies in an unpacked package into a folder beside it, and remove the archive."""
-    folder = source.with_suffix("")
-    folder.mkdir(exist_ok=True)
+    folder = source.with_name(f"{source.stem}-{source.suffix[1:]}")
+    folder.mkdir()
     _unpacker(source)(source, folder)
     source.unlink()
     return folder

@@ -7,6 +7,7 @@ paragraphs are paired where both sides have as many.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -26,18 +27,19 @@ _LEAST_BODY = 120
 
 def read_descriptions(folder: Path, origin: Origin) -> Iterator[Pair]:
     """Stream the pairs of the indices in a folder, languages in order of their files."""
-    files = {
-        unquote(path.name.rpartition("Translation-")[2]): path
-        for path in sorted(folder.glob("*Translation-*"))
-    }
-    english = {md5: texts for _, md5, texts in stanzas(files.pop("en"))} if "en" in files else {}
+    # A distribution has an index for each of its components.
+    files: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(folder.glob("*Translation-*")):
+        files[unquote(path.name.rpartition("Translation-")[2])].append(path)
+    english = {md5: texts for path in files.pop("en", []) for _, md5, texts in stanzas(path)}
     for md5, (synopsis, *paragraphs) in english.items():
         body = "\n\n".join(paragraphs)
         if len(body) >= _LEAST_BODY:
             yield _pair(md5, synopsis, body, "en", SYNOPSIS, origin)
-    for name, path in files.items():
+    for name, paths in files.items():
         code = languages.of_locale(name)
-        for _, md5, texts in stanzas(path):
+        translated = {md5: texts for path in paths for _, md5, texts in stanzas(path)}
+        for md5, texts in translated.items():
             own = english.get(md5, [])
             # Paragraphs stand for each other only where none was left out or added.
             for text, source in zip(texts, own, strict=False) if len(texts) == len(own) else ():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lingxi import languages
 from lingxi.collect.instructions import PARALLEL
+from lingxi.collect.origin import Origin
 from lingxi.errors import InputError
 from lingxi.records import Pair, digest, passage
 
@@ -38,7 +39,10 @@ _SPACE = re.compile(r"\s+")
 _GAP = re.compile(r"\s+([,.;:!?)](?:\s|$))")
 
 
-def read_pairs(folder: Path) -> Iterator[Pair]:
+OWN = Origin(SOURCE, LICENCE)
+
+
+def read_pairs(folder: Path, origin: Origin = OWN) -> Iterator[Pair]:
     """Stream X -> English pairs of every message under an unpacked MediaWiki, in path order.
 
     Raises InputError when the folder holds no messages.
@@ -47,7 +51,7 @@ def read_pairs(folder: Path) -> Iterator[Pair]:
     if not found:
         raise InputError(f"{folder} holds no */i18n/en.json", "give MediaWiki's folder or its Debian package")
     for path in found:
-        yield from _pairs_beside(path, path.relative_to(folder).parent.as_posix())
+        yield from _pairs_beside(path, path.relative_to(folder).parent.as_posix(), origin)
 
 
 def clean(text: str) -> str:
@@ -64,7 +68,7 @@ def clean(text: str) -> str:
     return _SPACE.sub(" ", _GAP.sub(r"\1", _HOLLOW.sub(" ", text))).strip(" -–—:;,|/")
 
 
-def _pairs_beside(english_file: Path, name: str) -> Iterator[Pair]:
+def _pairs_beside(english_file: Path, name: str, origin: Origin) -> Iterator[Pair]:
     english = {key: cleaned for key, text in _messages(english_file).items() if (cleaned := clean(text))}
     for path in sorted(english_file.parent.glob("*.json")):
         code = languages.normalise(path.stem)
@@ -72,10 +76,10 @@ def _pairs_beside(english_file: Path, name: str) -> Iterator[Pair]:
             continue
         for key, text in _messages(path).items():
             if key in english:
-                yield _pair(f"{SOURCE}:{name}#{key}", code, clean(text), english[key])
+                yield _pair(f"{origin.source}:{name}#{key}", code, clean(text), english[key], origin)
 
 
-def _pair(group: str, code: str, text: str, english: str) -> Pair:
+def _pair(group: str, code: str, text: str, english: str, origin: Origin) -> Pair:
     return Pair(
         id=digest(group, code, text),
         group=group,
@@ -86,8 +90,8 @@ def _pair(group: str, code: str, text: str, english: str) -> Pair:
         task="bitext",
         query_language=code,
         document_language="en",
-        source=SOURCE,
-        licence=LICENCE,
+        source=origin.source,
+        licence=origin.licence,
     )
 
 

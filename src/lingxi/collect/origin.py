@@ -30,7 +30,8 @@ def licence_of(folder: Path, default: str) -> str:
     for path in sorted(folder.glob("usr/share/doc/*/copyright")):
         if found := re.search(r"^Files:\s*\*.*?^License:\s*(\S[^\n]*)", _text(path), re.S | re.M):
             return _SPELLINGS.get(found[1].strip(), found[1].strip())
-    for path in sorted(folder.glob("**/package.json"))[:1]:
+    manifests = [p for p in folder.glob("**/package.json") if "node_modules" not in p.parts]
+    for path in sorted(manifests, key=lambda p: (len(p.parts), p))[:1]:
         return str(_json(path).get("license") or default)
     for path in sorted(folder.glob("*.dist-info/METADATA")):
         text = _text(path)

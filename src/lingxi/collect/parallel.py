@@ -46,10 +46,15 @@ def read_parallel(path: Path, origin: Origin) -> Iterator[Pair]:
 def _tmx(path: Path) -> Iterator[dict[str, str]]:
     _refuse_entities(path)
     try:
-        for _, element in ElementTree.iterparse(path):
-            if element.tag == "tu":
+        body = None
+        for event, element in ElementTree.iterparse(path, events=("start", "end")):
+            if event == "start":
+                body = element if element.tag == "body" else body
+            elif element.tag == "tu":
                 yield dict(_variant(unit) for unit in element.iter("tuv"))
-                element.clear()
+                if body is not None:
+                    # The units that were read: without this the whole file would stay in memory.
+                    body.clear()
     except ElementTree.ParseError as problem:
         raise InputError(f"{path} is no well-formed TMX ({problem})", "export it again") from problem
 

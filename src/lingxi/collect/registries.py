@@ -96,9 +96,9 @@ def sizes_of_debs(packages: Sequence[str]) -> dict[str, int]:
 
 def fetched_indices(codes: Sequence[str], cache: Path) -> Path:
     """Download the indices of package descriptions in these languages and return their folder."""
-    folder = cache / "descriptions"
+    folder = cache / f"descriptions-{digest(*codes)}"
     lists = folder / "lists"
-    if not any(lists.glob("*Translation-en")):
+    if not any(lists.glob("*Translation-*")):
         for name in ("lists/partial", "cache/archives/partial"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         settings = {
@@ -172,7 +172,8 @@ def fetched_npm(package: str, cache: Path) -> Path:
     folder = cache / ("npm-" + package.replace("/", "_"))
     if not sorted(folder.glob("*.tgz")):
         folder.mkdir(parents=True, exist_ok=True)
-        _run(["npm", "pack", "--silent", package], folder, package)
+        # Scripts of strangers are not run, and a name that is an option is none.
+        _run(["npm", "pack", "--silent", "--ignore-scripts", "--", _named(package)], folder, package)
     return sorted(folder.glob("*.tgz"))[-1]
 
 
@@ -181,8 +182,15 @@ def fetched_pypi(package: str, cache: Path) -> Path:
     folder = cache / f"pypi-{package}"
     if not folder.is_dir() or not any(folder.iterdir()):
         folder.mkdir(parents=True, exist_ok=True)
-        _run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", package], folder, package)
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        _run([*pip, "--", _named(package)], folder, package)
     return sorted(folder.iterdir())[-1]
+
+
+def _named(package: str) -> str:
+    if not re.fullmatch(r"@?[A-Za-z0-9][\w./@=+!~-]*", package) or ".." in package:
+        raise InputError(f"{package!r} is no name of a package", "give name, name@version or name==version")
+    return package
 
 
 def _source_options(folder: Path) -> list[str]:

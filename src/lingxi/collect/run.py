@@ -121,6 +121,7 @@ def _merge(parts: Sequence[Path], out: Path) -> dict[str, Counter[str]]:
 
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("source", "query_language", "task")}
     partial = out.with_name(out.name + ".part")
+    out.parent.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(partial, pair_schema(), compression="zstd") as writer:
         for part in parts:
             for batch in batches(part, pair_schema()):

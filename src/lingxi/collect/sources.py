@@ -24,7 +24,7 @@ from lingxi.collect import (
 )
 from lingxi.collect.origin import Origin, licence_of
 from lingxi.config import Settings
-from lingxi.errors import InputError
+from lingxi.errors import InputError, MissingExtraError
 from lingxi.manifest import hash_code
 from lingxi.records import Pair, digest, write_pairs
 
@@ -34,7 +34,7 @@ READERS: Mapping[str, Callable[[Path, Origin], Iterator[Pair]]] = {
     "names": cldr.read_names,
     "code": code.read_code,
     "descriptions": descriptions.read_descriptions,
-    "mediawiki": lambda folder, origin: mediawiki.read_pairs(folder),
+    "mediawiki": mediawiki.read_pairs,
     "parallel": parallel.read_parallel,
     "wiki": wiki.read_dump,
 }
@@ -116,10 +116,20 @@ def pieces(
             if isinstance(place, InputError):
                 yield Part(name, "", 0, str(place))
                 continue
-            stated = place.stat()
-            key = digest(source.reader, name, str(source.cap), str(stated.st_size), place.name, code_hash)
+            if not place.exists():
+                yield Part(name, "", 0, f"no file or folder at {place}")
+                continue
+            asked = (source.reader, name, str(source.cap), source.licence, " ".join(source.languages))
+            key = digest(*asked, str(place.resolve()), _state(place), code_hash)
             path = out / f"{name.replace('/', '_')}-{key}.parquet"
             yield Piece(source.reader, name, source.licence, str(place), source.cap, str(path), str(cache))
+
+
+def _state(place: Path) -> str:
+    """What changes where a file, or any file of a folder, does: names, sizes and times."""
+    files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
+    stated = ((p, p.stat()) for p in files)
+    return digest(*(f"{p} {s.st_size} {s.st_mtime_ns}" for p, s in stated))
 
 
 def read_piece(written: str) -> str:
@@ -134,18 +144,26 @@ def read_piece(written: str) -> str:
         return counted.read_text("utf-8")
     try:
         pairs = _read(piece, path)
-    except InputError as refused:
-        return json.dumps(asdict(Part(piece.source, str(path), 0, str(refused))))
+    except MissingExtraError:
+        raise
+    except Exception as problem:
+        # Files of strangers break libraries in ways of their own: whatever it is, the rest goes on.
+        said = str(problem) if isinstance(problem, InputError) else f"{piece.place}: {problem!r}"
+        return json.dumps(asdict(Part(piece.source, str(path), 0, said)))
     part = json.dumps(asdict(Part(piece.source, str(path), pairs)))
-    counted.write_text(part, "utf-8")
+    partial = counted.with_suffix(".json.part")
+    partial.write_text(part, "utf-8")
+    partial.replace(counted)
     return part
 
 
 def _read(piece: Piece, path: Path) -> int:
     with archives.unpacked(Path(piece.place), Path(piece.cache)) as folder:
-        for inner in sorted(folder.rglob("src.zip")) if folder.is_dir() else ():
-            # The sources of a JDK lie in an archive inside of their package.
-            archives.unpack_beside(inner)
+        if folder != Path(piece.place).expanduser():
+            # The sources of a JDK lie in an archive inside of their package; what was not unpacked by us
+            # is somebody's own folder, and is only read.
+            for inner in sorted(p for p in folder.rglob("src.zip") if not p.is_symlink()):
+                archives.unpack_beside(inner)
         origin = Origin(piece.source, licence_of(folder, piece.licence) if folder.is_dir() else piece.licence)
         rows = READERS[piece.reader](folder, origin)
         return write_pairs(islice(rows, piece.cap), path)

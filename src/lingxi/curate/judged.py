@@ -37,6 +37,7 @@ def judged(
         yield [position for position, _ in rows], judge([row for _, row in rows], encode, settings, seed)
 
 
+_JUDGED = ("bitext", "retrieval", "code")
 # Characters of a side that are read: enough to know what it is about.
 _MOST = 600
 
@@ -58,7 +59,8 @@ def _sampled(
     """The kept rows with the smallest hashes of each stratum; only these are in memory."""
     heaps: dict[_Key, list[tuple[int, int, Pair]]] = defaultdict(list)
     for position, row in enumerate(read_pairs(source)):
-        if reasons[position] is not None:
+        # Pairs with a similarity of their own, and labels, may well not mean the same.
+        if reasons[position] is not None or row.task not in _JUDGED:
             continue
         heap = heaps[row.task, row.query_language, row.document_language, row.instruction]
         entry = (-stable_hash(f"{seed}\x1f{row.id}"), position, row)

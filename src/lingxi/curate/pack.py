@@ -108,7 +108,9 @@ def _write(curated: Path, out: Path, chosen: dict[_Key, list[int]], seed: int) -
 
 
 def _light(row: Pair) -> Pair:
-    return replace(row, scores={}, positives=tuple(replace(item, id="") for item in row.positives))
+    # A graded similarity is a label, not a measurement.
+    kept = {name: value for name, value in row.scores.items() if name == "similarity"}
+    return replace(row, scores=kept, positives=tuple(replace(item, id="") for item in row.positives))
 
 
 def _key(row: Pair) -> _Key:

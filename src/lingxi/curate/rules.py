@@ -13,7 +13,7 @@ from pydantic import Field
 
 from lingxi import languages
 from lingxi.config import Settings
-from lingxi.curate.noise import noise
+from lingxi.curate.noise import MARKS, noise
 from lingxi.curate.speech import mismatch
 from lingxi.records import Pair
 
@@ -21,16 +21,18 @@ Rule = Callable[[Pair], str | None]
 
 _ALLOWED = re.compile(
     r"(CC[ -]?BY([ -]SA)?([ -][0-9.]+)?([ -]FR)?|CC[ -]?0|MIT|Apache([ -]2\.0)?|BSD([ -][0-9]-Clause)?"
-    r"|C-UDA|Unicode)(?![\w-])",
+    r"|C-UDA([ -][0-9.]+)?|Unicode([ -][0-9.]+|-DFS[-\w]*)?)( Licen[sc]e)?",
     re.I,
 )
 _FREE_PACKAGE = re.compile(r"(A?L?GPL|MPL|GFDL)\b", re.I)
 _DENIED = re.compile(r"\b(NC|ND|MSR|research|non-?commercial|check|not stated)\b", re.I)
 _BRACKETS = re.compile(r"\([^()]*\)")
 _PLACEHOLDER = re.compile(
-    r"%(\d+\$)?[-+0#]*\d*\.?\d*[sdifuxc](?![a-z])|%\(\w+\)|\{\d*\}|\$\{?[A-Za-z_]\w*|\{\{|\}\}|@\w+@"
+    r"%(\d+\$)?[-+0#]*\d*\.?\d*(?:l{1,2}|z|h)?[sdifuxcg](?![a-z])|%L?\d{1,2}\b(?!\s*%)|%\(\w+\)|\{\w*\}"
+    r"|\$\{?[A-Za-z_]\w*|(?<![A-Za-z])\$[1-9](?![\d.,])|\{\{|\}\}|@\w+@"
 )
-_WORD = re.compile(r"\w+")
+# Letters with the marks that stand on them: vowel signs are no borders of words.
+_WORD = re.compile(rf"[\w{MARKS}]+")
 
 
 class RuleSettings(Settings):
@@ -91,11 +93,18 @@ def licence_reason(
         return f"licence of the data not verified ({source})"
     if _DENIED.search(licence):
         return f"licence not allowed: {licence}"
-    parts = _BRACKETS.sub("", licence).split(";")[0].split("/")
+    # What stands behind a semicolon or a comma is a remark; `A / B`, `A and B` ask for both.
+    parts = re.split(
+        r"/|\band\b|\bor\b|\bwith\b|\+(?=\s)", re.split(r"[;,]", _BRACKETS.sub("", licence))[0], flags=re.I
+    )
     free = source in free_packages
-    if all(_ALLOWED.match(part.strip()) or (free and _FREE_PACKAGE.match(part.strip())) for part in parts):
+    if all(_is_allowed(part.strip(), free) for part in parts):
         return None
     return f"licence not allowed: {licence}"
+
+
+def _is_allowed(licence: str, free: bool) -> bool:
+    return _ALLOWED.fullmatch(licence) is not None or (free and _FREE_PACKAGE.match(licence) is not None)
 
 
 def missing_side(row: Pair) -> str | None:

@@ -27,7 +27,7 @@ from lingxi.evaluate.results import Group, read_groups
 from lingxi.evaluate.run import evaluate
 from lingxi.evaluate.suite import SuiteSettings, quick_suite, resolve
 from lingxi.evaluate.systems import Texts, top_k
-from lingxi.evaluate.tasks import Ranking
+from lingxi.evaluate.tasks import CONTROL, Ranking
 from lingxi.languages import is_resourced, normalise
 
 REPORT = "claim.md"
@@ -116,7 +116,8 @@ def _pooled(groups: Sequence[Group]) -> tuple[float, float, float]:
     """Mean over sets of each set's mean over languages, with its interval."""
     sets: dict[str, list[Group]] = {}
     for group in groups:
-        sets.setdefault(group.head.name, []).append(group)
+        if not group.head.language.endswith(CONTROL):
+            sets.setdefault(group.head.name, []).append(group)
     drawn = [[draw(group, 1000, 0) for group in own] for own in sets.values()]
     value = float(np.mean([np.mean([item.value for item in own]) for own in drawn]))
     replicates = np.mean([np.mean([item.replicates for item in own], axis=0) for own in drawn], axis=0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -119,7 +120,9 @@ def build(
         rows += [_row(language, package, function, chinese) for package, function in chosen]
     out.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (out / FILE).write_text(text, "utf-8")
+    partial = out / f"{FILE}.{os.getpid()}.part"
+    partial.write_text(text, "utf-8")
+    partial.replace(out / FILE)
     return counts
 
 

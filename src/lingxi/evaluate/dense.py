@@ -7,6 +7,7 @@ the instruction and the texts, so a second run, another width or another precisi
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -122,13 +123,22 @@ class Dense:
         if not len(texts):
             return np.zeros((0, self.encoder.encode(["x"], None).shape[1]), np.float32)
         if not isinstance(texts.instruction, tuple):
-            return np.asarray(self.encoder.encode(texts.texts, texts.instruction), np.float32)
+            return self._checked(texts.texts, texts.instruction)
         owners: dict[str, list[int]] = {}
         for place, own in enumerate(texts.instruction):
             owners.setdefault(own, []).append(place)
-        parts = [self.encoder.encode([texts.texts[i] for i in at], own) for own, at in owners.items()]
+        parts = [self._checked([texts.texts[i] for i in at], own) for own, at in owners.items()]
         order = np.argsort([i for at in owners.values() for i in at])
         return np.concatenate(parts)[order].astype(np.float32)
+
+    def _checked(self, texts: Sequence[str], instruction: str | None) -> Matrix:
+        found = np.asarray(self.encoder.encode(texts, instruction), np.float32)
+        if found.ndim != 2 or len(found) != len(texts) or not np.isfinite(found).all():
+            raise InputError(
+                f"{self.name} gave no vector, or one without end, for some of {len(texts)} texts",
+                "check the model: nothing can be measured with it",
+            )
+        return found
 
     def _path(self, texts: Texts) -> Path | None:
         if self._cache is None:
@@ -147,7 +157,8 @@ class Dense:
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
+        # Two runs may share the cache: each writes its own file, and the last one stands.
+        partial = path.with_suffix(f".{os.getpid()}.partial")
         with partial.open("wb") as file:
             for start in range(0, max(1, len(texts)), _BLOCK):
                 block = self._encoded(_slice(texts, start, start + _BLOCK))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from lingxi import prompts
 from lingxi.embedder import Embedder
 from lingxi.errors import InputError, MissingExtraError
 from lingxi.evaluate.systems import Matrix
+from lingxi.manifest import hash_code, hash_file
 from lingxi.vectors import cut
 
 # Texts in one request to a server, within OpenAI's limit of 2,048.
@@ -48,7 +49,8 @@ class Own:
     def __init__(self, embedder: Embedder, name: str | None = None) -> None:
         self._embedder = embedder
         self.name = name or Path(embedder.name).name
-        self.fingerprint = _digest("own", embedder.fingerprint(), embedder.max_seq_length)
+        computed = hash_code("model", "engine", "embedder", "prompts")
+        self.fingerprint = _digest("own", embedder.fingerprint(), embedder.max_seq_length, computed)
 
     def encode(self, texts: Sequence[str], instruction: str | None) -> Matrix:
         """Unit vectors [n, dim]."""
@@ -85,8 +87,7 @@ class SentenceTransformers:
         self._model.max_seq_length = min(self._model.max_seq_length or 512, 512)
         self._prefixes = prefixes
         self.name = name
-        weights = sorted(p for p in path.rglob("*") if p.suffix in (".safetensors", ".bin", ".json"))
-        self.fingerprint = _digest("st", prefixes, [(p.name, p.stat().st_size) for p in weights])
+        self.fingerprint = _digest("st", prefixes, hash_file(path))
 
     def encode(self, texts: Sequence[str], instruction: str | None) -> Matrix:
         """Unit vectors [n, dim]."""
@@ -119,7 +120,9 @@ class Served:
         self._prefixes = prefixes
         self._key = key
         self.name = model
-        self.fingerprint = _digest("served", self._url, model, prefixes)
+        # A name says nothing of what a server runs today: the vector of one text does.
+        probe = self._ask(["lingxi"])
+        self.fingerprint = _digest("served", self._url, model, prefixes, probe.round(4).tolist())
 
     def encode(self, texts: Sequence[str], instruction: str | None) -> Matrix:
         """Unit vectors [n, dim]; raises InputError where the server cannot be reached or refuses."""
@@ -137,12 +140,15 @@ class Served:
         request = urllib.request.Request(self._url, json.dumps(body).encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=600) as answer:
-                data = json.load(answer)["data"]
-        except (urllib.error.URLError, ValueError, KeyError) as error:
+                data = sorted(json.load(answer)["data"], key=lambda row: row["index"])
+            found = np.array([row["embedding"] for row in data], np.float32)
+            if found.ndim != 2 or len(found) != len(texts):
+                raise ValueError(f"{len(texts)} texts were sent, {len(found)} vectors came")
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{self._url}: no embeddings ({error})", "check that the server runs and serves this model"
             ) from None
-        return np.array([row["embedding"] for row in sorted(data, key=lambda r: r["index"])], np.float32)
+        return found
 
 
 def _digest(*parts: Any) -> str:

@@ -129,7 +129,13 @@ def difference(new: Group, old: Group, resamples: int = 2000, seed: int = 0) -> 
     first, second = draw(new, resamples, seed), draw(old, resamples, seed)
     low, high = interval(first.replicates - second.replicates)
     value = first.value - second.value
-    return Difference(value, low, high, _chance(new, old, abs(value), resamples, seed), len(new.values))
+    if new.metric == "v_measure":
+        # Numbers of clusters mean nothing across systems, so nothing can be exchanged between them.
+        below = float(np.mean(first.replicates <= second.replicates))
+        chance = min(1.0, 2 * min(below, 1 - below) + 1 / resamples)
+    else:
+        chance = _chance(new, old, abs(value), resamples, seed)
+    return Difference(value, low, high, chance, len(new.values))
 
 
 def check_paired(new: Group, old: Group) -> None:
@@ -139,6 +145,13 @@ def check_paired(new: Group, old: Group) -> None:
             f"{new.system} and {old.system} were not measured on the same items of {new.head.name!r}",
             "measure both with the same suite, sampling and seed",
         )
+
+
+def rank(values: Replicates) -> Replicates:
+    """Ranks from 0, equal values sharing the mean of theirs."""
+    order = np.sort(values)
+    first, last = np.searchsorted(order, values, "left"), np.searchsorted(order, values, "right")
+    return np.asarray((first + last - 1) / 2, np.float64)
 
 
 def _chance(new: Group, old: Group, seen: float, resamples: int, seed: int) -> float:
@@ -153,10 +166,12 @@ def _chance(new: Group, old: Group, seen: float, resamples: int, seed: int) -> f
             signs = rng.integers(0, 2, (min(step, resamples - start), count)) * 2 - 1
             large += int((np.abs((signs * gaps).mean(axis=1)) >= seen - 1e-12).sum())
         return (large + 1) / (resamples + 1)
+    # Scores of two systems have two scales: their ranks, which is all these numbers read, have one.
+    ours, theirs = rank(new.values), rank(old.values)
     large, rounds = 0, min(resamples, _FEWER)
     for _ in range(rounds):
         swap = rng.integers(0, 2, count).astype(bool)
-        one, two = np.where(swap, old.values, new.values), np.where(swap, new.values, old.values)
+        one, two = np.where(swap, theirs, ours), np.where(swap, ours, theirs)
         large += abs(number(one, new.gold) - number(two, old.gold)) >= seen - 1e-12
     return (large + 1) / (rounds + 1)
 

@@ -19,6 +19,7 @@ from lingxi.errors import InputError
 from lingxi.evaluate.evidence import check_paired, draw, generator
 from lingxi.evaluate.measure import is_mean
 from lingxi.evaluate.results import Group
+from lingxi.evaluate.tasks import CONTROL
 
 Verdict = Literal["passes", "blocked", "undecided"]
 ALL = "all"
@@ -124,6 +125,9 @@ def _parts(
     main: dict[str, str] = {}
     parts: list[_Part] = []
     for group in new:
+        # What was measured only to compare another with it is no quality that may fall.
+        if group.head.language.endswith(CONTROL):
+            continue
         if (
             main.setdefault(group.head.name, group.metric) != group.metric
             or (group.head, group.metric) not in before

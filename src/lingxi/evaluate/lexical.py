@@ -24,22 +24,32 @@ class Bm25:
         self, queries: Texts, documents: Texts, candidates: Candidates | None = None
     ) -> Iterator[Matrix]:
         """BM25 scores of the whole corpus: its statistics need all documents."""
-        bodies = [words(text) for text in documents.texts]
-        known = {word for body in bodies for word in body}
-        if not known:
+        index, known = self._index(documents)
+        if index is None:
             yield np.zeros((len(queries), len(documents)), np.float32)
             return
-        index = _library("bm25s").BM25()
-        index.index(bodies, show_progress=False)
         yield np.stack([self._row(index, words(text), known, len(documents)) for text in queries.texts])
 
     def compare(self, left: Texts, right: Texts) -> Matrix:
         """BM25 of each left text against its right one, statistics taken over all right texts."""
-        (scores,) = self.blocks(left, right)
-        return np.asarray(np.diagonal(scores), np.float32)
+        index, known = self._index(right)
+        if index is None:
+            return np.zeros(len(left), np.float32)
+        rows = (self._row(index, words(text), known, len(right))[i] for i, text in enumerate(left.texts))
+        return np.fromiter(rows, np.float32, len(left))
 
     def vectors(self, texts: Texts) -> None:
         """BM25 has no vectors."""
+
+    def _index(self, documents: Texts) -> tuple[Any, set[str]]:
+        """The index and its words; no index where the documents hold no word."""
+        bodies = [words(text) for text in documents.texts]
+        known = {word for body in bodies for word in body}
+        if not known:
+            return None, known
+        index = _library("bm25s").BM25()
+        index.index(bodies, show_progress=False)
+        return index, known
 
     def _row(self, index: Any, query: Sequence[str], known: set[str], documents: int) -> Matrix:
         asked = [word for word in query if word in known]

@@ -21,6 +21,8 @@ from lingxi.evaluate.tasks import Bitext, Instructed, Labelled, Pairs, Ranking, 
 
 Floats = metrics.Floats
 _NEIGHBOURS = 5
+# Letters of scripts that put spaces between words.
+_SPACED = re.compile(r"[\u0000-\u0dff\u10a0-\u10ff\u1200-\u137f\u1e00-\u1fff]+")
 _SHOWN = 5
 
 
@@ -127,9 +129,27 @@ def _answered(ranked: Ranked, task: Ranking, k: int) -> Floats:
     answers = task.answers or ((),) * len(task.queries)
     found = []
     for row, wanted in zip(ranked.positions, answers, strict=True):
-        passages = [plain(task.documents[int(p)]) for p in row[:k] if p >= 0]
-        found.append(any(plain(answer) in passage for answer in wanted for passage in passages))
+        passages = [task.documents[int(p)] for p in row[:k] if p >= 0]
+        found.append(any(contains(passage, answer) for answer in wanted for passage in passages))
     return np.array(found, np.float64)
+
+
+def contains(passage: str, answer: str) -> bool:
+    """Whether a passage holds an answer: its words in order (Chen et al. 2017), or its signs where words are
+    not spaced. An answer without letters or digits is in none.
+    """
+    wanted = plain(answer)
+    if not wanted:
+        return False
+    if wanted not in plain(passage):
+        return False
+    if not _SPACED.fullmatch(wanted):
+        return True
+    return f" {_words(answer)} " in f" {_words(passage)} "
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).casefold()))
 
 
 def plain(text: str) -> str:

@@ -8,10 +8,10 @@ nothing of the level. With an LLM, each passage is asked about in its words.
 
 from __future__ import annotations
 
+import http.client
 import json
 import random
 import re
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def own_suite(
     `queries` is JSON Lines of `query` and `path` (or `path:line`) of what answers it; `llm` is URL#MODEL of
     a server with OpenAI's `/chat/completions`. Raises InputError where there is nothing to ask.
     """
-    passages = list(_passages(corpus))
+    passages = list(_passages(corpus, out))
     if not passages:
         raise InputError(f"{corpus}: no text, code, HTML or PDF files", "name a folder that holds some")
     texts = {passage.id: passage.segment.for_embedding() for passage in passages}
@@ -96,8 +96,11 @@ def own_suite(
     )  # fmt: skip
 
 
-def _passages(corpus: Path) -> Iterator[Passage]:
+def _passages(corpus: Path, out: Path) -> Iterator[Passage]:
     for path in sorted(walk(resolve([corpus])).files):
+        # An evaluation that lies among the files is no part of them.
+        if Path(path).is_relative_to(out.resolve()):
+            continue
         content = decode(Path(path), Path(path).read_bytes())
         if isinstance(content, Skip):
             continue
@@ -178,8 +181,8 @@ def _asked(llm: str, passage: str) -> str:
     )
     try:
         with urllib.request.urlopen(request, timeout=300) as answer:
-            said = str(json.load(answer)["choices"][0]["message"]["content"]).strip()
-    except (urllib.error.URLError, ValueError, KeyError, IndexError) as error:
+            said = str(json.load(answer)["choices"][0]["message"]["content"] or "").strip()
+    except (OSError, http.client.HTTPException, ValueError, KeyError, IndexError, TypeError) as error:
         raise InputError(
             f"{url}: no question ({error})", "check that the server runs, or leave --llm out"
         ) from None

@@ -15,6 +15,7 @@ from lingxi.evaluate.evidence import MEANS, Difference, difference, draw, interv
 from lingxi.evaluate.measure import is_mean
 from lingxi.evaluate.report import Score
 from lingxi.evaluate.results import LENGTHS, Group
+from lingxi.evaluate.tasks import CONTROL
 
 PAGE = "report.html"
 _SHOWN = 12
@@ -137,6 +138,8 @@ def _pooled(groups: Sequence[Group]) -> tuple[float, float, float] | None:
     """Mean over sets of each set's main number (languages averaged first), with its interval."""
     sets: dict[str, list[Group]] = {}
     for group in groups:
+        if group.head.language.endswith(CONTROL):
+            continue
         known = sets.setdefault(group.head.name, [])
         if not known or known[0].metric == group.metric:
             known.append(group)

@@ -45,7 +45,11 @@ def read_published(path: Path, suite: SuiteSettings) -> Iterator[Published]:
         language = row["subset"].removesuffix("-eng")
         language = item.language if language == "default" else language
         model = row["model"].replace("__", "/")
-        yield Published(model, item.name, language, _METRICS[item.task], float(row["main_score"]))
+        try:
+            value = float(row["main_score"])
+        except (TypeError, ValueError):
+            continue
+        yield Published(model, item.name, language, _METRICS[item.task], value)
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,7 @@ from lingxi.records import require_pyarrow
 RESULTS = "results.parquet"
 ITEMS = "items.parquet"
 UNITS = "units"
+SOURCES = "sets.json"
 _TEXT = 300
 # Borders of the length slices, in characters of the item's text (an ideograph counts 2.5).
 LENGTHS = (("short", 40.0), ("medium", 160.0), ("long", float("inf")))
@@ -60,9 +62,10 @@ def schema() -> Any:
     )
 
 
-def unit_path(out: Path, set_name: str, fingerprint: str) -> Path:
+def unit_path(out: Path, set_name: str, system: str, fingerprint: str) -> Path:
     """Where the items of one set under one system lie."""
-    return out / UNITS / f"{set_name}-{hashlib.sha256(fingerprint.encode()).hexdigest()[:12]}.parquet"
+    named = hashlib.sha256(f"{system}\x1f{fingerprint}".encode()).hexdigest()
+    return out / UNITS / f"{set_name}-{named[:12]}.parquet"
 
 
 def write_unit(path: Path, system: str, key: str, measured: Iterable[tuple[Task, Measured]]) -> None:
@@ -71,7 +74,7 @@ def write_unit(path: Path, system: str, key: str, measured: Iterable[tuple[Task,
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{os.getpid()}.partial")
     plain = schema().with_metadata({b"lingxi": json.dumps({"key": key}).encode()})
     with pq.ParquetWriter(partial, plain, compression="zstd") as writer:
         for task, found in measured:
@@ -132,6 +135,8 @@ def groups_of(table: Any, systems: Sequence[str] | None = None) -> Iterator[Grou
     names = ("set", "task", "language", "system", "metric")
     columns = {name: table.column(name).to_pylist() for name in names}
     keys = list(zip(*columns.values(), strict=True))
+    if not keys:
+        return
     starts = [i for i, key in enumerate(keys) if i == 0 or key != keys[i - 1]]
     for start, end in zip(starts, [*starts[1:], len(keys)], strict=True):
         set_name, task, language, system, metric = keys[start]
@@ -170,8 +175,24 @@ class Compared:
 
 def groups_to_compare(old_out: Path, new_out: Path, old: str | None, new: str | None) -> Compared:
     """The groups of two systems of finished evaluations; without a name, the first that was measured."""
+    from lingxi.errors import InputError
+
     before, after = list(read_groups(old_out)), list(read_groups(new_out))
+    if not before or not after:
+        raise InputError(f"nothing was measured in {new_out if before else old_out}", "measure both again")
+    for name, key in read_sources(new_out).items():
+        if read_sources(old_out).get(name, key) != key:
+            raise InputError(
+                f"the set {name!r} was another in {old_out} than in {new_out}: data or sampling differ",
+                "measure both on the same suite, sampling and seed",
+            )
     old, new = old or before[0].system, new or after[0].system
+    heads = [{g.head for g in groups if g.system == name} for groups, name in ((before, old), (after, new))]
+    if apart := sorted(f"{h.name} {h.language}" for h in heads[0] ^ heads[1]):
+        raise InputError(
+            f"{old} and {new} were not measured on the same sets: only one has {', '.join(apart[:5])}",
+            "measure both on the same suite",
+        )
     lengths = {key: row["length"] for key, row in read_items(new_out).items()}
     return Compared(
         [group for group in after if group.system == new],
@@ -180,13 +201,24 @@ def groups_to_compare(old_out: Path, new_out: Path, old: str | None, new: str | 
     )
 
 
+def write_sources(out: Path, keys: dict[str, str]) -> None:
+    """Write what each set of an evaluation was read from: its settings, sampling and data."""
+    (out / SOURCES).write_text(json.dumps(keys, indent=1) + "\n", "utf-8")
+
+
+def read_sources(out: Path) -> dict[str, str]:
+    """What each set was read from; nothing for an evaluation that does not say."""
+    path = out / SOURCES
+    return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+
+
 def gather(paths: Sequence[Path], out: Path) -> None:
     """Put Parquet files together into one, in the order given."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     tables = [pq.read_table(path).replace_schema_metadata(None) for path in paths]
-    partial = out.with_suffix(".partial")
+    partial = out.with_suffix(f".{os.getpid()}.partial")
     pq.write_table(pa.concat_tables(tables), partial, compression="zstd")
     partial.replace(out)
 

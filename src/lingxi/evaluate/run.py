@@ -36,6 +36,11 @@ Say = Callable[[str], None]
 # What an item's value depends on: other files of this room only show it.
 _CODE = (
     "metrics",
+    "vectors",
+    "records",
+    "prompts",
+    "embedder",
+    "reranker",
     *(
         f"evaluate/{n}"
         for n in ("tasks", "readers", "measure", "systems", "lexical", "dense", "encoders", "reranked")
@@ -104,16 +109,23 @@ def evaluate(
     folder = _sets_of(suite, root, cache, say)
     units: list[Path] = []
     items: list[Path] = []
+    sources: dict[str, str] = {}
     for number, settings in enumerate(suite.sets):
         unit = _Set(settings, suite, folder, out)
         items.append(unit.items())
+        sources[settings.name] = unit.source
         for done, system in enumerate(systems, number * len(systems) + 1):
             told = _counted(say, done, len(suite.sets) * len(systems))
             if (path := unit.measured(system, told)) is not None:
                 units.append(path)
+    if not units:
+        raise InputError("none of the systems can be measured on these sets", "name another set or system")
     results.gather(items, out / results.ITEMS)
     results.gather(units, out / results.RESULTS)
+    results.write_sources(out, sources)
     found = scores(results.read_groups(out), resamples, suite.seed)
+    if not found:
+        raise InputError("none of the systems can be measured on these sets", "name another set or system")
     write_report(found, out)
     return EvaluateReport(tuple(found), round(time.perf_counter() - started, 1))
 
@@ -145,7 +157,9 @@ class _Set:
         self._tasks: list[Task] | None = None
         sampling = (suite.queries, suite.documents, suite.seed)
         data = [manifest.hash_file(path) for path in files_of(settings, folder)]
-        self._key = repr((to_json(settings), sampling, data, manifest.hash_code(*_CODE)))
+        read = repr((to_json(settings), sampling, data))
+        self.source = hashlib.sha256(read.encode()).hexdigest()[:16]
+        self._key = f"{read} {manifest.hash_code(*_CODE)}"
 
     def items(self) -> Path:
         """The file of the set's items, written where it is missing."""
@@ -160,7 +174,7 @@ class _Set:
         """The file of the set under a system, measured where it is missing; None where nothing applies."""
         if isinstance(system, Reranked) and self._settings.task not in _TYPES_RERANKED:
             return None
-        path = results.unit_path(self._out, self._settings.name, system.fingerprint)
+        path = results.unit_path(self._out, self._settings.name, system.name, system.fingerprint)
         key = hashlib.sha256((self._key + system.fingerprint + system.name).encode()).hexdigest()
         if results.unit_key(path) == key:
             return path

@@ -21,10 +21,13 @@ def make_app(sample: Sequence[Shown], verdicts: Verdicts) -> Any:
     """The ASGI application of a review; raises MissingExtraError without FastAPI."""
     try:
         from fastapi import Body, FastAPI, HTTPException
+        from fastapi.middleware.trustedhost import TrustedHostMiddleware
         from fastapi.responses import HTMLResponse
     except ImportError:
         raise MissingExtraError("fastapi", "review", "the review page") from None
     app = FastAPI(title="lingxi review", docs_url=None, redoc_url=None, openapi_url=None)
+    # Another site's name for this address must not reach the page.
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "testserver"])
     known = {shown.id for shown in sample}
 
     @app.get("/", response_class=HTMLResponse)

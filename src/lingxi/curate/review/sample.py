@@ -91,8 +91,9 @@ def _evenly(heaps: dict[str, list[tuple[int, str, Shown]]], size: int) -> list[S
 
 
 def _shown(row: Pair) -> Shown:
+    # A duplicate that was dropped has the id of the row that stayed.
     return Shown(
-        row.id,
+        f"{row.id}~" if row.dropped else row.id,
         stratum_of(row),
         row.instruction,
         row.query[:_MOST_TEXT],

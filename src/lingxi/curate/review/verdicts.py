@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -95,6 +96,7 @@ def said_of(fields: Mapping[str, Any]) -> Said:
         cast(Verdict, texts["verdict"]),
         texts["reason"],
         texts["fixed"],
+        float(fields.get("at") or 0.0),
     )
 
 
@@ -108,9 +110,13 @@ def export_verdicts(verdicts: Verdicts, path: Path) -> int:
 def import_verdicts(verdicts: Verdicts, path: Path) -> int:
     """Take in verdicts of another machine, or of Argilla or Label Studio exported in these fields."""
     count = 0
+    newest = {(one.row, one.reviewer): one.at for one in verdicts.all()}
     for number, row in numbered_jsonl(path):
         try:
-            verdicts.say(said_of(row))
+            said = said_of(row)
+            # What was said here since stands.
+            if newest.get((said.row, said.reviewer), 0.0) <= (said.at or math.inf):
+                verdicts.say(said)
         except InputError as problem:
             raise InputError(
                 f"{path}:{number} is no verdict ({problem})", "give row, reviewer and verdict"

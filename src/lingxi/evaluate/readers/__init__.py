@@ -9,7 +9,7 @@ from lingxi.errors import InputError
 from lingxi.evaluate.readers import code, instructed, retrieval, rows
 from lingxi.evaluate.readers.asked import Asked
 from lingxi.evaluate.suite import SetSettings, SuiteSettings
-from lingxi.evaluate.tasks import Task
+from lingxi.evaluate.tasks import Task, ids_of
 
 READERS: Mapping[str, Callable[[Asked], Iterator[Task]]] = {
     "beir": retrieval.beir,
@@ -43,6 +43,8 @@ def read_set(settings: SetSettings, suite: SuiteSettings, root: Path) -> Iterato
     )
     found = 0
     for task in READERS[settings.reader](asked):
+        if not ids_of(task):
+            raise InputError(f"the set {settings.name!r} at {asked.path} asks nothing", "add rows to it")
         found += 1
         yield task
     if not found:

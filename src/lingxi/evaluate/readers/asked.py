@@ -73,7 +73,7 @@ def sampled(
         tuple(kept),
         tuple(corpus[key] for key in kept),
         tuple({place[doc]: grade for doc, grade in judged[key].items() if doc in place} for key in drawn),
-        answers=tuple(answers[key] for key in drawn) if answers else None,
+        answers=tuple(answers.get(key, ()) for key in drawn) if answers else None,
         alike=alike,
     )
 
@@ -158,6 +158,16 @@ def field(row: Row, key: str, path: Path, number: int, kind: type = str) -> Any:
         said = "is missing" if value is None else f"is {type(value).__name__}"
         raise InputError(f"{path}:{number}: the field {key!r} {said}", "mend or remove the line")
     return value
+
+
+def number_of(value: Any, what: str, path: Path, number: int) -> float:
+    """A number of a row; raises InputError naming file and line where it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{path}:{number}: {what} is {value!r}, no number", "mend or remove the line"
+        ) from None
 
 
 def lines(path: Path) -> list[str]:

@@ -96,7 +96,9 @@ def _sib200(asked: Asked) -> tuple[list[_Case], list[str]]:
     topic = {key: name for name, keys in topics.items() for key in keys}
     cases = []
     for key in draw(sorted(set(english) & set(spanish)), asked.queries, asked.seed):
-        alike = rng.choice([other for other in topics[topic[key]] if other != key])
+        if not (near := [other for other in topics[topic[key]] if other != key]):
+            continue
+        alike = rng.choice(near)
         cases.append(_Case(f"{key}-translation", english[key], TRANSLATION, TOPIC, spanish[key]))
         cases.append(_Case(f"{key}-topic", english[key], TOPIC, TRANSLATION, english[alike]))
     return cases, [*english.values(), *spanish.values()]
@@ -112,7 +114,9 @@ def _banking77(asked: Asked) -> tuple[list[_Case], list[str]]:
     cases: list[_Case] = []
     for number in draw(range(len(rows)), asked.queries, asked.seed):
         text, label = rows[number]
-        alike = rng.choice([other for other in groups[label] if other != text])
+        if not (near := [other for other in groups[label] if other != text]):
+            continue
+        alike = rng.choice(near)
         cases.append(_Case(f"{number}-intent", text, INTENT, SAME_INTENT, _words(label)))
         cases.append(_Case(f"{number}-same", text, SAME_INTENT, INTENT, alike))
     others = draw([text for text, _ in rows], asked.documents, asked.seed)

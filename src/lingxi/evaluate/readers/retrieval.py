@@ -17,6 +17,7 @@ from lingxi.evaluate.readers.asked import (
     field,
     keyed_texts,
     lines,
+    number_of,
     numbered,
     read_qrels,
     sampled,
@@ -104,7 +105,7 @@ def candidates(asked: Asked) -> Iterator[Task]:
     """Rows of a query with graded candidates `c` = [[text, grade], …]: only these are ranked."""
     listed = []
     for number, row in asked.rows():
-        graded = [(str(item[0]), float(item[1])) for item in field(row, "c", asked.path, number, list)]
+        graded = [_candidate(item, asked.path, number) for item in field(row, "c", asked.path, number, list)]
         listed.append(_Listed(number, field(row, "q", asked.path, number), graded))
     yield _of_listed(asked, listed)
 
@@ -118,6 +119,12 @@ def passages(asked: Asked) -> Iterator[Task]:
         answers = tuple(str(text) for text in said)
         listed.append(_Listed(number, field(row, "q", asked.path, number), graded, answers))
     yield _of_listed(asked, listed)
+
+
+def _candidate(item: object, path: Path, number: int) -> tuple[str, float]:
+    if not isinstance(item, list) or len(item) != 2:
+        raise InputError(f"{path}:{number}: a candidate is no [text, grade]", "mend or remove the line")
+    return str(item[0]), number_of(item[1], "the grade of a candidate", path, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +164,11 @@ def _of_listed(asked: Asked, listed: Sequence[_Listed]) -> Ranking:
 def graph(asked: Asked) -> Iterator[Task]:
     """Entities of two knowledge graphs with their names, and the reference links between them."""
     left, right = (_names(asked.path / f"ent_ids_{side}.tsv") for side in (1, 2))
-    links = [tuple(line.split("\t")) for line in lines(asked.path / "ref_ent_ids.tsv")]
+    place_of = asked.path / "ref_ent_ids.tsv"
+    links = [tuple(line.split("\t")) for line in lines(place_of)]
+    for number, link in enumerate(links, 1):
+        if len(link) != 2 or link[0] not in left or link[1] not in right:
+            raise InputError(f"{place_of}:{number} links no two known entities", "mend or remove the line")
     targets = sorted({b for _, b in links})
     kept = draw(targets, asked.documents, asked.seed)
     inside = set(kept)
@@ -177,7 +188,8 @@ def graph(asked: Asked) -> Iterator[Task]:
 
 
 def _names(path: Path) -> dict[str, str]:
-    return dict(line.split("\t", 1) for line in lines(path))
+    pairs = [line.partition("\t") for line in lines(path)]
+    return {key: name for key, _, name in pairs}
 
 
 def _answers(path: Path) -> dict[str, tuple[str, ...]] | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lingxi.errors import InputError
-from lingxi.evaluate.readers.asked import Asked, Row, field, wanted
+from lingxi.evaluate.readers.asked import Asked, Row, field, number_of, wanted
 from lingxi.evaluate.tasks import Bitext, Labelled, Pairs, Task
 
 
@@ -29,7 +29,8 @@ def sentences(asked: Asked) -> Iterator[Task]:
     """Sentences `t` of many languages that share an `id`: each language against English."""
     texts: dict[str, dict[str, str]] = defaultdict(dict)
     for number, row in asked.rows():
-        texts[row["l"]][field(row, "id", asked.path, number)] = field(row, "t", asked.path, number)
+        language = field(row, "l", asked.path, number)
+        texts[language][field(row, "id", asked.path, number)] = field(row, "t", asked.path, number)
     english = texts.pop("eng_Latn", {})
     for language in wanted(asked, sorted(texts)):
         shared = sorted(set(texts[language]) & set(english))
@@ -62,9 +63,11 @@ def pairs(asked: Asked) -> Iterator[Task]:
 
 def _gold(asked: Asked, row: Row, path: Path, number: int) -> float:
     if "s" in row:
-        return float(row["s"])
+        return number_of(row["s"], "the similarity", path, number)
     label = field(row, "y", path, number, object)
-    return float(label == asked.settings.positive if asked.settings.positive is not None else label)
+    if asked.settings.positive is not None:
+        return float(label == asked.settings.positive)
+    return number_of(label, "the label", path, number)
 
 
 def labels(asked: Asked) -> Iterator[Task]:
