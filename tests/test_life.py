@@ -61,7 +61,7 @@ def test_manifests_say_what_went_in_and_out(lived):
     runs, _, _ = lived
     found = manifest.read(runs / "tiny" / "3-curate")
     assert found.counts["total"]["rows"] == 400
-    assert set(found.outputs) == {"pairs.parquet", "dropped.parquet", "ledger.json"}
+    assert set(found.outputs) == {"pairs.parquet", "dropped.parquet", "ledger.json", "ledger.md"}
     assert found.inputs["collect"] == manifest.read(runs / "tiny" / "1-collect").key
     card = (runs / "tiny" / "4-train" / "embedder" / "README.md").read_text(encoding="utf-8")
     assert "bitext_zh_en_msdocs" in card
