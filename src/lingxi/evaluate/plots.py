@@ -46,16 +46,19 @@ def figure(width: float, height: float) -> Iterator[tuple[Any, Any, list[str]]]:
 
 def heat(rows: Sequence[str], columns: Sequence[str], values: npt.NDArray[np.float64], title: str) -> str:
     """Values 0 to 100 [rows, columns] as a strip: systems down, languages across."""
-    with figure(min(18.0, 2.2 + 0.19 * len(columns)), 0.9 + 0.3 * len(rows)) as (_, axes, svg):
+    # The title stands over the strip, beside the names of the systems: there must be room for both.
+    names = 0.09 * max(map(len, rows))
+    width = max(1.2 + names + 0.19 * len(columns), 0.4 + names + 0.1 * len(title))
+    with figure(min(18.0, width), 0.9 + 0.3 * len(rows)) as (_, axes, svg):
         axes.grid(False)
         axes.imshow(values, aspect="auto", cmap="viridis", vmin=0, vmax=100)
         axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=7)
         axes.set_yticks(range(len(rows)), rows)
         axes.set_title(title, loc="left")
         if len(columns) <= 16:
-            for (y, x), value in np.ndenumerate(values):
+            for (y, x), value in np.ndenumerate(np.nan_to_num(values)):
                 colour = "black" if value > 60 else "white"
-                axes.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=7, color=colour)
+                axes.text(x, y, f"{round(value) + 0:.0f}", ha="center", va="center", fontsize=7, color=colour)
     return svg[0]
 
 
