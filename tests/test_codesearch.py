@@ -7,8 +7,8 @@ import pytest
 
 from lingxi.errors import InputError
 from lingxi.evaluate import codesearch
-from lingxi.evaluate.codesearch import Package, build, masked, read_packages
-from lingxi.parse.documented import Documented
+from lingxi.evaluate.codesearch import Package, build, read_packages
+from lingxi.parse.documented import Documented, masked
 
 GO = """package sums
 

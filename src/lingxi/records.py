@@ -75,6 +75,11 @@ def stable_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big")
 
 
+def drawn(seed: int, key: str) -> int:
+    """The number by which a row is drawn: the smallest are taken, whatever the order of the rows."""
+    return stable_hash(f"{seed}\x1f{key}")
+
+
 def passage(text: str, score: float | None = None) -> Passage:
     """A text passage named by its content, so equal texts have equal ids."""
     return Passage(digest(text), text, None, score)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lingxi.cli import show
 from lingxi.cli.search import Json
 from lingxi.errors import InputError
+
+if TYPE_CHECKING:
+    from lingxi.evaluate.suite import SuiteSettings
 
 Suite = Annotated[str, typer.Option(help="A suite that ships, or a TOML file.")]
 Root = Annotated[Path | None, typer.Option(help="Folder or tar archive that holds the suite's sets.")]
@@ -64,7 +68,6 @@ def evaluate(
     from lingxi.evaluate.own import own_suite
     from lingxi.evaluate.publish import publish, read_published
     from lingxi.evaluate.run import evaluate as run
-    from lingxi.evaluate.suite import quick_suite, resolve
 
     names = [*(systems or ["lingxi-nano"]), *([] if "bm25" in (systems or ()) else ["bm25"])]
     if corpus is None and (queries or llm):
@@ -75,8 +78,7 @@ def evaluate(
         if queries is None:
             say(_DRAWN if llm is None else f"queries written by {llm}")
     else:
-        resolved = resolve(suite, tuple(overrides or ()), _split(sets))
-        resolved = quick_suite(resolved) if quick else resolved
+        resolved = _resolved(suite, overrides, sets, quick)
     if published is not None:
         # Read now, so that an unreadable table is said before hours of measuring.
         list(read_published(published, resolved))
@@ -85,7 +87,7 @@ def evaluate(
     report = run(resolved, root, made, out, place, say=say)
     page = publish(resolved, report.scores, out, published)
     if as_json:
-        show.dump({"scores": [_plain(score) for score in report.scores], "page": str(page)})
+        show.dump({"scores": [asdict(score) for score in report.scores], "page": str(page)})
         return
     for line in (out / "scores.md").read_text(encoding="utf-8").splitlines():
         typer.echo(line)
@@ -112,21 +114,17 @@ def gate(
     as_json: Json = False,
 ) -> None:
     """Say whether NEW may replace OLD: passes, blocked (exit 1) or undecided (exit 1 with --strict)."""
-    from dataclasses import asdict
-
     from lingxi.evaluate.gate import decide
     from lingxi.evaluate.named import system
     from lingxi.evaluate.results import groups_to_compare
     from lingxi.evaluate.run import evaluate as run
-    from lingxi.evaluate.suite import quick_suite, resolve
 
     if not 0 < confidence < 1 or max_drop < 0:
         raise InputError(
             f"a confidence of {confidence} and a drop of {max_drop}", "choose 0 to 1, and 0 points or more"
         )
     if not (Path(old).is_dir() and Path(new).is_dir() and _is_evaluation(old) and _is_evaluation(new)):
-        resolved = resolve(suite, tuple(overrides or ()), _split(sets))
-        resolved = quick_suite(resolved) if quick else resolved
+        resolved = _resolved(suite, overrides, sets, quick)
         place = cache.expanduser()
         made = [system(name, place / "vectors") for name in (old, new)]
         run(resolved, root, made, out, place, say=show.complain)
@@ -174,6 +172,13 @@ def _print(decision: Any) -> None:
         typer.echo(f"  {part.name:40} {part.difference:+7.2f} {span:18} {part.n:>7,} items")
 
 
+def _resolved(suite: str, overrides: list[str] | None, sets: str | None, quick: bool) -> SuiteSettings:
+    from lingxi.evaluate.suite import quick_suite, resolve
+
+    found = resolve(suite, tuple(overrides or ()), _split(sets))
+    return quick_suite(found) if quick else found
+
+
 def _split(names: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in names.split(",") if name.strip()) if names else ()
 
@@ -182,9 +187,3 @@ def _is_evaluation(folder: str) -> bool:
     from lingxi.evaluate.results import RESULTS
 
     return (Path(folder) / RESULTS).exists()
-
-
-def _plain(score: Any) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(score)

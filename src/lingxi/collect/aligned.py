@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from lingxi.collect import instructions
 from lingxi.collect.labelled import licence_of
-from lingxi.records import Pair, digest, passage, read_jsonl
+from lingxi.collect.origin import Origin, pair
+from lingxi.records import Pair, digest, read_jsonl
 
 SOURCE = "sts_stsb_translations"
 _STEM = "sts_stsb_{}_train"
@@ -83,16 +84,8 @@ def _shape(row: dict[str, object]) -> tuple[float, int, int]:
 
 
 def _pair(language: str, text: str, english: str, licence: str) -> Pair:
-    return Pair(
-        id=digest(SOURCE, language, text, english),
-        group=digest(SOURCE, english),
-        query=text,
-        positives=(passage(english),),
-        negatives=(),
-        instruction=instructions.PARALLEL,
-        task="bitext",
-        query_language=language,
-        document_language="en",
-        source=SOURCE,
-        licence=licence,
-    )
+    key, group = digest(SOURCE, language, text, english), digest(SOURCE, english)
+    return pair(
+        Origin(SOURCE, licence), key, group, text, english,
+        task="bitext", instruction=instructions.PARALLEL, languages=(language, "en"),
+    )  # fmt: skip

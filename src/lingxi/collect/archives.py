@@ -114,17 +114,20 @@ def _innermost(folder: Path) -> Path:
 
 
 def _unpack_tar(source: Path, folder: Path) -> None:
+    with source.open("rb") as packed:
+        _unpack_stream(packed, source.suffix == ".zst", source, folder, "check that the archive is whole")
+
+
+def _unpack_stream(packed: IO[bytes], by_zstd: bool, source: Path, folder: Path, fix: str) -> None:
     try:
-        if source.suffix == ".zst":
-            with source.open("rb") as packed, _plain_zstd(packed) as plain:
+        if by_zstd:
+            with _plain_zstd(packed) as plain:
                 _extract(plain, source, folder)
             return
-        with tarfile.open(source) as archive:
+        with tarfile.open(fileobj=packed) as archive:
             _members(archive, source, folder)
     except (tarfile.TarError, OSError, EOFError) as problem:
-        raise InputError(
-            f"{source} cannot be unpacked ({problem})", "check that the archive is whole"
-        ) from problem
+        raise InputError(f"{source} cannot be unpacked ({problem})", fix) from problem
 
 
 def _extract(plain: IO[bytes], source: Path, folder: Path) -> None:
@@ -196,19 +199,9 @@ def _unpack_deb(source: Path, folder: Path) -> None:
             except ValueError:
                 break
             if name.startswith("data.tar"):
-                _unpack_data(name, file.read(size), source, folder)
+                _unpack_stream(
+                    io.BytesIO(file.read(size)), name.endswith(".zst"), source, folder, "download it again"
+                )
                 return
             file.seek(size + size % 2, 1)
     raise InputError(f"{source} holds no data.tar", "download it again")
-
-
-def _unpack_data(name: str, data: bytes, source: Path, folder: Path) -> None:
-    try:
-        if name.endswith(".zst"):
-            with _plain_zstd(io.BytesIO(data)) as plain:
-                _extract(plain, source, folder)
-            return
-        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            _members(archive, source, folder)
-    except (tarfile.TarError, OSError, EOFError) as problem:
-        raise InputError(f"{source} cannot be unpacked ({problem})", "download it again") from problem

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lingxi import languages
-from lingxi.collect.instructions import PARALLEL
-from lingxi.collect.origin import Origin
-from lingxi.records import Pair, digest, passage
+from lingxi.collect.origin import Origin, translation
+from lingxi.records import Pair
 
 # CLDR's way to say that a name is its parent's, and the key of the code itself.
 _INHERITED = "↑↑↑"
@@ -34,7 +33,7 @@ def read_names(folder: Path, origin: Origin) -> Iterator[Pair]:
             for key, name in names(path):
                 # A name that equals the key or the English one is a gap that was filled by machine.
                 if key in english and name not in (english[key], key.split("/")[-1]):
-                    yield _pair(f"{origin.source}:{path.stem}#{key}", code, name, english[key], origin)
+                    yield translation(origin, f"{origin.source}:{path.stem}#{key}", code, name, english[key])
 
 
 def names(path: Path) -> Iterator[tuple[str, str]]:
@@ -59,19 +58,3 @@ def _leaves(node: Any, key: str, locale: str) -> Iterator[tuple[str, str]]:
                 yield from _leaves(inner, key if name == locale else f"{key}/{name}", locale)
     elif isinstance(node, str):
         yield key, node
-
-
-def _pair(group: str, code: str, text: str, english: str, origin: Origin) -> Pair:
-    return Pair(
-        id=digest(group, code, text),
-        group=group,
-        query=text,
-        positives=(passage(english),),
-        negatives=(),
-        instruction=PARALLEL,
-        task="bitext",
-        query_language=code,
-        document_language="en",
-        source=origin.source,
-        licence=origin.licence,
-    )

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lingxi.collect.instructions import COMMENT, FILL, UNMASK
-from lingxi.collect.origin import Origin
+from lingxi.collect.origin import Origin, pair
 from lingxi.parse import Skip, decode, kind_of
-from lingxi.parse.documented import Documented, documented
-from lingxi.records import Pair, digest, passage
+from lingxi.parse.documented import Documented, documented, masked
+from lingxi.records import Pair, digest
 
-MASK = "function_name"
 HOLE = "/* … */"
 _LEAST_WORDS, _LEAST_CHARACTERS, _MOST_CHARACTERS, _MOST_CODE = 4, 15, 400, 6000
 _LEAST_LINES = 8
@@ -63,11 +62,6 @@ def pairs_of(
         yield _pair(group, cut[0], cut[1], FILL, language, language, origin)
 
 
-def masked(function: Documented) -> str:
-    """The code with the function's own name masked wherever it stands as a word."""
-    return re.sub(rf"(?<![\w$]){re.escape(function.name)}(?![\w$])", MASK, function.code)
-
-
 def hole(code: str) -> tuple[str, str] | None:
     """The code with its middle third of lines taken out, and those lines; None where it is short."""
     lines = code.splitlines(keepends=True)
@@ -91,16 +85,5 @@ def _fits(function: Documented) -> bool:
 def _pair(
     group: str, query: str, code: str, instruction: str, asked: str, language: str, origin: Origin
 ) -> Pair:
-    return Pair(
-        id=digest(group, query, code),
-        group=group,
-        query=query,
-        positives=(passage(code),),
-        negatives=(),
-        instruction=instruction,
-        task="code",
-        query_language=asked,
-        document_language=language,
-        source=origin.source,
-        licence=origin.licence,
-    )
+    key, both = digest(group, query, code), (asked, language)
+    return pair(origin, key, group, query, code, task="code", instruction=instruction, languages=both)

@@ -14,8 +14,8 @@ from urllib.parse import unquote
 
 from lingxi import languages
 from lingxi.collect.instructions import PARALLEL, SYNOPSIS
-from lingxi.collect.origin import Origin
-from lingxi.records import Pair, digest, passage
+from lingxi.collect.origin import Origin, pair
+from lingxi.records import Pair, Task, digest
 
 _STANZA = re.compile(
     r"^Package: (?P<package>\S+)\n(?:.*\n)*?Description-md5: (?P<md5>\w+)\n"
@@ -57,16 +57,6 @@ def stanzas(path: Path) -> Iterator[tuple[str, str, list[str]]]:
 
 def _pair(md5: str, query: str, text: str, code: str, instruction: str, origin: Origin) -> Pair:
     group = f"{origin.source}:{md5}"
-    return Pair(
-        id=digest(group, code, query, text),
-        group=group,
-        query=query,
-        positives=(passage(text),),
-        negatives=(),
-        instruction=instruction,
-        task="retrieval" if instruction == SYNOPSIS else "bitext",
-        query_language=code,
-        document_language="en",
-        source=origin.source,
-        licence=origin.licence,
-    )
+    key = digest(group, code, query, text)
+    task: Task = "retrieval" if instruction == SYNOPSIS else "bitext"
+    return pair(origin, key, group, query, text, task=task, instruction=instruction, languages=(code, "en"))

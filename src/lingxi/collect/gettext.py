@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lingxi import languages
-from lingxi.collect.instructions import PARALLEL
-from lingxi.collect.origin import Origin
+from lingxi.collect.origin import Origin, translation
 from lingxi.errors import MissingExtraError
-from lingxi.records import Pair, digest, passage
+from lingxi.records import Pair, digest
 
 LEFT_OUT = languages.CONSTRUCTED
 # Larger catalogs than any program has; a file that claims more is no catalog.
@@ -36,9 +35,8 @@ def read_catalogs(folder: Path, origin: Origin) -> Iterator[Pair]:
         if code is None or path.is_symlink() or path.stat().st_size > _MOST_BYTES:
             continue
         for context, english, text in messages(path):
-            yield _pair(
-                f"{origin.source}:{path.stem}#{digest(context, english)}", code, text, english, origin
-            )
+            group = f"{origin.source}:{path.stem}#{digest(context, english)}"
+            yield translation(origin, group, code, text, english)
 
 
 def language_of(path: Path) -> str | None:
@@ -74,19 +72,3 @@ def clean(text: str) -> str:
     text = html.unescape(_TAG.sub(" ", _CONTEXT.sub("", text)))
     text = _INNER.sub(lambda found: "".join(part or "" for part in found.groups()), text)
     return _SPACE.sub(" ", _ACCELERATOR.sub("", text)).strip()
-
-
-def _pair(group: str, code: str, text: str, english: str, origin: Origin) -> Pair:
-    return Pair(
-        id=digest(group, code, text),
-        group=group,
-        query=text,
-        positives=(passage(english),),
-        negatives=(),
-        instruction=PARALLEL,
-        task="bitext",
-        query_language=code,
-        document_language="en",
-        source=origin.source,
-        licence=origin.licence,
-    )

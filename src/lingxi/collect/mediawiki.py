@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lingxi import languages
-from lingxi.collect.instructions import PARALLEL
-from lingxi.collect.origin import Origin
+from lingxi.collect.origin import Origin, translation
 from lingxi.errors import InputError
-from lingxi.records import Pair, digest, passage
+from lingxi.records import Pair
 
 # American Sign Language comes as SignWriting codes (`M512x518S15a37…`), no text to a tokeniser.
 LEFT_OUT = languages.CONSTRUCTED | {"ase"}
@@ -76,23 +75,7 @@ def _pairs_beside(english_file: Path, name: str, origin: Origin) -> Iterator[Pai
             continue
         for key, text in _messages(path).items():
             if key in english:
-                yield _pair(f"{origin.source}:{name}#{key}", code, clean(text), english[key], origin)
-
-
-def _pair(group: str, code: str, text: str, english: str, origin: Origin) -> Pair:
-    return Pair(
-        id=digest(group, code, text),
-        group=group,
-        query=text,
-        positives=(passage(english),),
-        negatives=(),
-        instruction=PARALLEL,
-        task="bitext",
-        query_language=code,
-        document_language="en",
-        source=origin.source,
-        licence=origin.licence,
-    )
+                yield translation(origin, f"{origin.source}:{name}#{key}", code, clean(text), english[key])
 
 
 def _messages(path: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Where rows come from: the source (a package) that is named on every row, and its licence."""
+"""Where rows come from, and how a reader makes them: source and licence stand on every row."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from lingxi.collect.instructions import PARALLEL
+from lingxi.records import Pair, Task, digest, passage
 
 # Names of Debian's copyright files, as `curate` knows them.
 _SPELLINGS = {
@@ -23,6 +26,41 @@ class Origin:
 
     source: str
     licence: str
+
+
+def pair(
+    origin: Origin,
+    key: str,
+    group: str,
+    query: str,
+    answer: str,
+    *,
+    task: Task,
+    instruction: str,
+    languages: tuple[str, str],
+) -> Pair:
+    """A query with its one answer; `languages` are those of the query and of the answer."""
+    return Pair(
+        id=key,
+        group=group,
+        query=query,
+        positives=(passage(answer),),
+        negatives=(),
+        instruction=instruction,
+        task=task,
+        query_language=languages[0],
+        document_language=languages[1],
+        source=origin.source,
+        licence=origin.licence,
+    )
+
+
+def translation(
+    origin: Origin, group: str, language: str, text: str, target: str, target_language: str = "en"
+) -> Pair:
+    """A text and what it says in another language; one message in all languages is one group."""
+    key, both = digest(group, language, text), (language, target_language)
+    return pair(origin, key, group, text, target, task="bitext", instruction=PARALLEL, languages=both)
 
 
 def licence_of(folder: Path, default: str) -> str:

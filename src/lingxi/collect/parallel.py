@@ -11,10 +11,9 @@ from xml.etree import ElementTree
 
 from lingxi import languages
 from lingxi.collect import gettext
-from lingxi.collect.instructions import PARALLEL
-from lingxi.collect.origin import Origin
+from lingxi.collect.origin import Origin, translation
 from lingxi.errors import InputError
-from lingxi.records import Pair, digest, passage
+from lingxi.records import Pair
 
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 # A line longer than this is no sentence: the file is not what it says.
@@ -107,16 +106,4 @@ def _pairs(group: str, texts: dict[str, str], origin: Origin) -> Iterator[Pair]:
     target = "en" if "en" in known else next(iter(known), "")
     for code, text in known.items():
         if code != target:
-            yield Pair(
-                id=digest(group, code, text),
-                group=group,
-                query=text,
-                positives=(passage(known[target]),),
-                negatives=(),
-                instruction=PARALLEL,
-                task="bitext",
-                query_language=code,
-                document_language=target,
-                source=origin.source,
-                licence=origin.licence,
-            )
+            yield translation(origin, group, code, text, known[target], target)

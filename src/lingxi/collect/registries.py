@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -191,6 +191,20 @@ def _named(package: str) -> str:
     if not re.fullmatch(r"@?[A-Za-z0-9][\w./@=+!~-]*", package) or ".." in package:
         raise InputError(f"{package!r} is no name of a package", "give name, name@version or name==version")
     return package
+
+
+def bare_name(package: str) -> str:
+    """A package's name without its version: `name==version`, `name@version`, `@scope/name@version`."""
+    return re.split(r"==|(?<=.)@", package)[0]
+
+
+# By the registry that has the package; Debian's binary packages are many, and fetched together.
+FETCHED: Mapping[str, Callable[[str, Path], Path]] = {
+    "deb": fetched_deb,
+    "source": fetched_source,
+    "npm": fetched_npm,
+    "pypi": fetched_pypi,
+}
 
 
 def _source_options(folder: Path) -> list[str]:

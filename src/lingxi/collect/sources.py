@@ -178,16 +178,13 @@ def _places(
         yield registries.name_of_git(url), _tried(registries.fetched_git, url, cache)
     for path in source.paths:
         yield path.name, path.expanduser()
-    for name in _unless(source.source, barred):
-        yield name, _tried(registries.fetched_source, name, cache)
-    for name in _unless(source.npm, barred):
-        yield _bare(name), _tried(registries.fetched_npm, name, cache)
-    for name in _unless(source.pypi, barred):
-        yield _bare(name), _tried(registries.fetched_pypi, name, cache)
+    for registry, names in (("source", source.source), ("npm", source.npm), ("pypi", source.pypi)):
+        for name in _unless(names, barred):
+            yield registries.bare_name(name), _tried(registries.FETCHED[registry], name, cache)
     if source.deb:
-        names = _unless(registries.named_debs(source.deb), barred)
-        sizes = registries.sizes_of_debs(names)
-        wanted = [name for name in names if sizes.get(name, 0) <= source.most_megabytes * 1e6]
+        debs = _unless(registries.named_debs(source.deb), barred)
+        sizes = registries.sizes_of_debs(debs)
+        wanted = [name for name in debs if sizes.get(name, 0) <= source.most_megabytes * 1e6]
         came = registries.fetched_debs(wanted, cache)
         for name in wanted:
             yield name, came.get(name) or InputError(f"apt-get has no {name}", "correct the name")
@@ -202,9 +199,4 @@ def _tried(fetch: Callable[[str, Path], Path], name: str, cache: Path) -> Path |
 
 
 def _unless(names: Sequence[str], barred: Collection[str]) -> list[str]:
-    return [name for name in names if _bare(name) not in barred]
-
-
-def _bare(package: str) -> str:
-    """A package's name without its version."""
-    return package.partition("==")[0] if "==" in package else package[:1] + package[1:].partition("@")[0]
+    return [name for name in names if registries.bare_name(name) not in barred]

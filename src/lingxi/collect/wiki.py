@@ -13,9 +13,9 @@ from typing import IO, Any
 
 from lingxi import languages
 from lingxi.collect.instructions import SECTION, TITLE
-from lingxi.collect.origin import Origin
+from lingxi.collect.origin import Origin, pair
 from lingxi.errors import InputError, MissingExtraError
-from lingxi.records import Pair, digest, passage
+from lingxi.records import Pair, digest
 
 _ARTICLES = 0
 _LEAST_TEXT, _MOST_TEXT = 80, 4000
@@ -66,18 +66,16 @@ def _page(page: Any, code: str, origin: Origin) -> Iterator[Pair]:
             continue
         query = f"{page.title}: {heading}" if heading else page.title
         instruction = SECTION if heading else TITLE
-        yield Pair(
-            id=digest(group, query, body),
-            group=group,
-            query=query,
-            positives=(passage(body[:_MOST_TEXT]),),
-            negatives=(),
-            instruction=instruction,
+        key, shown = digest(group, query, body), body[:_MOST_TEXT]
+        yield pair(
+            origin,
+            key,
+            group,
+            query,
+            shown,
             task="retrieval",
-            query_language=code,
-            document_language=code,
-            source=origin.source,
-            licence=origin.licence,
+            instruction=instruction,
+            languages=(code, code),
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from lingxi.curate.rules import folded
 from lingxi.errors import MissingExtraError
-from lingxi.records import Pair, stable_hash
+from lingxi.records import Pair, drawn, stable_hash
 
 # The seed is the one that rensa's deduplicator asks for.
 _PERMUTATIONS, _BANDS, _SEED = 64, 16, 42
@@ -81,7 +81,7 @@ class Cap:
 
     def enter(self, row: Pair, position: int) -> None:
         """Let a row take part in the draw under the position it has in its file."""
-        self._members[_bucket(row)].append((stable_hash(f"{self.seed}\x1f{row.id}"), position))
+        self._members[_bucket(row)].append((drawn(self.seed, row.id), position))
 
     def losers(self) -> Iterator[int]:
         """Positions of the rows that do not fit under the cap."""

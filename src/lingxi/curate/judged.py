@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lingxi.curate.agreement import FEWEST, AgreementSettings, Scored, judge
-from lingxi.records import Pair, read_pairs, stable_hash
+from lingxi.records import Pair, drawn, read_pairs
 
 Scores = dict[int, dict[str, float]]
 """Scores by the position of a row in its file."""
@@ -63,7 +63,7 @@ def _sampled(
         if reasons[position] is not None or row.task not in _JUDGED:
             continue
         heap = heaps[row.task, row.query_language, row.document_language, row.instruction]
-        entry = (-stable_hash(f"{seed}\x1f{row.id}"), position, row)
+        entry = (-drawn(seed, row.id), position, row)
         if len(heap) < most:
             heapq.heappush(heap, entry)
         elif entry[0] > heap[0][0]:

@@ -14,12 +14,12 @@ from pathlib import Path
 from lingxi.errors import InputError
 from lingxi.records import (
     Pair,
+    drawn,
     pair_columns,
     pair_schema,
     passage,
     read_pairs,
     require_pyarrow,
-    stable_hash,
     write_pairs,
 )
 
@@ -74,7 +74,7 @@ def _survey(curated: Path, seed: int) -> tuple[dict[_Key, list[int]], dict[_Key,
     lengths: dict[_Key, list[int]] = defaultdict(list)
     for row in read_pairs(curated):
         key = _key(row)
-        hashes[key].append(_drawn(row, seed))
+        hashes[key].append(drawn(seed, row.id))
         if len(lengths[key]) < _ESTIMATED:
             texts = (row.query, *(item.text for item in row.positives))
             lengths[key].append(sum(len(text.encode("utf-8", "replace")) for text in texts))
@@ -99,7 +99,7 @@ def _write(curated: Path, out: Path, chosen: dict[_Key, list[int]], seed: int) -
     partial, count = out.with_name(out.name + ".part"), 0
     out.parent.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(partial, pair_schema(), compression="zstd", compression_level=_LEVEL) as writer:
-        rows = (_light(row) for row in read_pairs(curated) if _drawn(row, seed) <= last[_key(row)])
+        rows = (_light(row) for row in read_pairs(curated) if drawn(seed, row.id) <= last[_key(row)])
         while batch := list(islice(rows, _ROWS)):
             writer.write_batch(pa.record_batch(pair_columns(batch), schema=pair_schema()))
             count += len(batch)
@@ -115,7 +115,3 @@ def _light(row: Pair) -> Pair:
 
 def _key(row: Pair) -> _Key:
     return row.task, row.query_language, row.document_language
-
-
-def _drawn(row: Pair, seed: int) -> int:
-    return stable_hash(f"{seed}\x1f{row.id}")

@@ -20,20 +20,21 @@ from lingxi.collect.archives import opened_tar
 from lingxi.errors import InputError
 from lingxi.evaluate.dense import Dense, split_form
 from lingxi.evaluate.encoders import Own
-from lingxi.evaluate.evidence import Difference, difference, draw, interval
+from lingxi.evaluate.evidence import Difference, difference, pooled, value_of
 from lingxi.evaluate.named import system as named_system
 from lingxi.evaluate.readers import read_set
-from lingxi.evaluate.results import Group, read_groups
+from lingxi.evaluate.results import Group, main_of, read_groups
 from lingxi.evaluate.run import evaluate
 from lingxi.evaluate.suite import SuiteSettings, quick_suite, resolve
 from lingxi.evaluate.systems import Texts, top_k
-from lingxi.evaluate.tasks import CONTROL, Ranking
+from lingxi.evaluate.tasks import Ranking
 from lingxi.languages import is_resourced, normalise
 
 REPORT = "claim.md"
 WIDTHS = (1024, 768, 512, 384, 256, 128, 64, 32)
 PRECISIONS = ("float32", "int8", "binary")
 _TIMED = 20
+_RESAMPLES = 1000
 Say = Callable[[str], None]
 
 
@@ -72,16 +73,10 @@ def try_claim(name: str, asked: Asked) -> Path:
     # A suite that is built says itself where its sets lie.
     root = None if suite.built else asked.root
     evaluate(suite, root, systems, asked.out, asked.cache, say=asked.say)
-    lines = [f"# {claim.says}", "", *claim.report(asked, suite, _main(read_groups(asked.out)))]
+    lines = [f"# {claim.says}", "", *claim.report(asked, suite, list(main_of(read_groups(asked.out))))]
     path = asked.out / REPORT
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
-
-
-def _main(groups: Iterator[Group]) -> list[Group]:
-    """The groups of each set's main metric."""
-    main: dict[str, str] = {}
-    return [group for group in groups if main.setdefault(group.head.name, group.metric) == group.metric]
 
 
 # --- systems -------------------------------------------------------------------------------------
@@ -104,24 +99,15 @@ def _widths(asked: Asked, suite: SuiteSettings, groups: list[Group]) -> Iterator
     best = None
     for system in dict.fromkeys(group.system for group in groups):
         form = split_form(system)[1]
-        value, low, high = _pooled([group for group in groups if group.system == system])
+        found = pooled((group for group in groups if group.system == system), _RESAMPLES)
+        if found is None:
+            continue
+        value, low, high = found
         best = best or value
         span = f"{100 * low:.1f} – {100 * high:.1f}"
         kept = f"{100 * value / best:.1f} %" if best else ""
         size = form.bytes(form.dim or 0)
         yield f"| {form.dim} | {form.precision} | {size:,.0f} | {100 * value:.1f} | {span} | {kept} |"
-
-
-def _pooled(groups: Sequence[Group]) -> tuple[float, float, float]:
-    """Mean over sets of each set's mean over languages, with its interval."""
-    sets: dict[str, list[Group]] = {}
-    for group in groups:
-        if not group.head.language.endswith(CONTROL):
-            sets.setdefault(group.head.name, []).append(group)
-    drawn = [[draw(group, 1000, 0) for group in own] for own in sets.values()]
-    value = float(np.mean([np.mean([item.value for item in own]) for own in drawn]))
-    replicates = np.mean([np.mean([item.replicates for item in own], axis=0) for own in drawn], axis=0)
-    return value, *interval(replicates)
 
 
 def _beside(asked: Asked, suite: SuiteSettings, groups: list[Group]) -> Iterator[str]:
@@ -131,7 +117,7 @@ def _beside(asked: Asked, suite: SuiteSettings, groups: list[Group]) -> Iterator
     yield "|---|---|---|---:|" + "---:|---|" * len(others)
     for group in (group for group in groups if group.system == first):
         cells = [_against(group, groups, other) for other in others]
-        value = f"{100 * draw(group, 100, 0).value:.1f}"
+        value = f"{100 * value_of(group):.1f}"
         head = f"| {group.head.name} | {group.head.language} | {group.metric} | {value} | "
         yield head + " | ".join(cells) + " |"
 
@@ -140,7 +126,7 @@ def _against(group: Group, groups: Sequence[Group], other: str) -> str:
     same = [g for g in groups if (g.system, g.head, g.metric) == (other, group.head, group.metric)]
     if not same:
         return " | "
-    return f"{100 * draw(same[0], 100, 0).value:.1f} | {_span(difference(group, same[0], 1000))}"
+    return f"{100 * value_of(same[0]):.1f} | {_span(difference(group, same[0], _RESAMPLES))}"
 
 
 def _span(found: Difference) -> str:
@@ -164,9 +150,7 @@ def _languages(asked: Asked, suite: SuiteSettings, groups: list[Group]) -> Itera
 
 
 def _gained(name: str, label: str, groups: Sequence[Group], systems: Sequence[str]) -> str:
-    values = [
-        float(np.mean([draw(g, 100, 0).value for g in groups if g.system == system])) for system in systems
-    ]
+    values = [float(np.mean([value_of(g) for g in groups if g.system == system])) for system in systems]
     count = len({group.head.language for group in groups})
     gain = f"{100 * (values[0] / values[1] - 1):+.0f} %" if values[1] else ""
     return f"| {name} | {label} | {count} | " + " | ".join(f"{100 * v:.1f}" for v in values) + f" | {gain} |"

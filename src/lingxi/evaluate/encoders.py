@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
-import json
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +12,8 @@ import numpy as np
 
 from lingxi import prompts
 from lingxi.embedder import Embedder
-from lingxi.errors import InputError, MissingExtraError
+from lingxi.errors import MissingExtraError
+from lingxi.evaluate.asking import asked
 from lingxi.evaluate.systems import Matrix
 from lingxi.manifest import hash_code, hash_file
 from lingxi.vectors import cut
@@ -134,21 +132,23 @@ class Served:
     def _ask(self, texts: list[str]) -> Matrix:
         # An empty string is no input in this dialect.
         body = {"model": self._model, "input": [text or " " for text in texts], "encoding_format": "float"}
-        headers = {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        request = urllib.request.Request(self._url, json.dumps(body).encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=600) as answer:
-                data = sorted(json.load(answer)["data"], key=lambda row: row["index"])
-            found = np.array([row["embedding"] for row in data], np.float32)
-            if found.ndim != 2 or len(found) != len(texts):
-                raise ValueError(f"{len(texts)} texts were sent, {len(found)} vectors came")
-        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{self._url}: no embeddings ({error})", "check that the server runs and serves this model"
-            ) from None
-        return found
+        return asked(
+            self._url,
+            body,
+            lambda answer: _vectors_of(answer, len(texts)),
+            lacking="embeddings",
+            fix="check that the server runs and serves this model",
+            timeout=600,
+            key=self._key,
+        )
+
+
+def _vectors_of(answer: Any, count: int) -> Matrix:
+    rows = sorted(answer["data"], key=lambda row: row["index"])
+    found = np.array([row["embedding"] for row in rows], np.float32)
+    if found.ndim != 2 or len(found) != count:
+        raise ValueError(f"{count} texts were sent, {len(found)} vectors came")
+    return found
 
 
 def _digest(*parts: Any) -> str:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from lingxi.errors import InputError
 from lingxi.evaluate.measure import is_mean, statistic
 from lingxi.evaluate.report import Score
-from lingxi.evaluate.results import Group
+from lingxi.evaluate.results import Group, main_of
 from lingxi.evaluate.tasks import CONTROL
 
 Replicates = npt.NDArray[np.float64]
@@ -47,6 +47,24 @@ class Difference:
     high: float
     p: float
     n: int
+
+
+def value_of(group: Group) -> float:
+    """A group's number, as it is reported."""
+    return statistic(group.metric)(group.values, group.gold)
+
+
+def pooled(groups: Iterable[Group], resamples: int) -> tuple[float, float, float] | None:
+    """Mean over sets of each set's main number (languages averaged first, no controls), with its interval."""
+    sets: dict[str, list[Drawn]] = {}
+    for group in main_of(groups):
+        if not group.head.language.endswith(CONTROL):
+            sets.setdefault(group.head.name, []).append(draw(group, resamples, 0))
+    if not sets:
+        return None
+    value = float(np.mean([np.mean([item.value for item in own]) for own in sets.values()]))
+    replicates = np.mean([np.mean([d.replicates for d in own], axis=0) for own in sets.values()], axis=0)
+    return value, *interval(replicates)
 
 
 def draw(group: Group, resamples: int, seed: int) -> Drawn:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from lingxi.errors import InputError
 from lingxi.evaluate.evidence import check_paired, draw, generator
 from lingxi.evaluate.measure import is_mean
-from lingxi.evaluate.results import Group
+from lingxi.evaluate.results import Group, main_of
 from lingxi.evaluate.tasks import CONTROL
 
 Verdict = Literal["passes", "blocked", "undecided"]
@@ -122,16 +122,10 @@ def _parts(
     seed: int,
 ) -> list[_Part]:
     before = {(g.head, g.metric): g for g in old}
-    main: dict[str, str] = {}
     parts: list[_Part] = []
-    for group in new:
+    for group in main_of(new):
         # What was measured only to compare another with it is no quality that may fall.
-        if group.head.language.endswith(CONTROL):
-            continue
-        if (
-            main.setdefault(group.head.name, group.metric) != group.metric
-            or (group.head, group.metric) not in before
-        ):
+        if group.head.language.endswith(CONTROL) or (group.head, group.metric) not in before:
             continue
         other = before[group.head, group.metric]
         check_paired(group, other)

@@ -8,17 +8,16 @@ nothing of the level. With an LLM, each passage is asked about in its words.
 
 from __future__ import annotations
 
-import http.client
 import json
 import random
 import re
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lingxi.errors import InputError
+from lingxi.evaluate.asking import asked as ask
 from lingxi.evaluate.suite import SetSettings, SuiteSettings
 from lingxi.parse import Skip, decode, kind_of, sentences
 from lingxi.parse.segments import Segment, segments
@@ -176,16 +175,14 @@ def _given(queries: Path, passages: Sequence[Passage], corpus: Path) -> Iterator
 def _asked(llm: str, passage: str) -> str:
     url, _, model = llm.partition("#")
     body = {"model": model, "messages": [{"role": "user", "content": _ASK + passage}], "temperature": 0}
-    request = urllib.request.Request(
-        url.rstrip("/") + "/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    said = ask(
+        url.rstrip("/") + "/chat/completions",
+        body,
+        lambda answer: str(answer["choices"][0]["message"]["content"] or "").strip(),
+        lacking="question",
+        fix="check that the server runs, or leave --llm out",
+        timeout=300,
     )
-    try:
-        with urllib.request.urlopen(request, timeout=300) as answer:
-            said = str(json.load(answer)["choices"][0]["message"]["content"] or "").strip()
-    except (OSError, http.client.HTTPException, ValueError, KeyError, IndexError, TypeError) as error:
-        raise InputError(
-            f"{url}: no question ({error})", "check that the server runs, or leave --llm out"
-        ) from None
     if not said:
         raise InputError(f"{url}: the model {model!r} answered with nothing", "try another model")
     return said

@@ -11,11 +11,10 @@ import numpy as np
 
 from lingxi.evaluate import plots
 from lingxi.evaluate.dense import split_form
-from lingxi.evaluate.evidence import MEANS, Difference, difference, draw, interval, worst
+from lingxi.evaluate.evidence import MEANS, Difference, difference, pooled, worst
 from lingxi.evaluate.measure import is_mean
 from lingxi.evaluate.report import Score
 from lingxi.evaluate.results import LENGTHS, Group
-from lingxi.evaluate.tasks import CONTROL
 
 PAGE = "report.html"
 _SHOWN = 12
@@ -124,32 +123,16 @@ def _forms(material: Material) -> Iterable[str]:
         model, form = split_form(system)
         if not widths or "+" in system or form.dim is None:
             continue
-        point = _pooled([g for g in material.groups if g.system == system])
-        if point is not None:
+        found = pooled((g for g in material.groups if g.system == system), _RESAMPLES)
+        if found is not None:
+            value, low, high = (100 * part for part in found)
+            point = (value, low, high)
             name = model if form.precision == "float32" else f"{model} {form.precision}"
             by_dim.setdefault(name, []).append((float(form.dim), *point))
             by_bytes.setdefault(model, []).append((form.bytes(form.dim), *point))
     if any(len(points) > 1 for points in by_dim.values()):
         yield plots.lines(by_dim, "width", "mean of sets × 100", log=True)
         yield plots.lines(by_bytes, "bytes a vector", "mean of sets × 100", log=True)
-
-
-def _pooled(groups: Sequence[Group]) -> tuple[float, float, float] | None:
-    """Mean over sets of each set's main number (languages averaged first), with its interval."""
-    sets: dict[str, list[Group]] = {}
-    for group in groups:
-        if group.head.language.endswith(CONTROL):
-            continue
-        known = sets.setdefault(group.head.name, [])
-        if not known or known[0].metric == group.metric:
-            known.append(group)
-    if not sets:
-        return None
-    drawn = [[draw(group, _RESAMPLES, 0) for group in own] for own in sets.values()]
-    value = float(np.mean([np.mean([d.value for d in own]) for own in drawn]))
-    replicates = np.mean([np.mean([d.replicates for d in own], axis=0) for own in drawn], axis=0)
-    low, high = interval(replicates)
-    return 100 * value, 100 * low, 100 * high
 
 
 def _lengths(material: Material) -> Iterable[str]:
@@ -187,13 +170,13 @@ def _pairs(material: Material) -> Iterable[str]:
         return
     new, old = material.systems[:2]
     main = material.main()
+    before = {(g.head, g.metric): g for g in material.groups if g.system == old}
     pairs = [
-        (a, b)
-        for a in material.groups
-        for b in material.groups
-        if (a.system, b.system) == (new, old)
-        and (a.head, a.metric) == (b.head, b.metric)
-        and a.metric == main[a.head.name]
+        (group, before[group.head, group.metric])
+        for group in material.groups
+        if group.system == new
+        and group.metric == main[group.head.name]
+        and (group.head, group.metric) in before
     ]
     if not pairs:
         return

@@ -156,6 +156,12 @@ def groups_of(table: Any, systems: Sequence[str] | None = None) -> Iterator[Grou
         )
 
 
+def main_of(groups: Iterable[Group]) -> Iterator[Group]:
+    """The groups of each set's main metric, the one that was measured first."""
+    main: dict[str, str] = {}
+    return (g for g in groups if main.setdefault(g.head.name, g.metric) == g.metric)
+
+
 def read_items(out: Path) -> dict[tuple[str, str, str], dict[str, str]]:
     """Text, expected text and length of every item, by set, language and item."""
     import pyarrow.parquet as pq

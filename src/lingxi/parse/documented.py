@@ -24,6 +24,10 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 _LINK = re.compile(r"\[`?([^\[\]`]+)`?\](?:\([^()]*\))?")
 
 
+# What stands for the name of a masked function.
+MASK = "function_name"
+
+
 @dataclass(frozen=True, slots=True)
 class Documented:
     """A function `name`: `summary` is one line of its doc comment, `code` the definition without it."""
@@ -50,6 +54,11 @@ def summary_of(comment: str) -> str:
     said = _INLINE_TAG.sub(lambda m: m[1].split("#")[-1].split()[-1] if m[1].split() else "", said)
     said = _LINK.sub(r"\1", _REFERENCE.sub(r"\1", html.unescape(_TAG.sub(" ", said))))
     return " ".join(said.replace("`", "").split())
+
+
+def masked(function: Documented) -> str:
+    """The code with the function's own name masked wherever it stands as a word."""
+    return re.sub(rf"(?<![\w$]){re.escape(function.name)}(?![\w$])", MASK, function.code)
 
 
 def _leaves(found: tuple[Definition, ...]) -> Iterator[Definition]:

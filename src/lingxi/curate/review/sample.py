@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lingxi.curate.run import DROPPED_FILE, KEPT_FILE
 from lingxi.errors import InputError
-from lingxi.records import Pair, numbered_jsonl, read_pairs, stable_hash
+from lingxi.records import Pair, drawn, numbered_jsonl, read_pairs, stable_hash
 
 SAMPLE = "sample.jsonl"
 _MOST_TEXT = 1500
@@ -43,18 +43,18 @@ def draw_sample(curated: Path, out: Path, size: int, seed: int) -> list[Shown]:
     heaps: dict[str, list[tuple[int, str, Shown]]] = defaultdict(list)
     for row in _rows(curated):
         shown = _shown(row)
-        heapq.heappush(heaps[shown.stratum], (-stable_hash(f"{seed}\x1f{row.id}"), row.id, shown))
+        heapq.heappush(heaps[shown.stratum], (-drawn(seed, row.id), row.id, shown))
         if len(heaps[shown.stratum]) > size:
             heapq.heappop(heaps[shown.stratum])
     if not heaps:
         raise InputError(f"{curated} holds no rows", "run the curate stage first")
-    drawn = _evenly(heaps, size)
+    chosen = _evenly(heaps, size)
     out.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(asdict(shown), ensure_ascii=False) + "\n" for shown in drawn)
+    text = "".join(json.dumps(asdict(shown), ensure_ascii=False) + "\n" for shown in chosen)
     partial = path.with_suffix(".part")
     partial.write_text(text, "utf-8")
     partial.replace(path)
-    return drawn
+    return chosen
 
 
 def read_sample(out: Path) -> list[Shown]:
