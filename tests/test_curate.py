@@ -3,15 +3,18 @@
 import json
 from collections import Counter
 from pathlib import Path
+from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lingxi.collect import CollectSettings, collect_pairs
 from lingxi.curate import CurateSettings, curate_pairs
-from lingxi.curate.duplicates import Cap, duplicate_rule, near_duplicate_rule
+from lingxi.curate.duplicates import near_duplicate_rule, over_cap, repeated
 from lingxi.curate.leaks import barred_rule, benchmark_texts, leak_rule
+from lingxi.curate.rowwise import key_of
 from lingxi.curate.rules import RuleSettings, first_reason, folded, licence_reason, rules
 from lingxi.errors import InputError
 from lingxi.records import Pair, digest, passage, read_pairs, write_pairs
@@ -79,6 +82,25 @@ def test_licences_that_are_denied(licence: str) -> None:
     assert licence_reason("some", licence, (), ())
 
 
+@pytest.mark.parametrize(
+    ("licence", "allowed"),
+    [
+        ("GPL-2+__and__LGPL-2+", True),
+        ("LGPL-2.1-only_OR_LGPL-3.0-only_OR_LicenseRef-KDE-Accepted-LGPL", True),
+        ("LGPL-2+ and sun-permissive", True),
+        ("ISC", True),
+        ("DFSG-free", True),
+        ("UNLICENSED", False),
+        ("SEE LICENSE IN EULA", False),
+        ("not stated", False),
+        ("CC BY-NC 4.0 and GPL-2+", False),
+    ],
+)
+def test_free_packages_by_pattern(licence: str, allowed: bool) -> None:
+    assert (licence_reason("lib-a", licence, ("lib-*",), ()) is None) is allowed
+    assert licence_reason("other", licence, ("lib-*",), ())
+
+
 def test_named_packages_and_unverified_sources() -> None:
     assert licence_reason("mediawiki", "GPL-2+", ("mediawiki",), ()) is None
     assert licence_reason("mediawiki2", "GPL-2+", ("mediawiki",), ())
@@ -121,27 +143,48 @@ def test_folding_is_stable(text: str) -> None:
 
 
 def test_a_duplicate_is_a_later_row_of_equal_words() -> None:
-    rule = duplicate_rule()
-    assert rule(pair("Guten Tag!", "Good day.")) is None
-    assert rule(pair("guten tag", "good day")) == "duplicate"
-    assert rule(pair("guten tag", "hello there")) is None
-    assert rule(pair("guten tag", "good day", task="retrieval")) is None
+    rows = [
+        pair("Guten Tag!", "Good day."),
+        pair("guten tag", "good day"),
+        pair("guten tag", "hello there"),
+        pair("guten tag", "good day", task="retrieval"),
+    ]
+    keys = np.array([key_of(row) for row in rows], np.uint64)
+    assert repeated(keys).tolist() == [False, True, False, False]
 
 
-def test_the_cap_is_drawn_not_taken_in_order() -> None:
-    rows = [pair(f"Satz {number}", f"sentence {number}") for number in range(50)]
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 50)), max_size=60), st.integers(1, 8), st.randoms()
+)
+def test_the_cap_is_drawn_not_taken_in_order(rows: list[tuple[int, int]], most: int, random: Random) -> None:
+    rows = list(dict.fromkeys(rows))
 
-    def kept(order: list[Pair], most: int, seed: int) -> set[str]:
-        cap = Cap(most, seed)
-        for position, row in enumerate(order):
-            cap.enter(row, position)
-        lost = set(cap.losers())
-        return {row.query for position, row in enumerate(order) if position not in lost}
+    def kept(order: list[tuple[int, int]], most: int) -> set[tuple[int, int]]:
+        kinds, draws = (np.array(column) for column in zip(*order, strict=True)) if order else ([], [])
+        lost = over_cap(np.asarray(kinds, np.int64), np.asarray(draws, np.uint64), most)
+        return {row for row, over in zip(order, lost, strict=True) if not over}
 
-    assert len(kept(rows, 10, 0)) == 10
-    assert kept(rows, 10, 0) == kept(rows[::-1], 10, 0) < kept(rows, 20, 0)
-    assert kept(rows, 10, 0) != kept(rows, 10, 1)
-    assert len(kept(rows, 100, 0)) == 50
+    shuffled = random.sample(rows, len(rows))
+    assert kept(rows, most) == kept(shuffled, most) <= kept(rows, most + 1)
+    of_kind = {kind: sorted(draw for k, draw in rows if k == kind) for kind, _ in rows}
+    assert kept(rows, most) == {(kind, draw) for kind, own in of_kind.items() for draw in own[:most]}
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_processes_and_pieces_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [pair(f"Satz mit der Nummer {n % 70}", f"Sentence with number {n % 70}") for n in range(100)]
+    write_pairs(rows, tmp_path / "pairs.parquet")
+    one = curate_pairs(CurateSettings(cap=30), tmp_path / "pairs.parquet", tmp_path / "one")
+    assert one.total.dropped == {"over the cap": 40, "duplicate": 30}
+    monkeypatch.setattr("lingxi.records.BATCH_ROWS", 7)
+    monkeypatch.setattr("lingxi.curate.rowwise._GROUPS", 3)
+    write_pairs(rows, tmp_path / "small.parquet")
+    other = curate_pairs(
+        CurateSettings(cap=30, runner="native"), tmp_path / "small.parquet", tmp_path / "other"
+    )
+    assert other == one and len(list((tmp_path / "other" / "rows").iterdir())) == 5
+    for name in ("pairs.parquet", "dropped.parquet"):
+        assert list(read_pairs(tmp_path / "one" / name)) == list(read_pairs(tmp_path / "other" / name))
 
 
 def test_leaks_name_the_set() -> None:

@@ -168,7 +168,16 @@ def _do(stage: Stage, say: Say) -> Manifest:
     counts = dict(stage.work(stage.folder))
     outputs = {p.name: manifest.hash_file(p) for p in sorted(stage.folder.iterdir()) if not _internal(p)}
     seconds = round(time.perf_counter() - started, 1)
-    finished = Manifest(stage.name, stage.key, stage.inputs, stage.settings, outputs, counts, seconds)
+    finished = Manifest(
+        stage.name,
+        stage.key,
+        stage.inputs,
+        stage.settings,
+        outputs,
+        counts,
+        seconds,
+        manifest.peak_megabytes(),
+    )
     manifest.write(stage.folder, finished)
     say(f"{stage.name}: done in {seconds:.0f} s")
     return finished
@@ -192,7 +201,11 @@ def _clear(folder: Path) -> None:
 
 def _internal(path: Path) -> bool:
     """What serves resuming only and is no output."""
-    return path.name in {manifest.FILE, "started", "teacher", "lexicon", "network", "judge"}
+    return path.name in {
+        manifest.FILE,
+        *("started", "parts", "rows"),
+        *("teacher", "lexicon", "network", "judge"),
+    }
 
 
 def plain(report: Any) -> dict[str, Any]:

@@ -26,7 +26,8 @@ class Manifest:
     """One stage of one run.
 
     `key` is the hash of inputs, settings and code that decides whether the stage is current;
-    `counts` holds rows in, out and dropped by reason, or whatever the stage counts.
+    `counts` holds rows in, out and dropped by reason, or whatever the stage counts. `peak_megabytes` is the
+    most memory that this process and the largest that it started had held by the stage's end.
     """
 
     stage: str
@@ -36,6 +37,7 @@ class Manifest:
     outputs: dict[str, str]
     counts: dict[str, Any]
     seconds: float
+    peak_megabytes: int | None = None
     version: str = lingxi.__version__
     machine: str = field(default_factory=lambda: f"{platform.system()} {platform.machine()}")
     finished: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
@@ -69,6 +71,18 @@ def key_of(stage: str, inputs: Mapping[str, str], settings: Mapping[str, Any], c
     """The hash that changes when anything a stage depends on does."""
     text = json.dumps([stage, dict(inputs), dict(settings), code], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def peak_megabytes() -> int | None:
+    """The most memory, in 1e6 bytes, of this process and of the largest one it started; None where unknown."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    # Linux counts in kilobytes, macOS in bytes.
+    unit = 1 if platform.system() == "Darwin" else 1024
+    both = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(resource.getrusage(who).ru_maxrss for who in both) * unit // 1_000_000
 
 
 def hash_file(path: Path) -> str:

@@ -186,6 +186,12 @@ def numbered_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise InputError(f"{path} is no readable Parquet file ({problem})", "write it again") from problem
 
 
+def check_pairs(path: Path) -> None:
+    """Raise InputError where `read_pairs` would: the file is missing, damaged or lacks columns."""
+    for _ in batches(path, pair_schema()):
+        return
+
+
 def batches(path: Path, schema: Any) -> Iterator[Any]:
     """Arrow record batches of a Parquet file, columns in the order of the schema.
 

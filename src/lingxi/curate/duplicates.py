@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lingxi.curate.rules import folded
 from lingxi.errors import MissingExtraError
-from lingxi.records import Pair, drawn, stable_hash
+from lingxi.records import Pair, stable_hash
 
+# Rows of these tasks are too short to be nearly equal by chance or by copying.
+SENTENCES = frozenset({"bitext"})
 # The seed is the one that rensa's deduplicator asks for.
 _PERMUTATIONS, _BANDS, _SEED = 64, 16, 42
 
 
-def duplicate_rule() -> Callable[[Pair], str | None]:
-    """A rule that remembers: a later row of the same task, query and positives is a duplicate."""
-    seen: set[int] = set()
+def repeated(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which rows [n] have the key of an earlier one."""
+    again = np.ones(len(keys), bool)
+    again[np.unique(keys, return_index=True)[1]] = False
+    return again
 
-    def rule(row: Pair) -> str | None:
-        key = stable_hash(
-            "\x1f".join((row.task, folded(row.query), *(folded(item.text) for item in row.positives)))
-        )
-        if key in seen:
-            return "duplicate"
-        seen.add(key)
-        return None
 
-    return rule
+def over_cap(kinds: NDArray[np.int64], draws: NDArray[np.uint64], most: int) -> NDArray[np.bool_]:
+    """Which rows [n] do not fit where each kind has room for `most`, those of the smallest draws.
+
+    The choice does not depend on the order of the rows, and a larger cap keeps all that a smaller one kept.
+    """
+    order = np.lexsort((draws, kinds))
+    sorted_kinds = kinds[order]
+    first = np.searchsorted(sorted_kinds, sorted_kinds, "left")
+    over = np.empty(len(kinds), bool)
+    over[order] = np.arange(len(kinds)) - first >= most
+    return over
 
 
 def near_duplicate_rule(least: int = 200, alike: float = 0.85) -> Callable[[Pair], str | None]:
@@ -43,7 +51,7 @@ def near_duplicate_rule(least: int = 200, alike: float = 0.85) -> Callable[[Pair
 
     def rule(row: Pair) -> str | None:
         text = row.positives[0].text if row.positives else ""
-        if row.task == "bitext" or len(text) < least:
+        if row.task in SENTENCES or len(text) < least:
             return None
         words = folded(text).split()
         sketch = rensa.RMinHash(_PERMUTATIONS, _SEED)
@@ -66,29 +74,3 @@ def _rensa() -> Any:
     except ImportError:
         raise MissingExtraError("rensa", "curate", "finding near duplicates") from None
     return rensa
-
-
-class Cap:
-    """At most `most` rows of one source, task and pair of languages, chosen by the hash of id and seed.
-
-    The choice does not depend on the order of the rows, and a larger cap keeps all that a smaller one kept.
-    """
-
-    def __init__(self, most: int, seed: int) -> None:
-        self.most = most
-        self.seed = seed
-        self._members: dict[tuple[str, str, str, str], list[tuple[int, int]]] = defaultdict(list)
-
-    def enter(self, row: Pair, position: int) -> None:
-        """Let a row take part in the draw under the position it has in its file."""
-        self._members[_bucket(row)].append((drawn(self.seed, row.id), position))
-
-    def losers(self) -> Iterator[int]:
-        """Positions of the rows that do not fit under the cap."""
-        for members in self._members.values():
-            if len(members) > self.most:
-                yield from (position for _, position in sorted(members)[self.most :])
-
-
-def _bucket(row: Pair) -> tuple[str, str, str, str]:
-    return row.source, row.task, row.query_language, row.document_language

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lingxi.curate.agreement import FEWEST, AgreementSettings, Scored, judge
-from lingxi.records import Pair, drawn, read_pairs
+from lingxi.curate.duplicates import over_cap
+from lingxi.curate.kinds import kinds_of, rows_at
+from lingxi.curate.rowwise import Columns
 
 Scores = dict[int, dict[str, float]]
 """Scores by the position of a row in its file."""
 
-_Key = tuple[str, str, str, str]
-
 
 def judged(
-    settings: AgreementSettings, source: Path, reasons: Sequence[str | None], seed: int
+    settings: AgreementSettings, source: Path, columns: Columns, seed: int
 ) -> Iterator[tuple[list[int], Scored]]:
     """Positions and scores of the sampled rows of each stratum that has enough of them, largest first."""
     from lingxi.embedder import Embedder
@@ -33,8 +31,11 @@ def judged(
             embedder.encode(short, instruction=instruction, show_progress_bar=False), np.float32
         )
 
-    for rows in _sampled(settings.rows, source, reasons, seed):
-        yield [position for position, _ in rows], judge([row for _, row in rows], encode, settings, seed)
+    sampled = _sampled(settings.rows, source, columns)
+    rows = dict(rows_at(source, np.unique(np.concatenate([*sampled, np.empty(0, np.int64)]))))
+    for positions in sampled:
+        chosen = [int(position) for position in positions]
+        yield chosen, judge([rows[position] for position in chosen], encode, settings, seed)
 
 
 _JUDGED = ("bitext", "retrieval", "code")
@@ -53,21 +54,16 @@ def scores_of(scored: Scored, place: int) -> dict[str, float]:
     return {name: round(float(values[place]), 4) for name, values in found.items()}
 
 
-def _sampled(
-    most: int, source: Path, reasons: Sequence[str | None], seed: int
-) -> Iterator[list[tuple[int, Pair]]]:
-    """The kept rows with the smallest hashes of each stratum; only these are in memory."""
-    heaps: dict[_Key, list[tuple[int, int, Pair]]] = defaultdict(list)
-    for position, row in enumerate(read_pairs(source)):
-        # Pairs with a similarity of their own, and labels, may well not mean the same.
-        if reasons[position] is not None or row.task not in _JUDGED:
-            continue
-        heap = heaps[row.task, row.query_language, row.document_language, row.instruction]
-        entry = (-drawn(seed, row.id), position, row)
-        if len(heap) < most:
-            heapq.heappush(heap, entry)
-        elif entry[0] > heap[0][0]:
-            heapq.heapreplace(heap, entry)
-    for _, heap in sorted(heaps.items(), key=lambda item: (-len(item[1]), item[0])):
-        if len(heap) >= FEWEST:
-            yield sorted((position, row) for _, position, row in heap)
+def _sampled(most: int, source: Path, columns: Columns) -> list[NDArray[np.int64]]:
+    """Positions of the kept rows with the smallest draws of each stratum that has enough, largest first."""
+    names = ("task", "query_language", "document_language", "instruction")
+    kinds, labels = kinds_of(source, names)
+    alive = columns.alive()
+    # Pairs with a similarity of their own, and labels, may well not mean the same.
+    alive = alive[np.array([label[0] in _JUDGED for label in labels], bool)[kinds[alive]]]
+    chosen = alive[~over_cap(kinds[alive], columns.draw[alive], most)]
+    order = np.argsort(kinds[chosen], kind="stable")
+    chosen = chosen[order]
+    parts = np.split(chosen, np.flatnonzero(np.diff(kinds[chosen])) + 1)
+    enough = [part for part in parts if len(part) >= FEWEST]
+    return sorted(enough, key=lambda part: (-len(part), labels[kinds[part[0]]]))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lingxi.curate.agreement import Stratum
 from lingxi.errors import InputError, MissingExtraError
+from lingxi.records import require_pyarrow
 
 _SHOWN = 60
 
@@ -35,6 +38,21 @@ class CurateReport:
     by_task: dict[str, Counts]
     licences: dict[str, str]
     agreement: tuple[Stratum, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict, compare=False)
+
+
+class Clock:
+    """Seconds that each part of a stage took, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Measure what is done inside."""
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 1)
 
 
 class Ledger:
@@ -47,18 +65,25 @@ class Ledger:
         self.tasks: dict[str, Counter[str | None]] = {}
         self.licences: dict[str, str] = {}
 
-    def note(self, batch: Any, reasons: list[str | None]) -> None:
-        """Count the rows of a batch under their reasons (None: kept)."""
-        columns = (batch.column(name).to_pylist() for name in ("source", "licence", "query_language", "task"))
-        for source, licence, language, task, reason in zip(*columns, reasons, strict=True):
-            self.licences[source] = licence
-            self.all[reason] += 1
-            self.sources.setdefault(source, Counter())[reason] += 1
-            self.languages.setdefault(language, Counter())[reason] += 1
-            self.tasks.setdefault(task, Counter())[reason] += 1
+    def note(self, batch: Any, reasons: Any) -> None:
+        """Count the rows of an Arrow batch under their reasons, an Arrow array (null: kept)."""
+        pa = require_pyarrow()
+        names = ("source", "licence", "query_language", "task")
+        table = pa.table({**{name: batch.column(name) for name in names}, "reason": reasons})
+        for row in table.group_by([*names, "reason"]).aggregate([([], "count_all")]).to_pylist():
+            self._add(*(row[name] for name in (*names, "reason", "count_all")))
 
-    def report(self, strata: Sequence[Stratum]) -> CurateReport:
-        """What was counted, with what the base embedder found."""
+    def _add(
+        self, source: str, licence: str, language: str, task: str, reason: str | None, count: int
+    ) -> None:
+        self.licences[source] = licence
+        self.all[reason] += count
+        self.sources.setdefault(source, Counter())[reason] += count
+        self.languages.setdefault(language, Counter())[reason] += count
+        self.tasks.setdefault(task, Counter())[reason] += count
+
+    def report(self, strata: Sequence[Stratum], seconds: Mapping[str, float]) -> CurateReport:
+        """What was counted, with what the base embedder found and the seconds of each part."""
         return CurateReport(
             _counts(self.all),
             _table(self.sources),
@@ -66,6 +91,7 @@ class Ledger:
             _table(self.tasks),
             dict(sorted(self.licences.items())),
             tuple(strata),
+            dict(seconds),
         )
 
 
@@ -95,13 +121,18 @@ def read_ledger(path: Path) -> CurateReport:
         by_task=counts["by_task"],
         licences=table["licences"],
         agreement=tuple(Stratum(**own) for own in table["agreement"]),
+        seconds=table["seconds"],
     )
 
 
 def as_markdown(report: CurateReport) -> str:
     """The ledger as tables: all rows by reason, then by task, source and language."""
     total = report.total
-    lines = [f"# {total.rows:,} rows in, {total.kept:,} kept", "", "| reason | rows |", "|---|---:|"]
+    lines = [f"# {total.rows:,} rows in, {total.kept:,} kept", ""]
+    if report.seconds:
+        lines += ["| part | seconds | rows a second |", "|---|---:|---:|"]
+        lines += [f"| {name} | {s:,.1f} | {_rate(total.rows, s)} |" for name, s in report.seconds.items()]
+    lines += ["", "| reason | rows |", "|---|---:|"]
     lines += [f"| {reason} | {count:,} |" for reason, count in total.dropped.items()]
     for title, table in (
         ("task", report.by_task),
@@ -113,6 +144,10 @@ def as_markdown(report: CurateReport) -> str:
         lines += ["|---|---:|---:|---|" + ("---|" if licence else "")]
         lines += [_line(name, own, report.licences if licence else None) for name, own in table.items()]
     return "\n".join(lines) + "\n"
+
+
+def _rate(rows: int, seconds: float) -> str:
+    return f"{rows / seconds:,.0f}" if seconds >= 0.1 else ""
 
 
 def plot(report: CurateReport) -> str:

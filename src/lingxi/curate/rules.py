@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from pydantic import Field
@@ -24,8 +25,16 @@ _ALLOWED = re.compile(
     r"|C-UDA([ -][0-9.]+)?|Unicode([ -][0-9.]+|-DFS[-\w]*)?)( Licen[sc]e)?",
     re.I,
 )
-_FREE_PACKAGE = re.compile(r"(A?L?GPL|MPL|GFDL)\b", re.I)
+# What packages of a free-software distribution call their licences. DFSG-free: one that the distribution
+# checked, where its file is not for machines.
+_FREE_PACKAGE = re.compile(
+    r"(A?L?GPL|MPL|Mozilla|GFDL|ISC|Zlib|PSF|Python|PostgreSQL|Artistic|EPL|Eclipse|BSL|Boost|CDDL|Ruby"
+    r"|PHP|NTP|Expat|BSD|Apache|CC0|0BSD|Unlicense|WTFPL|ZPL|X11|HPND|public[- ]domain|DFSG-free)\b"
+    r"|GNU ",
+    re.I,
+)
 _DENIED = re.compile(r"\b(NC|ND|MSR|research|non-?commercial|check|not stated)\b", re.I)
+_BETWEEN_LICENCES = re.compile(r"/|(?:\b|_)(?:and|or|with)(?:\b|_)|\+(?=\s)", re.I)
 _BRACKETS = re.compile(r"\([^()]*\)")
 _PLACEHOLDER = re.compile(
     r"%(\d+\$)?[-+0#]*\d*\.?\d*(?:l{1,2}|z|h)?[sdifuxcg](?![a-z])|%L?\d{1,2}\b(?!\s*%)|%\(\w+\)|\{\w*\}"
@@ -39,7 +48,7 @@ class RuleSettings(Settings):
     """Bounds of the row rules; lengths in characters, ideographs counted 2.5 times in ratios."""
 
     free_packages: tuple[str, ...] = ("mediawiki",)
-    """Sources that are free-software packages named in the model card, so a GPL-like licence is allowed."""
+    """Names or shell patterns of sources that are free-software packages: GPL-like licences are allowed."""
     unverified_sources: tuple[str, ...] = ("zh_cmed",)
     """Parts of source names that are denied whatever licence they state."""
     min_words: int = Field(default=2, ge=1)
@@ -94,17 +103,14 @@ def licence_reason(
     if _DENIED.search(licence):
         return f"licence not allowed: {licence}"
     # What stands behind a semicolon or a comma is a remark; `A / B`, `A and B` ask for both.
-    parts = re.split(
-        r"/|\band\b|\bor\b|\bwith\b|\+(?=\s)", re.split(r"[;,]", _BRACKETS.sub("", licence))[0], flags=re.I
-    )
-    free = source in free_packages
-    if all(_is_allowed(part.strip(), free) for part in parts):
+    stated = re.split(r"[;,]", _BRACKETS.sub("", licence))[0]
+    parts = [part.strip(" _") for part in _BETWEEN_LICENCES.split(stated)]
+    if all(_ALLOWED.fullmatch(part) for part in parts):
+        return None
+    # The licences of a free package name single files of it too, under names of its own.
+    if any(fnmatchcase(source, name) for name in free_packages) and any(map(_FREE_PACKAGE.match, parts)):
         return None
     return f"licence not allowed: {licence}"
-
-
-def _is_allowed(licence: str, free: bool) -> bool:
-    return _ALLOWED.fullmatch(licence) is not None or (free and _FREE_PACKAGE.match(licence) is not None)
 
 
 def missing_side(row: Pair) -> str | None:
@@ -157,9 +163,13 @@ def wrong_language(row: Pair) -> str | None:
     if row.task != "bitext":
         return None
     for text, code in _sides(row):
-        if heard := mismatch(text, code):
+        if heard := _heard(text, code):
             return "untranslated" if heard == "en" else "wrong language"
     return None
+
+
+# One English message stands beside its translation into a hundred languages.
+_heard = lru_cache(maxsize=65_536)(mismatch)
 
 
 @lru_cache(maxsize=65_536)

@@ -8,22 +8,27 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from lingxi.collect.archives import opened_tar
 from lingxi.config import Settings
 from lingxi.curate.agreement import AgreementSettings, Stratum
-from lingxi.curate.duplicates import Cap, duplicate_rule, near_duplicate_rule
+from lingxi.curate.duplicates import SENTENCES, near_duplicate_rule, over_cap, repeated
 from lingxi.curate.judged import Scores, judged, scores_of
-from lingxi.curate.leaks import barred_rule, leak_rule
-from lingxi.curate.ledger import CurateReport, Ledger, as_markdown
-from lingxi.curate.rules import RuleSettings, first_reason, rules
-from lingxi.records import batches, pair_schema, read_pairs
+from lingxi.curate.kinds import kinds_of, rows_at
+from lingxi.curate.ledger import Clock, CurateReport, Ledger, as_markdown
+from lingxi.curate.rowwise import Asked, Columns, judge_rows
+from lingxi.curate.rules import RuleSettings
+from lingxi.records import batches, check_pairs, pair_schema
+from lingxi.spread import Runner
 
 KEPT_FILE = "pairs.parquet"
 DROPPED_FILE = "dropped.parquet"
 LEDGER_FILE = "ledger.json"
 LEDGER_TABLE = "ledger.md"
+# What the rows show by themselves, by piece; it serves resuming only.
+ROWS_FOLDER = "rows"
 
 
 class CurateSettings(Settings):
@@ -45,6 +50,10 @@ class CurateSettings(Settings):
     """Seed of every draw."""
     agreement: AgreementSettings | None = None
     """A base embedder judges a sample of each task and pair of languages; none does when unset."""
+    runner: Runner = "here"
+    """Where rows are judged: in this process, in several ("native"), or on a Ray cluster ("ray")."""
+    processes: int | None = Field(default=None, ge=1)
+    """Processes at most; all the machine has when unset."""
 
 
 def curate_pairs(
@@ -57,66 +66,88 @@ def curate_pairs(
     cannot be read.
     """
     source = pairs / KEPT_FILE if pairs.is_dir() else pairs
-    reasons = _reasons(settings, source, barred)
-    scores: Scores = {}
-    strata: list[Stratum] = []
-    if settings.agreement is not None:
-        for positions, scored in judged(settings.agreement, source, reasons, settings.seed):
-            strata.append(scored.stratum)
-            for place, position in enumerate(positions):
-                scores[position] = scores_of(scored, place)
-                if not scored.agrees[place]:
-                    reasons[position] = "sides disagree"
-    out.mkdir(parents=True, exist_ok=True)
+    clock = Clock()
+    with clock("rules"):
+        columns = judge_rows(
+            _asked(settings, source, barred), out / ROWS_FOLDER, settings.runner, settings.processes
+        )
+    with clock("duplicates"):
+        _compare(settings, source, columns)
+    with clock("agreement"):
+        scores, strata = _judge(settings, source, columns)
     ledger = Ledger()
-    _write(source, reasons, scores, out, ledger)
-    report = ledger.report(strata)
+    with clock("writing"):
+        _write(source, columns, scores, out, ledger)
+    report = ledger.report(strata, clock.seconds)
     (out / LEDGER_FILE).write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n", "utf-8")
     (out / LEDGER_TABLE).write_text(as_markdown(report), "utf-8")
     return report
 
 
-def _reasons(settings: CurateSettings, source: Path, barred: Collection[str]) -> list[str | None]:
-    """The reason of every row in file order; the cap is drawn among the rows that no rule drops."""
-    asked = [barred_rule(barred), *rules(settings.row_rules)]
+def _asked(settings: CurateSettings, source: Path, barred: Collection[str]) -> Asked:
+    check_pairs(source)
+    benchmark = None
     if settings.benchmark is not None:
-        folder = opened_tar(settings.benchmark, settings.cache)
-        asked.append(leak_rule(folder, distractors=settings.distractors))
-    asked.append(duplicate_rule())
+        benchmark = str(opened_tar(settings.benchmark, settings.cache.expanduser()))
+    return Asked(
+        str(source),
+        settings.row_rules.model_dump_json(),
+        benchmark,
+        settings.distractors,
+        tuple(sorted(barred)),
+        settings.seed,
+    )
+
+
+def _compare(settings: CurateSettings, source: Path, columns: Columns) -> None:
+    """Drop what was seen before and what is too much of one kind, among the rows that no rule drops."""
+    alive = columns.alive()
+    columns.drop(alive[repeated(columns.key[alive])], "duplicate")
+    kinds, labels = kinds_of(source, ("source", "task", "query_language", "document_language"))
     if settings.near_duplicates:
-        asked.append(near_duplicate_rule())
-    cap = Cap(settings.cap, settings.seed)
-    reasons: list[str | None] = []
-    for position, row in enumerate(read_pairs(source)):
-        reason = row.dropped or first_reason(row, asked)
-        reasons.append(reason)
-        if reason is None:
-            cap.enter(row, position)
-    for position in cap.losers():
-        reasons[position] = "over the cap"
-    return reasons
+        alive = columns.alive()
+        long = np.array([label[1] not in SENTENCES for label in labels], bool)
+        rule = near_duplicate_rule()
+        copies = [place for place, row in rows_at(source, alive[long[kinds[alive]]]) if rule(row)]
+        columns.drop(np.array(copies, np.int64), "near duplicate")
+    alive = columns.alive()
+    columns.drop(alive[over_cap(kinds[alive], columns.draw[alive], settings.cap)], "over the cap")
 
 
-def _write(source: Path, reasons: list[str | None], scores: Scores, out: Path, ledger: Ledger) -> None:
+def _judge(settings: CurateSettings, source: Path, columns: Columns) -> tuple[Scores, list[Stratum]]:
+    """Scores of the rows that the base embedder judges, whose sides may turn out to disagree."""
+    scores: Scores = {}
+    strata: list[Stratum] = []
+    if settings.agreement is None:
+        return scores, strata
+    for positions, scored in judged(settings.agreement, source, columns, settings.seed):
+        strata.append(scored.stratum)
+        scores.update((position, scores_of(scored, place)) for place, position in enumerate(positions))
+        columns.drop(np.array(positions, np.int64)[~scored.agrees], "sides disagree")
+    return scores, strata
+
+
+def _write(source: Path, columns: Columns, scores: Scores, out: Path, ledger: Ledger) -> None:
     """Copy the rows to the kept and the dropped file; both appear under their names only when complete."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     schema, start = pair_schema(), 0
+    index = schema.get_field_index("dropped")
+    names = pa.array([None, *columns.reasons[1:]], pa.string())
     partial = [out / (name + ".part") for name in (KEPT_FILE, DROPPED_FILE)]
     with (
         pq.ParquetWriter(partial[0], schema, compression="zstd") as kept,
         pq.ParquetWriter(partial[1], schema, compression="zstd") as dropped,
     ):
         for batch in batches(source, schema):
-            verdicts = reasons[start : start + batch.num_rows]
+            reasons = names.take(pa.array(columns.reason[start : start + batch.num_rows]))
             batch = _with_scores(batch, scores, start)
             start += batch.num_rows
-            ledger.note(batch, verdicts)
-            mask = pa.array([reason is None for reason in verdicts], pa.bool_())
-            index = schema.get_field_index("dropped")
-            marked = batch.set_column(index, schema.field("dropped"), pa.array(verdicts, pa.string()))
+            ledger.note(batch, reasons)
+            marked = batch.set_column(index, schema.field("dropped"), reasons)
+            mask = pc.is_null(reasons)
             kept.write_batch(marked.filter(mask))
             dropped.write_batch(marked.filter(pc.invert(mask)))
     for path in partial:
