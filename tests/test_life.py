@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lingxi import life, manifest
+from lingxi import cli, life, manifest
 from lingxi.embedder import Embedder
 from lingxi.errors import RecipeError
 from lingxi.parity import check
@@ -95,3 +95,17 @@ def test_a_damaged_manifest_is_named(tmp_path):
     (tmp_path / "manifest.json").write_text("{", encoding="utf-8")
     with pytest.raises(RecipeError, match="damaged"):
         manifest.read(tmp_path)
+
+
+def test_a_run_ends_where_it_is_told(tmp_path, capsys):
+    arguments = ["curate", str(ROOT / "recipes/tiny.toml"), SHORT[0], "--runs", str(tmp_path), "--json"]
+    assert cli.run(arguments) == 0
+    assert set(json.loads(capsys.readouterr().out)["stages"]) == {"collect", "curate"}
+    assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == ["1-collect", "3-curate"]
+
+
+def test_what_is_measured_must_be_trained(tmp_path):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('name = "r"\n[collect]\n[curate]\n[evaluate]\nroot = "."\n')
+    with pytest.raises(RecipeError, match=r"add a table \[train\]"):
+        life.run(recipe, runs=tmp_path)

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 from lingxi import config, manifest
 from lingxi.collect import CollectSettings, collect_pairs
@@ -29,6 +29,8 @@ from lingxi.train.settings import TrainSettings
 Work = Callable[[Path], Mapping[str, Any]]
 Say = Callable[[str], None]
 
+Record = TypeVar("Record", bound=Settings)
+
 _FLOOR = ("records", "prompts", "languages", "model", "engine")
 
 
@@ -40,6 +42,12 @@ class Recipe(Settings):
     curate: CurateSettings
     train: TrainSettings | None = None
     evaluate: EvaluateSettings | None = None
+
+    @model_validator(mode="after")
+    def _checked(self) -> Recipe:
+        if self.evaluate is not None and self.train is None:
+            raise ValueError("[evaluate] measures what [train] made; add a table [train]")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,40 +62,51 @@ class Stage:
     work: Work
 
 
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What a stage is made from: the recipe, the run's folder, the manifests so far, and whom to tell."""
+
+    recipe: Recipe
+    folder: Path
+    done: Mapping[str, Manifest]
+    say: Say
+
+
 def run(
     recipe_path: Path,
     overrides: Sequence[str] = (),
     *,
     runs: Path = Path("runs"),
+    until: str = "evaluate",
     dry_run: bool = False,
     say: Say = lambda line: None,
 ) -> dict[str, Any]:
     """Run a recipe, or with `dry_run` only resolve it; returns the resolved recipe and each stage's counts.
 
-    `say` is told one line a stage. Raises RecipeError for a recipe that does not resolve.
+    A stage without a table in the recipe is left out; `until` names the last one. `say` is told one line a
+    stage. Raises RecipeError for a recipe that does not resolve.
     """
     recipe = config.load(recipe_path, Recipe, overrides)
     resolved = config.to_json(recipe)
     if dry_run:
         return {"recipe": resolved}
     folder = runs / recipe.name
-    collected = _do(_collect(recipe, folder), say)
-    curated = _do(_curate(recipe, folder, collected), say)
-    stages = {"collect": collected, "curate": curated}
-    if recipe.train is not None:
-        trained = stages["train"] = _do(_train(recipe, recipe.train, folder, curated), say)
-        if recipe.evaluate is not None:
-            stages["evaluate"] = _do(_evaluate(recipe, recipe.evaluate, folder, trained, say), say)
-    return {"recipe": resolved, "folder": str(folder), "stages": {n: m.counts for n, m in stages.items()}}
+    done: dict[str, Manifest] = {}
+    for name, stage in STAGES.items():
+        if getattr(recipe, name) is not None:
+            done[name] = _do(stage(Life(recipe, folder, done, say)), say)
+        if name == until:
+            break
+    return {"recipe": resolved, "folder": str(folder), "stages": {n: m.counts for n, m in done.items()}}
 
 
-def _collect(recipe: Recipe, folder: Path) -> Stage:
-    settings = recipe.collect
+def _collect(life: Life) -> Stage:
+    settings = life.recipe.collect
     inputs = {"mediawiki": settings.mediawiki}
     if settings.labelled is not None and settings.labelled.exists():
         inputs["labelled"] = manifest.hash_file(settings.labelled)
     return _stage(
-        folder / "1-collect",
+        life.folder / "1-collect",
         "collect",
         inputs,
         settings,
@@ -96,16 +115,17 @@ def _collect(recipe: Recipe, folder: Path) -> Stage:
     )
 
 
-def _curate(recipe: Recipe, folder: Path, before: Manifest) -> Stage:
-    pairs = folder / "1-collect" / "pairs.parquet"
+def _curate(life: Life) -> Stage:
+    settings = life.recipe.curate
+    pairs = life.folder / "1-collect" / "pairs.parquet"
     barred = _barred()
     return _stage(
-        folder / "3-curate",
+        life.folder / "3-curate",
         "curate",
-        {"collect": before.key, "barred": " ".join(barred)},
-        recipe.curate,
+        {"collect": life.done["collect"].key, "barred": " ".join(barred)},
+        settings,
         ("curate",),
-        lambda out: plain(curate_pairs(recipe.curate, pairs, out, barred)),
+        lambda out: plain(curate_pairs(settings, pairs, out, barred)),
     )
 
 
@@ -114,7 +134,9 @@ def _barred() -> list[str]:
     return sorted(package.name for package in read_packages())
 
 
-def _train(recipe: Recipe, settings: TrainSettings, folder: Path, before: Manifest) -> Stage:
+def _train(life: Life) -> Stage:
+    settings, curated = _set(life.recipe.train), life.done["curate"]
+
     def work(out: Path) -> Mapping[str, Any]:
         from lingxi import cards
         from lingxi.parity import make_golden
@@ -122,20 +144,22 @@ def _train(recipe: Recipe, settings: TrainSettings, folder: Path, before: Manife
         from lingxi.train.rows import read_rows
         from lingxi.train.stages import Card, train_models
 
-        rows = read_rows(read_pairs(folder / "3-curate" / "pairs.parquet"), settings.seed)
-        card = Card(*(cards.card(kind, recipe.name, before) for kind in ("embedder", "reranker")))
+        rows = read_rows(read_pairs(life.folder / "3-curate" / "pairs.parquet"), settings.seed)
+        card = Card(*(cards.card(kind, life.recipe.name, curated) for kind in ("embedder", "reranker")))
         return train_models(rows, settings, out, card, make_golden)
 
-    return _stage(folder / "4-train", "train", {"curate": before.key}, settings, ("train",), work)
+    return _stage(life.folder / "4-train", "train", {"curate": curated.key}, settings, ("train",), work)
 
 
-def _evaluate(recipe: Recipe, settings: EvaluateSettings, folder: Path, before: Manifest, say: Say) -> Stage:
+def _evaluate(life: Life) -> Stage:
+    settings = _set(life.recipe.evaluate)
+
     def work(out: Path) -> Mapping[str, Any]:
         from lingxi import cards
         from lingxi.evaluate.run import evaluate_models
 
-        embedder, reranker = (folder / "4-train" / kind for kind in ("embedder", "reranker"))
-        report = evaluate_models(settings, recipe.name, embedder, reranker, out, say)
+        embedder, reranker = (life.folder / "4-train" / kind for kind in ("embedder", "reranker"))
+        report = evaluate_models(settings, life.recipe.name, embedder, reranker, out, life.say)
         for model in (embedder, reranker):
             text = cards.measured(
                 (model / "README.md").read_text(encoding="utf-8"), report.scores, settings.card_languages
@@ -144,9 +168,23 @@ def _evaluate(recipe: Recipe, settings: EvaluateSettings, folder: Path, before: 
         # The scores themselves stand in scores.json.
         return {"scores": len(report.scores), "seconds": report.seconds}
 
-    return _stage(
-        folder / "6-evaluate", "evaluate", {"train": before.key}, settings, ("evaluate", "metrics"), work
-    )
+    inputs = {"train": life.done["train"].key}
+    return _stage(life.folder / "6-evaluate", "evaluate", inputs, settings, ("evaluate", "metrics"), work)
+
+
+# In the order of the life; each reads what the one before it wrote.
+STAGES: Mapping[str, Callable[[Life], Stage]] = {
+    "collect": _collect,
+    "curate": _curate,
+    "train": _train,
+    "evaluate": _evaluate,
+}
+
+
+def _set(settings: Record | None) -> Record:
+    """The settings of a stage that is only asked for where its table is set."""
+    assert settings is not None
+    return settings
 
 
 def _stage(

@@ -74,7 +74,7 @@ def key_of(stage: str, inputs: Mapping[str, str], settings: Mapping[str, Any], c
 
 
 def peak_megabytes() -> int | None:
-    """The most memory, in 1e6 bytes, of this process and of the largest one it started; None where unknown."""
+    """The most memory, in 1e6 bytes, of this process and the largest it started; None where unknown."""
     try:
         import resource
     except ImportError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,32 +12,63 @@ from lingxi.cli import show
 from lingxi.cli.search import Json
 from lingxi.errors import InputError
 
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (TOML).")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, dotted: train.seed=1.")
+]
+Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     app.command("run")(run)
+    for name, help_text in _STAGES.items():
+        app.command(name, help=help_text)(_until(name))
+
+
+_STAGES = {
+    "collect": "Read a recipe's sources into pairs: the first stage of its run.",
+    "curate": "Keep or drop each collected pair with a reason: a recipe's run up to there.",
+    "train": "Train a recipe's models: its run up to there.",
+}
+
+
+def _until(stage: str) -> Callable[..., None]:
+    """The verb of one stage: the run of a recipe as far as that stage."""
+
+    def verb(
+        recipe: Recipe,
+        overrides: Overrides = None,
+        runs: Runs = Path("runs"),
+        as_json: Json = False,
+    ) -> None:
+        _live(recipe, overrides or (), runs, as_json, until=stage)
+
+    return verb
 
 
 def run(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (TOML).")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, dotted: train.seed=1.")
-    ] = None,
+    recipe: Recipe,
+    overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
-    runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
     """Run a recipe: finished stages that are unchanged are skipped, a stopped one goes on."""
+    _live(recipe, overrides or (), runs, as_json, dry_run=dry_run)
+
+
+def _live(recipe: Path, overrides: Sequence[str], runs: Path, as_json: bool, **how: Any) -> None:
     if not recipe.exists():
         raise InputError(f"{recipe}: no such recipe", "check the path; recipes are TOML files")
     from lingxi import life
 
     say = show.complain if as_json else typer.echo
-    outcome = life.run(recipe, overrides or (), runs=runs, dry_run=dry_run, say=say)
+    outcome = life.run(recipe, overrides, runs=runs, say=say, **how)
     if as_json:
         show.dump(outcome)
         return
-    shown = outcome["recipe"] if dry_run else outcome["stages"]
+    shown = outcome["recipe"] if how.get("dry_run") else outcome["stages"]
     for line in _toml(shown):
         typer.echo(line)
 
