@@ -83,15 +83,15 @@ def _joined(
     one: Side, other: Side, settings: PivotSettings, taken: Counter[tuple[str, str]]
 ) -> Iterator[Pair]:
     """The row of two sides, if it is wanted, drawn, and its pair of languages has room."""
-    if one.language == other.language:
-        return
     both = (one.language, other.language) if one.language < other.language else (other.language, one.language)
-    lot = drawn(settings.seed, digest(one.group, *both, one.text, other.text))
-    # The low bit says which way, the others whether at all.
-    if taken[both] >= settings.cap or (lot >> 1) >= settings.share * 2**63:
+    if one.language == other.language or taken[both] >= settings.cap:
         return
     ways = [(a, b) for a, b in ((one, other), (other, one)) if (a.language, b.language) in settings.pairs]
     if settings.pairs and not ways:
+        return
+    lot = drawn(settings.seed, digest(one.group, *both, one.text, other.text))
+    # The low bit says which way, the others whether at all.
+    if (lot >> 1) >= settings.share * 2**63:
         return
     taken[both] += 1
     asking, answering = ways[lot % len(ways)] if ways else ((one, other) if lot & 1 else (other, one))
