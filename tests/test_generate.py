@@ -1,6 +1,8 @@
 """Pairs out of documents and translations: what is made of which text, and what never is."""
 
 import random
+import re
+import tomllib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from lingxi.generate import GenerateSettings, generate_pairs
 from lingxi.generate.passages import clipped, paragraphs, parts, title_of
 from lingxi.generate.pivot import pivot
 from lingxi.generate.settings import PivotSettings, StructureSettings
-from lingxi.generate.structure import KINDS, is_question, pairs_of
+from lingxi.generate.structure import KINDS, is_question, structured_pairs
 from lingxi.records import Document, Pair, read_pairs, write_documents, write_pairs
 
 LEAD = "Tea is a drink made by pouring hot water over the leaves of an evergreen shrub of Asia. It is old."
@@ -71,7 +73,7 @@ def test_a_heading_asks_for_its_section_and_a_question_is_a_kind_of_its_own() ->
 
 
 def test_what_every_page_has_is_left_out() -> None:
-    rows = [row for _, row in pairs_of(TEA, SETTINGS)]
+    rows = [row for _, row in structured_pairs(TEA, SETTINGS)]
     assert not any("third one" in row.query or "third one" in row.positives[0].text for row in rows)
 
 
@@ -106,6 +108,13 @@ def test_neighbours_ask_for_one_another() -> None:
     assert len(found) == 3
 
 
+def test_a_table_does_not_ask_for_its_neighbour() -> None:
+    table = "| port | year |\n|---|---|\n" + "| Canton | 1700 |\n" * 9
+    page = f"# Tea\n\n{LEAD}\n\n## Ports\n\n{table}\n\n## History\n\n{HISTORY}\n"
+    (row,) = made("adjacent", Document("p", page))
+    assert row.query == LEAD and row.positives[0].text == table.strip()
+
+
 def test_a_sentence_is_taken_out_of_its_paragraph() -> None:
     seeds = [StructureSettings(seed=seed, least_text=40, least_query=10) for seed in range(8)]
     rows = [row for settings in seeds for row in made("cloze", TEA, settings)]
@@ -135,8 +144,8 @@ def test_unspaced_scripts_are_measured_by_what_they_say() -> None:
 def test_most_rows_are_drawn_by_seed() -> None:
     page = "# Many\n\n" + "".join(f"## Part {i}\n\n{i} {LEAD}\n\n" for i in range(30))
     few = StructureSettings(kinds=("heading",), most_rows=5)
-    first = [row for _, row in pairs_of(Document("p", page), few)]
-    other = [row for _, row in pairs_of(Document("p", page), few.model_copy(update={"seed": 1}))]
+    first = [row for _, row in structured_pairs(Document("p", page), few)]
+    other = [row for _, row in structured_pairs(Document("p", page), few.model_copy(update={"seed": 1}))]
     assert len(first) == len(other) == 5 and first != other
     order = [int(row.query.split()[-1]) for row in first]
     assert order == sorted(order)
@@ -173,7 +182,7 @@ def test_a_cut_text_is_the_beginning_and_short_enough(text: str, most: int, code
 @given(st.text(st.sampled_from("#a? .\n`|-=茶。；"), max_size=200))
 def test_any_text_gives_pairs_of_one_group_within_bounds(text: str) -> None:
     bounds = StructureSettings(least_text=5, most_text=40, least_query=1, most_query=30)
-    for _, row in pairs_of(Document("p", text, language="en"), bounds):
+    for _, row in structured_pairs(Document("p", text, language="en"), bounds):
         assert row.group == "p" and row.query.strip()
         assert len(row.query) <= 30 and 1 <= len(row.positives[0].text) <= 40
 
@@ -281,3 +290,10 @@ def test_nothing_to_work_on_is_said_and_no_error(tmp_path: Path) -> None:
         "no documents: documents.parquet is empty",
         "nothing to pivot: no two translations share their English",
     )  # fmt: skip
+
+
+def test_the_example_of_the_docs_resolves() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "data.md").read_text("utf-8")
+    (example,) = (block for block in re.findall(r"```toml\n(.*?)```", text, re.S) if "[generate" in block)
+    found = GenerateSettings.model_validate(tomllib.loads(example)["generate"])
+    assert found.written is not None and found.pivot is not None

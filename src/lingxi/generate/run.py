@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lingxi.generate.llm import Chat, Spent
 from lingxi.generate.pivot import pivot
 from lingxi.generate.settings import GenerateSettings, WrittenSettings
-from lingxi.generate.structure import pairs_of
+from lingxi.generate.structure import structured_pairs
 from lingxi.generate.written import Personas, nearest_personas, write_queries
 from lingxi.records import Document, Pair, drawn, read_documents, read_pairs, write_pairs
 
@@ -115,7 +115,7 @@ def _of_documents(work: _Work, chat: Chat | None) -> Iterator[tuple[str, Pair]]:
     for document in read_documents(work.documents):
         found = True
         if settings.structure is not None:
-            yield from pairs_of(document, settings.structure)
+            yield from structured_pairs(document, settings.structure)
     if not found:
         work.notes.append(f"no documents: {DOCUMENTS_FILE} is empty")
     if settings.written is not None and chat is not None:

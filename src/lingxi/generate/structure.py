@@ -37,7 +37,7 @@ ABSTRACTS = frozenset(name.strip() for name in _ABSTRACTS.split(","))
 """Headings, in one case, of sections that sum up their page."""
 
 
-def pairs_of(document: Document, settings: StructureSettings) -> Iterator[tuple[str, Pair]]:
+def structured_pairs(document: Document, settings: StructureSettings) -> Iterator[tuple[str, Pair]]:
     """The pairs of a document with the name of their kind, up to `most_rows` of each kind, drawn by seed."""
     for name in settings.kinds:
         rows = list(KINDS[name](document, settings))
@@ -81,11 +81,13 @@ def abstract_to_article(document: Document, settings: StructureSettings) -> Iter
 
 
 def section_to_next(document: Document, settings: StructureSettings) -> Iterator[Pair]:
-    """A section asks for the one that follows it on its page."""
-    found = [p for p in parts(document) if fits(p.body, settings.least_text, language_of(document))]
-    for one, other in pairwise(found):
-        query = clipped(one.body, settings.most_query, language_of(document))
-        yield from _pair(document, settings, query, other.body, NEXT)
+    """The prose of a section asks for the section that follows it on its page."""
+    code = language_of(document)
+    found = [part.body for part in parts(document) if fits(part.body, settings.least_text, code)]
+    for body, following in pairwise(found):
+        prose = "\n\n".join(paragraphs(body))
+        if fits(prose, settings.least_text, code):
+            yield from _pair(document, settings, clipped(prose, settings.most_query, code), following, NEXT)
 
 
 def sentence_to_rest(document: Document, settings: StructureSettings) -> Iterator[Pair]:
