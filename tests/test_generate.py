@@ -246,7 +246,7 @@ def test_the_cap_holds_and_the_order_of_the_rows_does_not_matter() -> None:
     }
     random.Random(1).shuffle(rows)
     assert list(pivot(rows, settings)) == found
-    assert list(pivot(rows, PivotSettings(cap=20, seed=1))) != found
+    assert {r.group for r in pivot(rows, PivotSettings(cap=20, seed=1))} != {r.group for r in found}
     both = Counter((r.query_language, r.document_language) for r in pivot(rows, PivotSettings()))
     assert len(both) == 6, "each pair of languages goes both ways"
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from lingxi.asking import NoAnswerError
+from lingxi.asking import NoAnswerError, endpoint
+from lingxi.asking import asked as ask
 from lingxi.collect import instructions
 from lingxi.errors import InputError
 from lingxi.generate import GenerateSettings, generate_pairs
@@ -242,6 +243,36 @@ def test_the_key_comes_from_a_file_and_stays_out_of_the_cache(tmp_path: Path) ->
         assert "two" not in str(problem.value)
 
 
+def test_a_key_does_not_follow_a_redirect() -> None:
+    keys: list[str | None] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            keys.append(self.headers.get("Authorization"))
+            self.send_response(302)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            keys.append(self.headers.get("Authorization"))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"[1]")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    url = f"http://127.0.0.1:{httpd.server_port}/v1"
+    assert ask(url, {}, lambda answer: answer[0], lacking="one", fix="-", timeout=9, key="sk-1") == 1
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+    assert keys == ["Bearer sk-1", None]
+
+
 def test_the_stage_reports_tokens_and_cost(tmp_path: Path) -> None:
     def some(prompt: str, time: int) -> Reply:
         return "rubbish" if "Tea 3\n" in prompt else obedient(prompt, time)
@@ -343,3 +374,8 @@ def test_a_refusal_names_its_reason(tmp_path: Path) -> None:
         with pytest.raises(RefusedError, match=r"^not that$"):
             chat.answer([{"role": "user", "content": "?"}], read)
         assert len(server.bodies) == 3
+
+
+def test_an_address_may_be_whole_or_not() -> None:
+    for given in ("http://a/v1", "http://a/v1/", "http://a/v1/embeddings", "http://a/v1/embeddings/"):
+        assert endpoint(given, "/embeddings") == "http://a/v1/embeddings"
