@@ -18,6 +18,7 @@ ORDER = [
         "metrics",
         "vectors",
         "texts",
+        "asking",
         "spread",
         "parse",
     ],

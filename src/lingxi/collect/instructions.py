@@ -26,3 +26,12 @@ SECTION = "Given an article and a heading, retrieve the section"
 UNMASK = "Given code whose function name is masked, retrieve the whole function"
 FILL = "Given code with a part left out, retrieve the part"
 SYNOPSIS = "Given a synopsis, retrieve the description of the program"
+
+# Rows that `generate` makes of documents.
+ANSWER = "Given a question, retrieve passages that answer it"
+ABSTRACT = "Given a summary, retrieve the article it sums up"
+NEXT = "Given a section of a page, retrieve the section that follows it"
+CLOZE = "Given a sentence, retrieve the passage it was taken from"
+OVERVIEW = "Given a request for an overview, retrieve passages that give it"
+YES_OR_NO = "Given a yes-or-no question, retrieve passages that settle it"
+BACKGROUND = "Given a question about the background of a subject, retrieve passages that explain it"

@@ -15,14 +15,13 @@ from lingxi import languages
 from lingxi.collect.instructions import SECTION, TITLE
 from lingxi.collect.origin import Origin, pair
 from lingxi.errors import InputError, MissingExtraError
+from lingxi.parse.headings import HOLLOW
 from lingxi.records import Pair, digest
 
 _ARTICLES = 0
 _LEAST_TEXT, _MOST_TEXT = 80, 4000
 # Longer pages are lists and logs.
 _MOST_WIKITEXT = 400_000
-# Sections that every article has, in no article's words.
-_HOLLOW = {"references", "external links", "see also", "notes", "further reading", "参考文献", "外部链接"}
 
 
 def read_dump(path: Path, origin: Origin) -> Iterator[Pair]:
@@ -62,7 +61,7 @@ def _page(page: Any, code: str, origin: Origin) -> Iterator[Pair]:
         return
     group = f"{origin.source}:{page.id}"
     for heading, body in sections(text):
-        if len(body) < _LEAST_TEXT or heading.lower() in _HOLLOW:
+        if len(body) < _LEAST_TEXT or heading.casefold() in HOLLOW:
             continue
         query = f"{page.title}: {heading}" if heading else page.title
         instruction = SECTION if heading else TITLE

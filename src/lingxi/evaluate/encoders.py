@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from lingxi import prompts
+from lingxi.asking import asked, endpoint
 from lingxi.embedder import Embedder
 from lingxi.errors import MissingExtraError
-from lingxi.evaluate.asking import asked
 from lingxi.evaluate.systems import Matrix
 from lingxi.manifest import hash_code, hash_file
 from lingxi.vectors import cut
@@ -113,7 +113,7 @@ class Served:
     """A model behind an URL that speaks OpenAI's `/v1/embeddings`."""
 
     def __init__(self, url: str, model: str, prefixes: Prefixes, key: str | None = None) -> None:
-        self._url = url.rstrip("/") + ("" if url.rstrip("/").endswith("/embeddings") else "/embeddings")
+        self._url = endpoint(url, "/embeddings")
         self._model = model
         self._prefixes = prefixes
         self._key = key

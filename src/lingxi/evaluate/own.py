@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lingxi.asking import asked as ask
+from lingxi.asking import endpoint
 from lingxi.errors import InputError
-from lingxi.evaluate.asking import asked as ask
 from lingxi.evaluate.suite import SetSettings, SuiteSettings
 from lingxi.parse import Skip, decode, kind_of, sentences
 from lingxi.parse.segments import Segment, segments
@@ -176,7 +177,7 @@ def _asked(llm: str, passage: str) -> str:
     url, _, model = llm.partition("#")
     body = {"model": model, "messages": [{"role": "user", "content": _ASK + passage}], "temperature": 0}
     said = ask(
-        url.rstrip("/") + "/chat/completions",
+        endpoint(url, "/chat/completions"),
         body,
         lambda answer: str(answer["choices"][0]["message"]["content"] or "").strip(),
         lacking="question",

@@ -5,6 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+_HOLLOW = """
+references, bibliography, notes, footnotes, external links, see also, further reading, table of contents,
+einzelnachweise, weblinks, anmerkungen, siehe auch, références, bibliographie, voir aussi, liens externes,
+referencias, bibliografía, enlaces externos, véase también, referências, bibliografia, referenties,
+примечания, ссылки, см. также, примітки, посилання, przypisy, 참고문헌, 각주, 参考文献, 参考资料, 外部链接,
+相关条目, 脚注, 関連項目, 外部リンク, المراجع, مراجع, منابع
+"""
+HOLLOW = frozenset(name.strip() for name in _HOLLOW.split(","))
+"""Headings, in one case, of sections that every page has, in no page's words."""
+
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _HASHES = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))??[ \t]*#*[ \t]*$")
 # Both marks may underline a heading in Markdown, any of these in reStructuredText.

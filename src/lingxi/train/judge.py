@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lingxi import prompts
 from lingxi.embedder import Embedder
 from lingxi.errors import InputError
+from lingxi.generate.negatives import ranked
 from lingxi.model.decoder import Decoder
 from lingxi.model.tokens import Tokens
 from lingxi.train import losses
@@ -70,15 +71,13 @@ def _negatives(
     )
     texts = np.unique([rows.documents[i] for i in chosen], return_inverse=True)[1]
     groups = rows.groups[chosen]
-    first, last = settings.ranks
+    last = settings.ranks[1]
     hard, easy = [], []
     for start in range(0, len(chosen), _CHUNK):
         part = slice(start, start + _CHUNK)
         scores = queries[part] @ documents.T
         scores[(texts[part, None] == texts) | (groups[part, None] == groups)] = -np.inf
-        top = np.argpartition(-scores, last, axis=1)[:, :last]
-        order = np.take_along_axis(scores, top, 1).argsort(axis=1)[:, ::-1]
-        hard.append(chosen[np.take_along_axis(top, order, 1)[:, first:]])
+        hard.append(chosen[ranked(scores, settings.ranks)])
         drawn = np.where(np.isfinite(scores), rng.random(scores.shape, dtype=np.float32), np.inf)
         easy.append(chosen[np.argpartition(drawn, min(_EASY, last), axis=1)[:, : min(_EASY, last)]])
     return np.concatenate(hard), np.concatenate(easy)

@@ -1,0 +1,69 @@
+"""Ask a server by JSON: what goes wrong between here and there is one error."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from lingxi.errors import InputError
+
+Read = TypeVar("Read")
+
+
+class NoAnswerError(InputError):
+    """A server gave no answer that could be used.
+
+    `status` is that of HTTP, or None where the server was not reached or its answer was not understood;
+    `wait` is how many seconds the server asked to be left alone, or None.
+    """
+
+    def __init__(
+        self, reason: str, remedy: str, status: int | None = None, wait: float | None = None
+    ) -> None:
+        super().__init__(reason, remedy)
+        self.status = status
+        self.wait = wait
+
+
+def endpoint(url: str, path: str) -> str:
+    """The address of a call of a server: `path` behind `url`, where it does not stand there yet."""
+    bare = url.rstrip("/")
+    return bare if bare.endswith(path) else bare + path
+
+
+def asked(
+    url: str,
+    body: Mapping[str, Any],
+    read: Callable[[Any], Read],
+    *,
+    lacking: str,
+    fix: str,
+    timeout: float,
+    key: str | None = None,
+) -> Read:
+    """What `read` makes of the server's answer to a JSON body; `key` goes as a bearer token.
+
+    Raises NoAnswerError (`url: no <lacking>`, `fix`) where there is no answer, or not the one `read` wants.
+    """
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    if key:
+        # A redirect may lead to another house: the key does not go along.
+        request.add_unredirected_header("Authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return read(json.load(answer))
+    except urllib.error.HTTPError as error:
+        with error:
+            wait = _seconds(error.headers.get("Retry-After"))
+        raise NoAnswerError(f"{url}: no {lacking} ({error})", fix, error.code, wait) from None
+    except (OSError, http.client.HTTPException, ValueError, KeyError, IndexError, TypeError) as error:
+        raise NoAnswerError(f"{url}: no {lacking} ({error})", fix) from None
+
+
+def _seconds(said: str | None) -> float | None:
+    """A Retry-After in seconds; the other form, a date, counts as none."""
+    return float(said) if said is not None and said.strip().isdecimal() else None
