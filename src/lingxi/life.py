@@ -1,10 +1,10 @@
 """THE MAIN FLOW: the life of a model, one call a stage, each reading the manifest before it.
 
-    collect → curate → train → evaluate
+    collect → generate → curate → train → evaluate
 
 A recipe is one life. Stop anywhere and run it again: finished stages whose inputs, settings and
 code are unchanged are skipped, a stage that was stopped goes on from its checkpoint. The stages
-that a later version adds (generate, merge, compress, index, serve) keep their numbers free.
+that a later version adds (merge, compress, index, serve) keep their numbers free.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from lingxi.config import Settings
 from lingxi.curate import CurateSettings, curate_pairs
 from lingxi.evaluate.codesearch import read_packages
 from lingxi.evaluate.settings import EvaluateSettings
+from lingxi.generate import GenerateSettings, generate_pairs
 from lingxi.manifest import Manifest
 from lingxi.train.settings import TrainSettings
 
@@ -31,6 +32,7 @@ Say = Callable[[str], None]
 
 Record = TypeVar("Record", bound=Settings)
 
+_FOLDERS = {"collect": "1-collect", "generate": "2-generate"}
 _FLOOR = ("records", "prompts", "languages", "model", "engine")
 
 
@@ -39,6 +41,7 @@ class Recipe(Settings):
 
     name: str
     collect: CollectSettings
+    generate: GenerateSettings | None = None
     curate: CurateSettings
     train: TrainSettings | None = None
     evaluate: EvaluateSettings | None = None
@@ -115,14 +118,27 @@ def _collect(life: Life) -> Stage:
     )
 
 
+def _generate(life: Life) -> Stage:
+    settings, collected = _set(life.recipe.generate), life.folder / "1-collect"
+    return _stage(
+        life.folder / "2-generate",
+        "generate",
+        {"collect": life.done["collect"].key},
+        settings,
+        ("generate", "collect", "parse", "asking"),
+        lambda out: plain(generate_pairs(settings, collected, out)),
+    )
+
+
 def _curate(life: Life) -> Stage:
     settings = life.recipe.curate
-    pairs = life.folder / "1-collect" / "pairs.parquet"
+    before = [name for name in ("collect", "generate") if name in life.done]
+    pairs = [life.folder / _FOLDERS[name] for name in before]
     barred = _barred()
     return _stage(
         life.folder / "3-curate",
         "curate",
-        {"collect": life.done["collect"].key, "barred": " ".join(barred)},
+        {**{name: life.done[name].key for name in before}, "barred": " ".join(barred)},
         settings,
         ("curate",),
         lambda out: plain(curate_pairs(settings, pairs, out, barred)),
@@ -148,7 +164,9 @@ def _train(life: Life) -> Stage:
         card = Card(*(cards.card(kind, life.recipe.name, curated) for kind in ("embedder", "reranker")))
         return train_models(rows, settings, out, card, make_golden)
 
-    return _stage(life.folder / "4-train", "train", {"curate": curated.key}, settings, ("train",), work)
+    return _stage(
+        life.folder / "4-train", "train", {"curate": curated.key}, settings, ("train", "generate"), work
+    )
 
 
 def _evaluate(life: Life) -> Stage:
@@ -169,12 +187,15 @@ def _evaluate(life: Life) -> Stage:
         return {"scores": len(report.scores), "seconds": report.seconds}
 
     inputs = {"train": life.done["train"].key}
-    return _stage(life.folder / "6-evaluate", "evaluate", inputs, settings, ("evaluate", "metrics"), work)
+    return _stage(
+        life.folder / "6-evaluate", "evaluate", inputs, settings, ("evaluate", "metrics", "asking"), work
+    )
 
 
 # In the order of the life; each reads what the one before it wrote.
 STAGES: Mapping[str, Callable[[Life], Stage]] = {
     "collect": _collect,
+    "generate": _generate,
     "curate": _curate,
     "train": _train,
     "evaluate": _evaluate,

@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
 
 _STAGES = {
     "collect": "Read a recipe's sources into pairs: the first stage of its run.",
+    "generate": "Make pairs of collected documents and translations: a recipe's run up to there.",
     "curate": "Keep or drop each collected pair with a reason: a recipe's run up to there.",
     "train": "Train a recipe's models: its run up to there.",
 }

@@ -18,7 +18,7 @@ Scores = dict[int, dict[str, float]]
 
 
 def judged(
-    settings: AgreementSettings, source: Path, columns: Columns, seed: int
+    settings: AgreementSettings, files: Sequence[Path], columns: Columns, seed: int
 ) -> Iterator[tuple[list[int], Scored]]:
     """Positions and scores of the sampled rows of each stratum that has enough of them, largest first."""
     from lingxi.embedder import Embedder
@@ -31,8 +31,8 @@ def judged(
             embedder.encode(short, instruction=instruction, show_progress_bar=False), np.float32
         )
 
-    sampled = _sampled(settings.rows, source, columns)
-    rows = dict(rows_at(source, np.unique(np.concatenate([*sampled, np.empty(0, np.int64)]))))
+    sampled = _sampled(settings.rows, files, columns)
+    rows = dict(rows_at(files, np.unique(np.concatenate([*sampled, np.empty(0, np.int64)]))))
     for positions in sampled:
         chosen = [int(position) for position in positions]
         yield chosen, judge([rows[position] for position in chosen], encode, settings, seed)
@@ -54,10 +54,10 @@ def scores_of(scored: Scored, place: int) -> dict[str, float]:
     return {name: round(float(values[place]), 4) for name, values in found.items()}
 
 
-def _sampled(most: int, source: Path, columns: Columns) -> list[NDArray[np.int64]]:
+def _sampled(most: int, files: Sequence[Path], columns: Columns) -> list[NDArray[np.int64]]:
     """Positions of the kept rows with the smallest draws of each stratum that has enough, largest first."""
     names = ("task", "query_language", "document_language", "instruction")
-    kinds, labels = kinds_of(source, names)
+    kinds, labels = kinds_of(files, names)
     alive = columns.alive()
     # Pairs with a similarity of their own, and labels, may well not mean the same.
     alive = alive[np.array([label[0] in _JUDGED for label in labels], bool)[kinds[alive]]]

@@ -1,6 +1,6 @@
 """What a row shows by itself: a reason to drop it, and the numbers by which it is compared with others.
 
-Row groups of the pairs file are judged in pieces, in as many processes as there are. A piece that is done is
+Row groups of the pairs files are judged in pieces, in as many processes as there are. A piece that is done is
 a file of its own and is not done again.
 """
 
@@ -30,7 +30,6 @@ _GROUPS = 20
 class Asked:
     """What is asked of every row, as plain data that travels to another process."""
 
-    pairs: str
     rules: str
     benchmark: str | None
     distractors: bool
@@ -40,7 +39,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """By row of the pairs file: `reason` [rows], a number into `reasons` (0: none); `key` and `draw` [rows].
+    """By row of the pairs files: `reason` [rows], a number into `reasons` (0: none); `key` and `draw` [rows].
 
     `key` is equal where task, query and positives are (folded); by `draw` rows are drawn.
     """
@@ -61,21 +60,12 @@ class Columns:
         return np.flatnonzero(self.reason == 0)
 
 
-def judge_rows(asked: Asked, out: Path, runner: Runner = "here", processes: int | None = None) -> Columns:
-    """Ask the row rules of every row of a pairs file; pieces are kept in the folder `out`."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(asked.pairs) as file:
-        groups = file.num_row_groups
+def judge_rows(
+    asked: Asked, files: Sequence[Path], out: Path, runner: Runner = "here", processes: int | None = None
+) -> Columns:
+    """Ask the row rules of every row of pairs files; pieces are kept in the folder `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    written = json.dumps(asdict(asked))
-    # Pieces of other settings, of other rows or of other code have other names.
-    state = Path(asked.pairs).stat()
-    name = digest(written, str(state.st_size), str(state.st_mtime_ns), hash_code("curate", "languages"))
-    pieces = [
-        json.dumps({"asked": asdict(asked), "start": start, "out": str(out / f"{name}-{start}.parquet")})
-        for start in range(0, groups, _GROUPS)
-    ]
+    pieces = [piece for path in files for piece in _pieces(asked, path, out)]
     return _columns([Path(path) for path in spread(judge_piece, pieces, runner, processes)])
 
 
@@ -85,8 +75,22 @@ def judge_piece(written: str) -> str:
     path = Path(piece["out"])
     if not path.exists():
         asked = Asked(**{**piece["asked"], "barred": tuple(piece["asked"]["barred"])})
-        _write(_judged(asked, piece["start"]), path)
+        _write(_judged(asked, Path(piece["pairs"]), piece["start"]), path)
     return str(path)
+
+
+def _pieces(asked: Asked, pairs: Path, out: Path) -> Iterator[str]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(pairs) as file:
+        groups = file.num_row_groups
+    # Pieces of other settings, of other rows or of other code have other names.
+    state = pairs.stat()
+    rows = f"{pairs.resolve()} {state.st_size} {state.st_mtime_ns}"
+    name = digest(json.dumps(asdict(asked)), rows, hash_code("curate", "languages"))
+    for start in range(0, groups, _GROUPS):
+        path = str(out / f"{name}-{start}.parquet")
+        yield json.dumps({"asked": asdict(asked), "pairs": str(pairs), "start": start, "out": path})
 
 
 def key_of(row: Pair) -> int:
@@ -95,9 +99,9 @@ def key_of(row: Pair) -> int:
     return stable_hash("\x1f".join((row.task, *sides)))
 
 
-def _judged(asked: Asked, start: int) -> Iterator[tuple[str | None, int, int]]:
+def _judged(asked: Asked, pairs: Path, start: int) -> Iterator[tuple[str | None, int, int]]:
     rules_of_row = _rules(asked)
-    for row in _rows(Path(asked.pairs), start):
+    for row in _rows(pairs, start):
         yield row.dropped or first_reason(row, rules_of_row), key_of(row), drawn(asked.seed, row.id)
 
 

@@ -108,9 +108,14 @@ def licence_reason(
     if all(_ALLOWED.fullmatch(part) for part in parts):
         return None
     # The licences of a free package name single files of it too, under names of its own.
-    if any(fnmatchcase(source, name) for name in free_packages) and any(map(_FREE_PACKAGE.match, parts)):
+    if _is_free(source, free_packages) and any(map(_FREE_PACKAGE.match, parts)):
         return None
     return f"licence not allowed: {licence}"
+
+
+def _is_free(source: str, free_packages: tuple[str, ...]) -> bool:
+    """Whether a source, or both of a row that was made of two, is a free package."""
+    return all(any(fnmatchcase(one, name) for name in free_packages) for one in source.split(" / "))
 
 
 def missing_side(row: Pair) -> str | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -57,40 +58,40 @@ class CurateSettings(Settings):
 
 
 def curate_pairs(
-    settings: CurateSettings, pairs: Path, out: Path, barred: Collection[str] = ()
+    settings: CurateSettings, pairs: Path | Sequence[Path], out: Path, barred: Collection[str] = ()
 ) -> CurateReport:
     """Write the kept rows, the dropped rows and the ledger of `pairs` to the folder `out`, in their order.
 
-    `pairs` is a Parquet file, or a folder with `pairs.parquet`. Rows whose source is one of `barred` (the
-    packages that a benchmark is built from) are dropped. Raises InputError when it or the benchmark
-    cannot be read.
+    `pairs` is a Parquet file, a folder with `pairs.parquet`, or several of them. Rows whose source is one of
+    `barred` (the packages that a benchmark is built from) are dropped. Raises InputError when one of them or
+    the benchmark cannot be read.
     """
-    source = pairs / KEPT_FILE if pairs.is_dir() else pairs
+    given = [pairs] if isinstance(pairs, Path) else pairs
+    files = [path / KEPT_FILE if path.is_dir() else path for path in given]
+    for path in files:
+        check_pairs(path)
     clock = Clock()
     with clock("rules"):
-        columns = judge_rows(
-            _asked(settings, source, barred), out / ROWS_FOLDER, settings.runner, settings.processes
-        )
+        asked = _asked(settings, barred)
+        columns = judge_rows(asked, files, out / ROWS_FOLDER, settings.runner, settings.processes)
     with clock("duplicates"):
-        _compare(settings, source, columns)
+        _compare(settings, files, columns)
     with clock("agreement"):
-        scores, strata = _judge(settings, source, columns)
+        scores, strata = _judge(settings, files, columns)
     ledger = Ledger()
     with clock("writing"):
-        _write(source, columns, scores, out, ledger)
+        _write(files, columns, scores, out, ledger)
     report = ledger.report(strata, clock.seconds)
     (out / LEDGER_FILE).write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n", "utf-8")
     (out / LEDGER_TABLE).write_text(as_markdown(report), "utf-8")
     return report
 
 
-def _asked(settings: CurateSettings, source: Path, barred: Collection[str]) -> Asked:
-    check_pairs(source)
+def _asked(settings: CurateSettings, barred: Collection[str]) -> Asked:
     benchmark = None
     if settings.benchmark is not None:
         benchmark = str(opened_tar(settings.benchmark, settings.cache.expanduser()))
     return Asked(
-        str(source),
         settings.row_rules.model_dump_json(),
         benchmark,
         settings.distractors,
@@ -99,35 +100,35 @@ def _asked(settings: CurateSettings, source: Path, barred: Collection[str]) -> A
     )
 
 
-def _compare(settings: CurateSettings, source: Path, columns: Columns) -> None:
+def _compare(settings: CurateSettings, files: Sequence[Path], columns: Columns) -> None:
     """Drop what was seen before and what is too much of one kind, among the rows that no rule drops."""
     alive = columns.alive()
     columns.drop(alive[repeated(columns.key[alive])], "duplicate")
-    kinds, labels = kinds_of(source, ("source", "task", "query_language", "document_language"))
+    kinds, labels = kinds_of(files, ("source", "task", "query_language", "document_language"))
     if settings.near_duplicates:
         alive = columns.alive()
         long = np.array([label[1] not in SENTENCES for label in labels], bool)
         rule = near_duplicate_rule()
-        copies = [place for place, row in rows_at(source, alive[long[kinds[alive]]]) if rule(row)]
+        copies = [place for place, row in rows_at(files, alive[long[kinds[alive]]]) if rule(row)]
         columns.drop(np.array(copies, np.int64), "near duplicate")
     alive = columns.alive()
     columns.drop(alive[over_cap(kinds[alive], columns.draw[alive], settings.cap)], "over the cap")
 
 
-def _judge(settings: CurateSettings, source: Path, columns: Columns) -> tuple[Scores, list[Stratum]]:
+def _judge(settings: CurateSettings, files: Sequence[Path], columns: Columns) -> tuple[Scores, list[Stratum]]:
     """Scores of the rows that the base embedder judges, whose sides may turn out to disagree."""
     scores: Scores = {}
     strata: list[Stratum] = []
     if settings.agreement is None:
         return scores, strata
-    for positions, scored in judged(settings.agreement, source, columns, settings.seed):
+    for positions, scored in judged(settings.agreement, files, columns, settings.seed):
         strata.append(scored.stratum)
         scores.update((position, scores_of(scored, place)) for place, position in enumerate(positions))
         columns.drop(np.array(positions, np.int64)[~scored.agrees], "sides disagree")
     return scores, strata
 
 
-def _write(source: Path, columns: Columns, scores: Scores, out: Path, ledger: Ledger) -> None:
+def _write(files: Sequence[Path], columns: Columns, scores: Scores, out: Path, ledger: Ledger) -> None:
     """Copy the rows to the kept and the dropped file; both appear under their names only when complete."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -141,7 +142,7 @@ def _write(source: Path, columns: Columns, scores: Scores, out: Path, ledger: Le
         pq.ParquetWriter(partial[0], schema, compression="zstd") as kept,
         pq.ParquetWriter(partial[1], schema, compression="zstd") as dropped,
     ):
-        for batch in batches(source, schema):
+        for batch in chain.from_iterable(batches(path, schema) for path in files):
             reasons = names.take(pa.array(columns.reason[start : start + batch.num_rows]))
             batch = _with_scores(batch, scores, start)
             start += batch.num_rows
