@@ -1,4 +1,4 @@
-"""Lines of text files, plain or packed by gzip, in bounded memory: a file that is one endless line is refused."""
+"""Lines of text files, plain or packed by gzip, in bounded memory: an endless line is refused."""
 
 from __future__ import annotations
 

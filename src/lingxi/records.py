@@ -146,7 +146,7 @@ def read_documents(path: Path) -> Iterator[Document]:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Stream the objects of a JSON Lines file (.gz too); raises InputError naming the file or the line at fault."""
+    """Stream the objects of a JSON Lines file (.gz too); raises InputError naming the file or the line."""
     return (row for _, row in numbered_jsonl(path))
 
 

@@ -17,6 +17,8 @@ from lingxi.records import numbered_jsonl, numbered_parquet
 
 Row = dict[str, Any]
 Judged = dict[str, dict[str, float]]
+# What a corpus calls the id of a document: BEIR, ours, Tevatron.
+_IDS = ("_id", "id", "docid")
 _SUFFIXES = (".jsonl", ".ndjson", ".parquet", ".csv", ".tsv", ".jsonl.gz", ".csv.gz", ".tsv.gz")
 
 
@@ -85,12 +87,13 @@ def keyed_texts(path: Path) -> dict[str, str]:
     """Texts (with their titles) by id; raises InputError for a row without, or an id that is there twice."""
     texts: dict[str, str] = {}
     for number, row in numbered(path):
-        key = str(field(row, "_id" if "_id" in row else "id", path, number, object))
+        key = str(field(row, next((name for name in _IDS if name in row), "id"), path, number, object))
         if key in texts:
             raise InputError(
                 f"{path}:{number}: the id {key!r} is there twice", "give every row an id of its own"
             )
-        title, text = str(row.get("title") or ""), field(row, "text", path, number)
+        body = "document_text" if "text" not in row and "document_text" in row else "text"
+        title, text = str(row.get("title") or ""), field(row, body, path, number)
         texts[key] = f"{title}\n{text}" if title else text
     if not texts:
         raise InputError(
