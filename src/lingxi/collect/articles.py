@@ -22,7 +22,7 @@ _PARAGRAPH = re.compile(r"\n(?=[ \t]{2,}\S)|\n[ \t]*\n")
 
 
 def read_articles(path: Path, origin: Origin) -> Iterator[Document]:
-    """Stream the articles of a file, or of every file of a folder: the abstract, and the text if there is one.
+    """Stream the articles of a file, or of every file of a folder: the abstract, and the text if there.
 
     The licence is a row's own where it states one. Raises InputError for a row of another shape, and as
     `lines.numbered_lines`.
