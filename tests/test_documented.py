@@ -98,7 +98,8 @@ def test_no_comment_no_summary() -> None:
 
 MARKED = {
     "c": "#define N 1\n// Puts a book on the shelf.\nint add(int book) { return book; }\n",
-    "c_sharp": "class S {\n/// <summary>Puts a book on the shelf.</summary>\n[Fast]\nint Add(int b) { return b; }\n}\n",
+    "c_sharp": "class S {\n/// <summary>Puts a book on the shelf.</summary>\n[Fast]\n"
+    "int Add(int b) { return b; }\n}\n",
     "bash": '#!/bin/bash\n# Puts a book on the shelf.\n# $1 the book\nadd() {\n  echo "$1" >> shelf\n}\n',
     "sql": "-- Puts a book on the shelf.\nCREATE FUNCTION add(book integer) RETURNS integer\n"
     "AS $$ SELECT book; $$ LANGUAGE SQL;\n",
@@ -123,7 +124,8 @@ def test_a_number_sign_is_no_comment_where_it_is_none() -> None:
 
 
 def test_types_come_before_their_members() -> None:
-    python = 'class Shelf:\n    """A shelf that holds books."""\n\n    def add(self, book):\n        """Put it."""\n'
+    method = '    def add(self, book):\n        """Put it."""\n'
+    python = f'class Shelf:\n    """A shelf that holds books."""\n\n{method}'
     outer, inner = documented(python, "python", types=True)
     assert (outer.name, outer.summary, outer.members) == ("Shelf", "A shelf that holds books.", True)
     assert "A shelf" not in outer.code and "def add" in outer.code

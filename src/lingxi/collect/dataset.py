@@ -19,6 +19,7 @@ from lingxi.collect.instructions import SEARCH
 from lingxi.collect.origin import Origin, unless_refused
 from lingxi.collect.shapes import Example, Where, read_row, similarity_of, squad
 from lingxi.errors import InputError
+from lingxi.parse.code import LANGUAGES
 from lingxi.records import Pair, Passage, digest
 from lingxi.tables import Judged, Row, is_table, keyed_texts, number_of, numbered, read_judgements, table
 
@@ -151,4 +152,4 @@ def _language(row: Mapping[str, Any], name: str, where: Where, origin: Origin) -
             f"{where.path}:{where.number}: the row does not say its language",
             'set it for the source, for example language = "en", or add a column `language`',
         )
-    return languages.normalise(said)
+    return said if said in LANGUAGES else languages.of_locale(said)

@@ -58,7 +58,7 @@ _LOG = (
 )
 _KEY = r"(?:[A-Za-z]+(?:-[A-Za-z]+)+|cc|fixes|closes|resolves|refs?|bug|link|issue|url|pr)"
 _TRAILER = re.compile(rf"{_KEY}(?: #|: ?)\S.*|\(cherry picked from .*\)", re.I)
-_SIGNED = re.compile(r"^(?:[A-Za-z]+-by|cc|change-id|git-svn-id): .*$\n?", re.I | re.M)
+_SIGNED = re.compile(r"^(?:[A-Za-z-]+-by|cc|change-id|git-svn-id): .*$\n?", re.I | re.M)
 _FILE = re.compile(r"^diff --git a/.* b/(.*)$", re.M)
 _NOISE = re.compile(r"^(?:diff --git |index |similarity index |old mode |new mode ).*\n", re.M)
 
@@ -101,7 +101,7 @@ def commits(folder: Path) -> Iterator[Commit]:
             yield from _parsed(running.stdout)
         complaints.seek(0)
         detail = complaints.read(4096).decode("utf-8", "replace").strip()
-    if running.returncode > 0:
+    if running.returncode:
         reason = f"git cannot read the history of {folder} ({detail or 'it gives no reason'})"
         raise InputError(reason, "check that it is a whole repository of your own")
 

@@ -7,6 +7,8 @@ import re
 from lingxi.parse.headings import sections
 
 _OVERLINE = re.compile(r"(?:\A|\n)([=\-~^\"'`#*+.:_])\1{2,}[ \t]*\n?\Z")
+# A title between two lines may stand in from them.
+_INSET = re.compile(r"^(([=\-~^\"'`#*+.:_])\2{2,}[ \t]*\n)[ \t]+(\S[^\n]*\n)(?=\2{3,}[ \t]*$)", re.M)
 _CODE = re.compile(
     r"^\.\. (?:code-block|code|sourcecode|parsed-literal)::[ \t]*(\S*)[^\n]*\n"
     r"(?:[ \t]+:[\w-]+:[^\n]*\n)*\s*\n((?:[ \t]+[^\n]*\n?|[ \t]*\n)+)",
@@ -27,6 +29,7 @@ _COLONS = re.compile(r"::[ \t]*$", re.M)
 def rst_as_markdown(text: str) -> str:
     """The text with Markdown's headings, fences and links."""
     parts = []
+    text = _INSET.sub(r"\1\3", text)
     for section in sections(text, "rst"):
         path = section.title.split(" > ")
         if section.title:
