@@ -2,11 +2,14 @@
 
 import gzip
 import io
+import re
 import time
 import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lingxi.collect import CollectSettings, archives, collect_pairs
 from lingxi.collect.origin import Origin
@@ -185,6 +188,7 @@ def test_manual_pages(tmp_path: Path) -> None:
     (folder / "alias.1.gz").write_bytes(gzip.compress(b".so man1/cut.1\n"))
     (tmp_path / "tea.1").write_text(MDOC)
     (tmp_path / "libtea.so.1").write_bytes(b"\x7fELF\0")
+    assert [page.language for page in read(tmp_path / "usr/share/man/de")] == ["de"]
     tea, cut = read(tmp_path)
     assert (cut.title, cut.language) == ("cut - löscht Teile 'jeder' Zeile", "de")
     assert cut.text == (
@@ -317,3 +321,24 @@ def test_an_archive_of_pages_is_unpacked(tmp_path: Path) -> None:
         "site/en/tea.html",
     ]
     assert found[2].language == "en"
+
+
+# --- whatever is written -------------------------------------------------------------------------
+
+_MACROS = [".SH", ".TP", ".IP x", ".nf", ".fi", ".Op Fl", ".Xr", ".de", "..", ".if \\{", ".Nm"]
+_ROFF = st.lists(
+    st.sampled_from(_MACROS) | st.text(alphabet="\\.'\"[]()*fBI0u-aé \t", max_size=12), max_size=12
+).map("\n".join)
+
+
+@given(_ROFF)
+def test_any_manual_page_is_read(text: str) -> None:
+    title, said = read_roff(text)
+    assert not re.search(r"^\.(SH|TP|IP|nf|Op|de|Nm)\b", said, re.M)
+    assert title is None or title.strip()
+
+
+@given(st.text(alphabet="=-~\n `_ab*", max_size=80))
+def test_no_word_of_restructured_text_is_lost(text: str) -> None:
+    letters = [letter for letter in text if letter in "ab"]
+    assert [letter for letter in rst_as_markdown(text) if letter in "ab"] == letters

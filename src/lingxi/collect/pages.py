@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from lingxi import languages
@@ -46,6 +47,9 @@ def read_pages(path: Path, origin: Origin) -> Iterator[Document]:
             raise InputError(f"{path} is no page", "give HTML, Markdown, text, PDF, EPUB or a manual page")
         yield from read(path.name, path, origin)
         return
+    # A folder of one language may be given itself, as `man/de`.
+    named = language_of_place(f"{path.parent.name}/{path.name}/page")
+    origin = replace(origin, language=named or origin.language)
     for place, inner in files_below(path):
         if read := _reader_of(inner):
             yield from unless_refused(read(place, inner, origin), origin)
