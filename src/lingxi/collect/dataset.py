@@ -15,9 +15,10 @@ from typing import Any
 
 from lingxi import languages
 from lingxi.collect.bounded import files_below, read_whole
+from lingxi.collect.examples import Example, Where
 from lingxi.collect.instructions import SEARCH
 from lingxi.collect.origin import Origin, unless_refused
-from lingxi.collect.shapes import Example, Where, read_row, similarity_of, squad
+from lingxi.collect.shapes import read_row, similarity_of, squad
 from lingxi.errors import InputError
 from lingxi.parse.code import LANGUAGES
 from lingxi.records import Pair, Passage, digest
