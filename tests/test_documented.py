@@ -93,4 +93,44 @@ def test_what_stands_in_the_code_stays() -> None:
 
 def test_no_comment_no_summary() -> None:
     assert not list(documented("def f(a):\n    return a\n", "python"))
-    assert summary_of("") == "" and summary_of("/** @return int */") == ""
+    assert summary_of("", "java") == "" and summary_of("/** @return int */", "java") == ""
+
+
+MARKED = {
+    "c": "#define N 1\n// Puts a book on the shelf.\nint add(int book) { return book; }\n",
+    "c_sharp": "class S {\n/// <summary>Puts a book on the shelf.</summary>\n[Fast]\n"
+    "int Add(int b) { return b; }\n}\n",
+    "bash": '#!/bin/bash\n# Puts a book on the shelf.\n# $1 the book\nadd() {\n  echo "$1" >> shelf\n}\n',
+    "sql": "-- Puts a book on the shelf.\nCREATE FUNCTION add(book integer) RETURNS integer\n"
+    "AS $$ SELECT book; $$ LANGUAGE SQL;\n",
+    "ruby": "class Shelf\n  # Puts a book on the shelf.\n  def add(book)\n    @books << book\n  end\nend\n",
+}
+
+
+@pytest.mark.parametrize("language", MARKED)
+def test_comments_begin_as_their_language_begins_them(language: str) -> None:
+    (found,) = documented(MARKED[language], language)
+    assert found.name.lower() == "add"
+    assert found.summary.startswith("Puts a book on the shelf.") and "Puts" not in found.code
+
+
+def test_a_number_sign_is_no_comment_where_it_is_none() -> None:
+    rust = "/// Puts a book.\n#[inline]\npub fn add(b: B) -> usize { 1 }\n"
+    (found,) = documented(rust, "rust")
+    assert found.code.startswith("#[inline]")
+    assert summary_of("/* #1 of the shelf */", "java") == "#1 of the shelf"
+    assert summary_of("#1 of the shelf", "ruby") == "1 of the shelf"
+    assert summary_of("/* -- so it says -- */", "c") == "-- so it says --"
+
+
+def test_types_come_before_their_members() -> None:
+    method = '    def add(self, book):\n        """Put it."""\n'
+    python = f'class Shelf:\n    """A shelf that holds books."""\n\n{method}'
+    outer, inner = documented(python, "python", types=True)
+    assert (outer.name, outer.summary, outer.members) == ("Shelf", "A shelf that holds books.", True)
+    assert "A shelf" not in outer.code and "def add" in outer.code
+    assert (inner.name, inner.members) == ("add", False)
+    (only,) = documented(python, "python")
+    assert only.name == "add"
+    (shelf,) = documented("-- All the books.\nCREATE TABLE shelf (id int);\n", "sql")
+    assert shelf.name == "shelf" and shelf.code.startswith("CREATE TABLE")

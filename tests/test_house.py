@@ -10,9 +10,11 @@ ROOT = Path(lingxi.__file__).parent
 ORDER = [
     [
         "errors",
+        "lines",
         "config",
         "manifest",
         "records",
+        "tables",
         "languages",
         "prompts",
         "metrics",

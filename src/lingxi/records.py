@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lingxi.errors import InputError, MissingExtraError
+from lingxi.lines import numbered_lines
 
 Task = Literal["bitext", "retrieval", "code", "sts", "classification", "pair"]
 BATCH_ROWS = 10_000
@@ -145,26 +146,23 @@ def read_documents(path: Path) -> Iterator[Document]:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Stream the objects of a JSON Lines file; raises InputError naming the file or the line at fault."""
+    """Stream the objects of a JSON Lines file (.gz too); raises InputError naming the file or the line."""
     return (row for _, row in numbered_jsonl(path))
 
 
 def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """As `read_jsonl`, each object with the number of its line."""
-    if not path.is_file():
-        raise InputError(f"no file at {path}", "correct the path, or unpack the archive again")
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as problem:
-                reason = f"{path}:{number} is no JSON ({problem})"
-                raise InputError(reason, "mend or remove the line") from problem
-            if not isinstance(row, dict):
-                raise InputError(f"{path}:{number} is no JSON object", "mend or remove the line")
-            yield number, row
+    for number, line in numbered_lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as problem:
+            reason = f"{path}:{number} is no JSON ({problem})"
+            raise InputError(reason, "mend or remove the line") from problem
+        if not isinstance(row, dict):
+            raise InputError(f"{path}:{number} is no JSON object", "mend or remove the line")
+        yield number, row
 
 
 def numbered_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

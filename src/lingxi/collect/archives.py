@@ -21,7 +21,9 @@ from lingxi.errors import InputError, MissingExtraError
 # More than any package of source or text holds.
 MOST_BYTES = 4 * 2**30
 MOST_FILES = 500_000
-_ZIPS = (".whl", ".zip", ".epub", ".jar")
+# Headers of a tar that say more of a file than fits into its own (pax, GNU) are read whole into memory.
+MOST_HEADER, MOST_HEADERS = 2**20, 256 * 2**20
+_ZIPS = (".whl", ".zip", ".jar")
 
 
 def opened_tar(source: Path, cache: Path) -> Path:
@@ -124,15 +126,44 @@ def _unpack_stream(packed: IO[bytes], by_zstd: bool, source: Path, folder: Path,
             with _plain_zstd(packed) as plain:
                 _extract(plain, source, folder)
             return
-        with tarfile.open(fileobj=packed) as archive:
+        with tarfile.open(fileobj=packed, tarinfo=_bounded_headers()) as archive:
             _members(archive, source, folder)
     except (tarfile.TarError, OSError, EOFError) as problem:
         raise InputError(f"{source} cannot be unpacked ({problem})", fix) from problem
 
 
 def _extract(plain: IO[bytes], source: Path, folder: Path) -> None:
-    with tarfile.open(fileobj=plain, mode="r|") as archive:
+    with tarfile.open(fileobj=plain, mode="r|", tarinfo=_bounded_headers()) as archive:
         _members(archive, source, folder)
+
+
+def _bounded_headers() -> type[tarfile.TarInfo]:
+    """Headers for one archive, refused before they are read where they, or all together, are too large."""
+
+    class Bounded(tarfile.TarInfo):
+        spent = 0
+
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Bounded:
+            header = super().frombuf(buf, encoding, errors)
+            if header.type == tarfile.GNUTYPE_SPARSE:
+                raise tarfile.ReadError("it holds a sparse file")
+            if header.type in _MORE:
+                cls.spent += header.size
+                if header.size > MOST_HEADER or cls.spent > MOST_HEADERS:
+                    raise tarfile.ReadError(f"a header of {header.size:,} bytes, {cls.spent:,} in all")
+            return header
+
+    return Bounded
+
+
+_MORE = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 
 
 def _members(archive: tarfile.TarFile, source: Path, folder: Path) -> None:
@@ -140,7 +171,7 @@ def _members(archive: tarfile.TarFile, source: Path, folder: Path) -> None:
     total = 0
     for number, member in enumerate(archive):
         total += member.size
-        _check_bounds(source, number, total)
+        _check_bounds(str(source), number, total, MOST_BYTES)
         try:
             archive.extract(member, folder, filter="data")
         except (tarfile.AbsoluteLinkError, tarfile.LinkOutsideDestinationError, tarfile.SpecialFileError):
@@ -151,10 +182,10 @@ def _members(archive: tarfile.TarFile, source: Path, folder: Path) -> None:
             ) from problem
 
 
-def _check_bounds(source: Path, files: int, total: int) -> None:
-    if total > MOST_BYTES or files > MOST_FILES:
+def _check_bounds(named: str, files: int, total: int, most: int) -> None:
+    if total > most or files > MOST_FILES:
         raise InputError(
-            f"{source} unpacks to more than {MOST_BYTES >> 30} GiB or {MOST_FILES:,} files",
+            f"{named} unpacks to more than {most / 2**30:g} GiB or {MOST_FILES:,} files",
             "unpack it yourself and give the folder, if it is to be trusted",
         )
 
@@ -162,17 +193,22 @@ def _check_bounds(source: Path, files: int, total: int) -> None:
 def _unpack_zip(source: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(source) as archive:
-            inside = archive.infolist()
-            _check_bounds(source, len(inside), sum(item.file_size for item in inside))
-            for item in inside:
-                if item.filename.startswith("/") or ".." in Path(item.filename).parts:
-                    raise InputError(
-                        f"{source} holds {item.filename!r}, which lies outside of it",
-                        "do not trust this archive",
-                    )
+            check_zip(archive, str(source), MOST_BYTES)
+            for item in archive.infolist():
                 archive.extract(item, folder)
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as problem:
         raise InputError(f"{source} cannot be unpacked ({problem})", "download it again") from problem
+
+
+def check_zip(archive: zipfile.ZipFile, named: str, most: int) -> None:
+    """Raise InputError for a zip that unpacks to more than `most` bytes, or holds what lies outside of it."""
+    inside = archive.infolist()
+    _check_bounds(named, len(inside), sum(item.file_size for item in inside), most)
+    for item in inside:
+        if item.filename.startswith("/") or ".." in Path(item.filename).parts:
+            raise InputError(
+                f"{named} holds {item.filename!r}, which lies outside of it", "do not trust this archive"
+            )
 
 
 @contextmanager

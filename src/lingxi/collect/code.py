@@ -1,7 +1,7 @@
-"""Functions and their doc comments from packages of source code: one document a function, and its pairs.
+"""Definitions and their doc comments from packages of source code: each with its pairs.
 
-The summary asks for the function (its comment removed); some functions are asked for with their own name
-masked; a few have a stretch of lines taken out, which asks for the stretch (fill in the middle).
+The summary asks for the function or type (its comment removed); some functions are asked for with their
+name masked; a few have a stretch of lines taken out, which asks for the stretch (fill in the middle).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CodeShares:
 
 
 def read_code(folder: Path, origin: Origin, shares: CodeShares = CodeShares()) -> Iterator[Pair]:
-    """Stream the pairs of every documented function below a folder, in path order."""
+    """Stream the pairs of every documented function and type below a folder, in path order."""
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder).as_posix()
         kind, language = kind_of(path)
@@ -44,7 +44,7 @@ def read_code(folder: Path, origin: Origin, shares: CodeShares = CodeShares()) -
         content = decode(path, path.read_bytes())
         if isinstance(content, Skip):
             continue
-        for function in documented(content.text, str(language)):
+        for function in documented(content.text, str(language), types=True):
             if _fits(function):
                 yield from pairs_of(function, str(language), f"{origin.source}:{place}", origin, shares)
 
@@ -55,6 +55,9 @@ def pairs_of(
     """The pairs of one function; which functions are masked or cut is drawn from their text."""
     group = f"{place}#{function.name}"
     yield _pair(group, function.summary, function.code, COMMENT, "en", language, origin)
+    if function.members:
+        # What is asked of a name or a hole is asked of functions.
+        return
     drawn = int(digest(function.code)[:8], 16) / 16**8
     if drawn < shares.masked:
         yield _pair(group, masked(function), function.code, UNMASK, language, language, origin)

@@ -25,6 +25,8 @@ TITLE = "Given a title, retrieve the beginning of its article"
 SECTION = "Given an article and a heading, retrieve the section"
 UNMASK = "Given code whose function name is masked, retrieve the whole function"
 FILL = "Given code with a part left out, retrieve the part"
+CHANGE = "Given a commit message, retrieve the change that it describes"
+ANSWER = "Given a question, retrieve passages that answer the question"
 SYNOPSIS = "Given a synopsis, retrieve the description of the program"
 
 # Rows that `generate` makes of documents.

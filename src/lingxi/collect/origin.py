@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from lingxi.collect.instructions import PARALLEL
-from lingxi.records import Pair, Task, digest, passage
+from lingxi.errors import InputError
+from lingxi.records import Document, Pair, Task, digest, passage
+
+Row = TypeVar("Row", Pair, Document)
 
 # Names of Debian's copyright files, as `curate` knows them.
 _SPELLINGS = {
@@ -22,10 +27,15 @@ _SPELLINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The source and the licence that rows carry."""
+    """The source and the licence that rows carry, and the language of those that do not say theirs.
+
+    A reader writes into `left_out` which files or rows it could not take, and why: the rest goes on.
+    """
 
     source: str
     licence: str
+    language: str | None = None
+    left_out: list[str] = field(default_factory=list, compare=False)
 
 
 def pair(
@@ -55,12 +65,49 @@ def pair(
     )
 
 
+def document(
+    origin: Origin,
+    place: str,
+    text: str,
+    *,
+    title: str | None = None,
+    language: str | None = None,
+    licence: str | None = None,
+) -> Document:
+    """A text, Markdown where it has structure, and its `place` in the package."""
+    return Document(
+        id=digest(origin.source, place, text),
+        text=text,
+        title=title or None,
+        language=language or origin.language,
+        source=origin.source,
+        licence=licence or origin.licence,
+        uri=place,
+    )
+
+
 def translation(
     origin: Origin, group: str, language: str, text: str, target: str, target_language: str = "en"
 ) -> Pair:
     """A text and what it says in another language; one message in all languages is one group."""
     key, both = digest(group, language, text), (language, target_language)
     return pair(origin, key, group, text, target, task="bitext", instruction=PARALLEL, languages=both)
+
+
+def unless_refused(rows: Iterator[Row], origin: Origin) -> Iterator[Row]:
+    """Pass the rows of one file of many through; where it is refused, that is noted and the others go on."""
+    try:
+        yield from rows
+    except InputError as refused:
+        origin.left_out.append(str(refused))
+
+
+def name_of(folder: Path) -> str | None:
+    """The name that an unpacked package of npm states; None for anything else."""
+    for path in (folder / "package.json", folder / "package" / "package.json"):
+        if path.is_file() and isinstance(name := _json(path).get("name"), str):
+            return name
+    return None
 
 
 def licence_of(folder: Path, default: str) -> str:

@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 from lingxi import languages
 from lingxi.collect import gettext
-from lingxi.collect.origin import Origin, translation
+from lingxi.collect.bounded import files_below, refuse_entities_of
+from lingxi.collect.origin import Origin, translation, unless_refused
 from lingxi.errors import InputError
 from lingxi.records import Pair
 
@@ -27,9 +28,9 @@ def read_parallel(path: Path, origin: Origin) -> Iterator[Pair]:
     Raises InputError for a file that is not what it says, declares XML entities, or names no languages.
     """
     if path.is_dir():
-        for inner in sorted(p for p in path.rglob("*") if p.is_file() and not p.is_symlink()):
+        for _, inner in files_below(path):
             if inner.suffix in (".tmx", ".tsv", ".csv"):
-                yield from read_parallel(inner, origin)
+                yield from unless_refused(read_parallel(inner, origin), origin)
         yield from gettext.read_catalogs(path, origin)
         return
     if path.suffix == ".tmx":
@@ -43,7 +44,7 @@ def read_parallel(path: Path, origin: Origin) -> Iterator[Pair]:
 
 
 def _tmx(path: Path) -> Iterator[dict[str, str]]:
-    _refuse_entities(path)
+    refuse_entities_of(path)
     try:
         body = None
         for event, element in ElementTree.iterparse(path, events=("start", "end")):
@@ -62,14 +63,6 @@ def _variant(unit: ElementTree.Element) -> tuple[str, str]:
     segment = unit.find("seg")
     text = "" if segment is None else "".join(segment.itertext())
     return languages.of_locale(unit.get(_LANG) or unit.get("lang") or ""), " ".join(text.split())
-
-
-def _refuse_entities(path: Path) -> None:
-    """Entities may expand without end; TMX needs none beyond XML's own."""
-    with path.open("rb") as file:
-        head = file.read(1 << 16)
-    if b"<!ENTITY" in head:
-        raise InputError(f"{path} declares XML entities", "remove its DOCTYPE")
 
 
 def _table(path: Path) -> Iterator[dict[str, str]]:

@@ -142,21 +142,23 @@ def fetched_source(package: str, cache: Path) -> Path:
     return found[-1]
 
 
-def fetched_git(url: str, cache: Path) -> Path:
-    """Clone the newest commit of a repository (https, ssh, git or a local path) into `cache`.
+def fetched_git(url: str, cache: Path, depth: int = 1) -> Path:
+    """Clone the newest `depth` commits of a repository (https, ssh, git or a local path) into `cache`.
 
     Raises InputError for an address of another kind, or one that git cannot clone.
     """
     if url.startswith("-") or "::" in url or not (_GIT.match(url) or Path(url).is_dir()):
         raise InputError(f"{url!r} is no address of a repository", "give https://…, ssh://…, or a local path")
-    folder = cache / f"git-{name_of_git(url)}-{digest(url)}"
+    key = digest(url) if depth == 1 else digest(url, str(depth))
+    folder = cache / f"git-{name_of_git(url)}-{key}"
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         partial = folder.with_name(folder.name + ".part")
         shutil.rmtree(partial, ignore_errors=True)
         # Local clones would share objects by links; hooks and submodules of others are never run or read.
         safe = ["-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never"]
-        clone = ["clone", "--quiet", "--depth", "1", "--no-tags", "--no-local", "--no-recurse-submodules"]
+        clone = ["clone", "--quiet", "--depth", str(depth), "--no-tags", "--no-local"]
+        clone.append("--no-recurse-submodules")
         _run(["git", *safe, *clone, "--", url, str(partial)], cache, url)
         partial.rename(folder)
     return folder

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from lingxi.collect import aligned, archives, labelled, mediawiki, registries
 from lingxi.collect.sources import Part, Piece, SourceSettings, pieces, read_piece
 from lingxi.config import Settings
-from lingxi.records import Pair, batches, pair_schema, write_pairs
+from lingxi.records import Pair, batches, document_schema, pair_schema, write_pairs
 from lingxi.spread import Runner, spread
 
 PAIRS_FILE = "pairs.parquet"
+DOCUMENTS_FILE = "documents.parquet"
 PARTS = "parts"
 
 
@@ -46,7 +48,10 @@ class CollectSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class CollectReport:
-    """What was collected: rows in all, by source, language of the query and task; what no reader took."""
+    """What was collected: rows in all, by source, language of the query and task; what no reader took.
+
+    `documents` counts the texts of `documents.parquet`, which is there only where there are any.
+    """
 
     rows: int
     by_source: dict[str, int]
@@ -54,10 +59,11 @@ class CollectReport:
     by_task: dict[str, int]
     inputs: dict[str, str]
     skipped: tuple[str, ...]
+    documents: int = 0
 
 
 def collect_pairs(settings: CollectSettings, out: Path, barred: Sequence[str] = ()) -> CollectReport:
-    """Read every source of the settings and write `out/pairs.parquet`; what was read before stays read.
+    """Read every source and write `out/pairs.parquet` and `documents.parquet`; what was read stays read.
 
     Packages of `barred` (what a benchmark is built from) are not read. Raises InputError when a source is
     missing or unreadable.
@@ -66,6 +72,7 @@ def collect_pairs(settings: CollectSettings, out: Path, barred: Sequence[str] = 
     inputs: dict[str, str] = {}
     skipped: list[str] = []
     parts: list[Path] = []
+    texts: list[Path] = []
     if settings.labelled is not None:
         folder = archives.opened_tar(settings.labelled, cache)
         inputs["labelled"] = settings.labelled.name
@@ -82,11 +89,13 @@ def collect_pairs(settings: CollectSettings, out: Path, barred: Sequence[str] = 
     came = [piece for piece in found if isinstance(piece, Part)]
     for part in (*came, *(Part(**json.loads(said)) for said in done)):
         inputs[part.source] = Path(part.path).name
-        if part.refused:
-            skipped.append(f"{part.source}: {part.refused}")
-        elif part.pairs:
+        skipped += [f"{part.source}: {said}" for said in ([part.refused] if part.refused else part.left_out)]
+        if part.pairs:
             parts.append(Path(part.path))
-    counts = _merge(parts, out / PAIRS_FILE)
+        if part.documents:
+            texts.append(Path(part.path))
+    counts = _merge(parts, out / PAIRS_FILE, pair_schema(), ("source", "query_language", "task"))
+    documents = _merge_documents(texts, out / DOCUMENTS_FILE)
     return CollectReport(
         rows=sum(counts["source"].values()),
         by_source=dict(counts["source"].most_common()),
@@ -94,6 +103,7 @@ def collect_pairs(settings: CollectSettings, out: Path, barred: Sequence[str] = 
         by_task=dict(counts["task"].most_common()),
         inputs=inputs,
         skipped=tuple(skipped),
+        documents=documents,
     )
 
 
@@ -115,16 +125,26 @@ def _part(rows: Iterable[Pair], out: Path, name: str) -> Path:
     return path
 
 
-def _merge(parts: Sequence[Path], out: Path) -> dict[str, Counter[str]]:
+def _merge_documents(parts: Sequence[Path], out: Path) -> int:
+    if not parts:
+        # Those of a run with other sources.
+        out.unlink(missing_ok=True)
+        return 0
+    return sum(_merge(parts, out, document_schema(), ("source",))["source"].values())
+
+
+def _merge(
+    parts: Sequence[Path], out: Path, schema: Any, counted: Sequence[str]
+) -> Mapping[str, Counter[str]]:
     """Put the parts together in order, a batch in memory at a time; returns how many rows of each kind."""
     import pyarrow.parquet as pq
 
-    counts: dict[str, Counter[str]] = {name: Counter() for name in ("source", "query_language", "task")}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in counted}
     partial = out.with_name(out.name + ".part")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(partial, pair_schema(), compression="zstd") as writer:
+    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
         for part in parts:
-            for batch in batches(part, pair_schema()):
+            for batch in batches(part, schema):
                 writer.write_batch(batch)
                 for name, counter in counts.items():
                     for value in batch.column(name).value_counts().to_pylist():

@@ -13,22 +13,31 @@ from pydantic import Field, model_validator
 
 from lingxi.collect import (
     archives,
+    articles,
     cldr,
     code,
+    dataset,
     descriptions,
     gettext,
+    history,
     mediawiki,
+    own,
+    pages,
     parallel,
     registries,
     wiki,
 )
-from lingxi.collect.origin import Origin, licence_of
+from lingxi.collect.held_out import refuse_held_out
+from lingxi.collect.origin import Origin, licence_of, name_of
 from lingxi.config import Settings
 from lingxi.errors import InputError, MissingExtraError
 from lingxi.manifest import hash_code
-from lingxi.records import Pair, digest, write_pairs
+from lingxi.records import Document, Pair, digest, write_documents, write_pairs
 
-Reader = Literal["gettext", "names", "code", "descriptions", "mediawiki", "parallel", "wiki"]
+Reader = Literal[
+    "gettext", "names", "code", "descriptions", "mediawiki", "parallel", "wiki", "dataset", "history",
+    "articles", "pages", "rows",
+]  # fmt: skip
 READERS: Mapping[str, Callable[[Path, Origin], Iterator[Pair]]] = {
     "gettext": gettext.read_catalogs,
     "names": cldr.read_names,
@@ -37,7 +46,16 @@ READERS: Mapping[str, Callable[[Path, Origin], Iterator[Pair]]] = {
     "mediawiki": mediawiki.read_pairs,
     "parallel": parallel.read_parallel,
     "wiki": wiki.read_dump,
+    "dataset": dataset.read_dataset,
+    "history": history.read_history,
 }
+DOCUMENT_READERS: Mapping[str, Callable[[Path, Origin], Iterator[Document]]] = {
+    "articles": articles.read_articles,
+    "pages": pages.read_pages,
+    "rows": own.read_rows,
+}
+# As many reasons of one piece are reported; the rest is counted.
+_MOST_REASONS = 20
 
 
 class SourceSettings(Settings):
@@ -54,16 +72,20 @@ class SourceSettings(Settings):
     """Packages of PyPI, `name` or `name==version`."""
     git: tuple[str, ...] = ()
     """Addresses of repositories; their newest commit is read."""
+    depth: int = Field(default=1, ge=1, le=10_000)
+    """How many commits of a repository are fetched: more than one for `history`."""
     paths: tuple[Path, ...] = ()
     """Folders, archives or files of one's own."""
     licence: str = "not stated"
     """The licence of packages that do not state one."""
+    language: str | None = None
+    """The language of texts that do not state theirs; `dataset` asks for it."""
     languages: tuple[str, ...] = ()
     """For `descriptions`: the languages of the indices."""
     without: tuple[str, ...] = ()
     """Packages that are left out."""
     cap: int | None = Field(default=None, ge=1)
-    """Most pairs of one package."""
+    """Most pairs, or documents, of one package."""
     most_megabytes: float = Field(default=6.0, gt=0)
     """Packages that match a pattern and are larger are left out."""
 
@@ -74,6 +96,8 @@ class SourceSettings(Settings):
         )
         if named != 1:
             raise ValueError("a source has one of deb, source, npm, pypi, git, paths and languages")
+        if self.reader == "history" and self.git and self.depth == 1:
+            raise ValueError("the reader history needs more than one commit: set depth, for example to 1000")
         return self
 
 
@@ -88,16 +112,22 @@ class Piece:
     cap: int | None
     out: str
     cache: str
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What came of a piece: its file, how many pairs, or why there is none."""
+    """What came of a piece: its file, how many pairs or documents, or why there is none.
+
+    `left_out` names files or rows of the piece that were refused while the others were read.
+    """
 
     source: str
     path: str
     pairs: int
     refused: str | None = None
+    documents: int = 0
+    left_out: Sequence[str] = ()
 
 
 def pieces(
@@ -107,7 +137,7 @@ def pieces(
 
     Raises InputError where a source as a whole cannot be read, as where apt-get is missing.
     """
-    code_hash = hash_code("collect", "parse", "languages")
+    code_hash = hash_code("collect", "parse", "languages", "lines", "tables", "records")
     for source in sources:
         left_out = {*barred, *source.without}
         for name, place in _places(source, cache, left_out):
@@ -119,10 +149,12 @@ def pieces(
             if not place.exists():
                 yield Part(name, "", 0, f"no file or folder at {place}")
                 continue
-            asked = (source.reader, name, str(source.cap), source.licence, " ".join(source.languages))
+            said = (source.licence, " ".join(source.languages), str(source.language))
+            asked = (source.reader, name, str(source.cap), *said)
             key = digest(*asked, str(place.resolve()), _state(place), code_hash)
-            path = out / f"{name.replace('/', '_')}-{key}.parquet"
-            yield Piece(source.reader, name, source.licence, str(place), source.cap, str(path), str(cache))
+            path = str(out / f"{name.replace('/', '_')}-{key}.parquet")
+            origin = (source.reader, name, source.licence, str(place))
+            yield Piece(*origin, source.cap, path, str(cache), source.language)
 
 
 def _state(place: Path) -> str:
@@ -143,30 +175,43 @@ def read_piece(written: str) -> str:
     if path.exists() and counted.exists():
         return counted.read_text("utf-8")
     try:
-        pairs = _read(piece, path)
+        refuse_held_out(piece.source)
+        came = _read(piece, path)
     except MissingExtraError:
         raise
     except Exception as problem:
         # Files of strangers break libraries in ways of their own: whatever it is, the rest goes on.
         said = str(problem) if isinstance(problem, InputError) else f"{piece.place}: {problem!r}"
         return json.dumps(asdict(Part(piece.source, str(path), 0, said)))
-    part = json.dumps(asdict(Part(piece.source, str(path), pairs)))
+    part = json.dumps(asdict(came))
     partial = counted.with_suffix(".json.part")
     partial.write_text(part, "utf-8")
     partial.replace(counted)
     return part
 
 
-def _read(piece: Piece, path: Path) -> int:
+def _read(piece: Piece, path: Path) -> Part:
     with archives.unpacked(Path(piece.place), Path(piece.cache)) as folder:
         if folder != Path(piece.place).expanduser():
             # The sources of a JDK lie in an archive inside of their package; what was not unpacked by us
             # is somebody's own folder, and is only read.
             for inner in sorted(p for p in folder.rglob("src.zip") if not p.is_symlink()):
                 archives.unpack_beside(inner)
-        origin = Origin(piece.source, licence_of(folder, piece.licence) if folder.is_dir() else piece.licence)
-        rows = READERS[piece.reader](folder, origin)
-        return write_pairs(islice(rows, piece.cap), path)
+        refuse_held_out(name_of(folder) or piece.source)
+        licence = licence_of(folder, piece.licence) if folder.is_dir() else piece.licence
+        origin = Origin(piece.source, licence, piece.language)
+        if piece.reader in DOCUMENT_READERS:
+            texts = DOCUMENT_READERS[piece.reader](folder, origin)
+            documents, pairs = write_documents(islice(texts, piece.cap), path), 0
+        else:
+            rows = READERS[piece.reader](folder, origin)
+            documents, pairs = 0, write_pairs(islice(rows, piece.cap), path)
+    return Part(piece.source, str(path), pairs, None, documents, _shortened(origin.left_out))
+
+
+def _shortened(reasons: Sequence[str]) -> list[str]:
+    more = len(reasons) - _MOST_REASONS
+    return [*reasons[:_MOST_REASONS], *([f"and {more:,} more"] if more > 0 else [])]
 
 
 def _places(
@@ -175,7 +220,7 @@ def _places(
     if source.languages:
         yield "descriptions", registries.fetched_indices(source.languages, cache)
     for url in source.git:
-        yield registries.name_of_git(url), _tried(registries.fetched_git, url, cache)
+        yield registries.name_of_git(url), _tried(_cloned(source.depth), url, cache)
     for path in source.paths:
         yield path.name, path.expanduser()
     for registry, names in (("source", source.source), ("npm", source.npm), ("pypi", source.pypi)):
@@ -190,9 +235,14 @@ def _places(
             yield name, came.get(name) or InputError(f"apt-get has no {name}", "correct the name")
 
 
+def _cloned(depth: int) -> Callable[[str, Path], Path]:
+    return lambda url, cache: registries.fetched_git(url, cache, depth)
+
+
 def _tried(fetch: Callable[[str, Path], Path], name: str, cache: Path) -> Path | InputError:
     """The fetched package, or why it did not come: one that is missing stops none of the others."""
     try:
+        refuse_held_out(name)
         return fetch(name, cache)
     except InputError as refused:
         return refused

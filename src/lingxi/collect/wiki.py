@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from lingxi import languages
+from lingxi.collect.bounded import files_below, refuse_entities
 from lingxi.collect.instructions import SECTION, TITLE
-from lingxi.collect.origin import Origin, pair
+from lingxi.collect.origin import Origin, pair, unless_refused
 from lingxi.errors import InputError, MissingExtraError
 from lingxi.parse.headings import HOLLOW
 from lingxi.records import Pair, digest
 
 _ARTICLES = 0
 _LEAST_TEXT, _MOST_TEXT = 80, 4000
+# An article with its markup is never larger, so memory stays bounded.
+_MOST_PAGE = 64 * 2**20
 # Longer pages are lists and logs.
 _MOST_WIKITEXT = 400_000
 
@@ -27,13 +30,14 @@ _MOST_WIKITEXT = 400_000
 def read_dump(path: Path, origin: Origin) -> Iterator[Pair]:
     """Stream the pairs of a dump, or of every dump of a folder; raises InputError for a broken one."""
     if path.is_dir():
-        for inner in sorted(p for p in path.rglob("*.xml*") if not p.is_symlink()):
-            yield from read_dump(inner, origin)
+        for _, inner in files_below(path):
+            if ".xml" in inner.name:
+                yield from unless_refused(read_dump(inner, origin), origin)
         return
     mwxml = _library("mwxml")
     try:
         with closing(_opened(path)) as file:
-            dump = mwxml.Dump.from_file(file)
+            dump = mwxml.Dump.from_file(_Paged(file, path))
             code = languages.of_locale((dump.site_info.dbname or "").removesuffix("wiki") or "en")
             for page in dump.pages:
                 if page.namespace == _ARTICLES and not page.redirect:
@@ -76,6 +80,24 @@ def _page(page: Any, code: str, origin: Origin) -> Iterator[Pair]:
             instruction=instruction,
             languages=(code, code),
         )
+
+
+class _Paged:
+    """A dump as it is read: refused where it declares entities, or a page does not end."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file, self._path, self._since, self._begun = file, path, 0, False
+
+    def read(self, size: int = 1 << 16) -> bytes:
+        """The next bytes, at most 64 KiB of them; raises InputError as the class says."""
+        data = self._file.read(min(size, 1 << 16) if size > 0 else 1 << 16)
+        if not self._begun:
+            refuse_entities(data, str(self._path))
+            self._begun = True
+        self._since = 0 if b"</page>" in data else self._since + len(data)
+        if self._since > _MOST_PAGE:
+            raise InputError(f"{self._path} holds a page of over {_MOST_PAGE >> 20} MiB", "leave it out")
+        return data
 
 
 def _opened(path: Path) -> IO[bytes]:

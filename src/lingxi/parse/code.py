@@ -72,6 +72,8 @@ _FUNCTION_VALUES = frozenset({"arrow_function", "function_expression", "generato
 _NAMELESS = ("comment", "modifiers", "parameters", "keyword")
 # What may stand above a definition and belongs to it.
 _ATTACHED = ("comment", "attribute")
+# What may stand around a definition alone, with its comment above.
+_WRAPPERS = frozenset(["statement", "body_statement"])
 # Parsing costs about a second for five megabytes; files above this are generated, and cut by lines.
 MOST_CHARACTERS = 2_000_000
 # Definitions nested deeper are part of the one around them.
@@ -178,9 +180,17 @@ def _defines(node: Any, kinds: frozenset[str]) -> bool:
 def _start(node: Any) -> int:
     """Byte where the definition begins, with what is attached above it."""
     first = node
-    while (above := first.prev_sibling) is not None and _is_attached(above, first):
+    while (above := _above(first)) is not None and _is_attached(above, first):
         first = above
     return int(first.start_byte)
+
+
+def _above(node: Any) -> Any:
+    """What stands before a node; for the first in a wrapper, such as the statement of SQL, before that."""
+    parent = node.parent
+    while node.prev_sibling is None and parent is not None and parent.type in _WRAPPERS:
+        node, parent = parent, parent.parent
+    return node.prev_sibling
 
 
 def _is_attached(above: Any, node: Any) -> bool:

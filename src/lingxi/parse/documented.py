@@ -6,11 +6,24 @@ import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from lingxi.parse.code import Definition, definitions, parser_of
 
-_LEADING = re.compile(r"\A(?:\s*(?:/\*.*?\*/|//[^\n]*|#(?![\[!])[^\n]*|--[^\n]*)(?:\n|\Z)?)+", re.S)
-_MARKS = re.compile(r"^[ \t]*(?:/\*\*?!?|\*/|\*|///?!?|#+|--)[ \t]?|\*/[ \t]*$", re.M)
+# How comments begin: a `#` is one in some languages, and in others an attribute, a directive or a heading.
+_SLASHES = r"/\*.*?\*/|//[^\n]*"
+_COMMENTS = {"python": "", "ruby": r"#[^\n]*|=begin\b.*?^=end\b", "bash": r"#(?!!)[^\n]*",
+             "sql": r"--[^\n]*|/\*.*?\*/", "php": rf"{_SLASHES}|#(?!\[)[^\n]*"}  # fmt: skip
+_SHEBANG = re.compile(r"\A#![^\n]*\n")
+_STARRED = r"^[ \t]*(?:/\*\*?!?|\*/|\*)[ \t]?|\*/[ \t]*$"
+_MARKS = {
+    "python": re.compile(r"(?!)"),
+    "ruby": re.compile(r"^[ \t]*#+[ \t]?|^=(?:begin|end)\b[^\n]*", re.M),
+    "bash": re.compile(r"^[ \t]*#+[ \t]?", re.M),
+    "sql": re.compile(rf"^[ \t]*--+[ \t]?|{_STARRED}", re.M),
+    "php": re.compile(rf"^[ \t]*(?:#+|///?!?)[ \t]?|{_STARRED}", re.M),
+}
+_OTHER_MARKS = re.compile(rf"^[ \t]*///?!?[ \t]?|{_STARRED}", re.M)
 # Where a summary ends: a blank line, a tag, a heading of a section, a doctest.
 _END = re.compile(
     r"\n[ \t]*\n|^[ \t]*(?:@\w|:\w+[^:\n]*:|\\\w+|#+ |>>>|-{3,}|={3,}"
@@ -18,6 +31,7 @@ _END = re.compile(
     r"[ \t]*:?[ \t]*$)",
     re.M,
 )
+_WITH_DOCSTRING = ("function_definition", "class_definition")
 _INLINE_TAG = re.compile(r"\{@\w+\s+([^{}]*)\}")
 _REFERENCE = re.compile(r":\w+:`~?([^`]*)`")
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
@@ -30,25 +44,32 @@ MASK = "function_name"
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """A function `name`: `summary` is one line of its doc comment, `code` the definition without it."""
+    """A definition `name`: `summary` is one line of its doc comment, `code` the definition without it.
+
+    `members` says that it is a class or type with definitions of its own inside.
+    """
 
     name: str
     summary: str
     code: str
+    members: bool = False
 
 
-def documented(text: str, language: str) -> Iterator[Documented]:
-    """The innermost definitions of a source text that have a doc comment with a summary, in order."""
-    for found in _leaves(definitions(text, language)):
+def documented(text: str, language: str, types: bool = False) -> Iterator[Documented]:
+    """The innermost definitions of a source text that have a doc comment with a summary, in order.
+
+    With `types`, classes and types with members too, each before its members.
+    """
+    for found in _each(definitions(text, language), types):
         comment, code = _split(text[found.start : found.end], language)
-        summary = summary_of(comment)
+        summary = summary_of(comment, language)
         if summary and code.strip():
-            yield Documented(found.name, summary, code)
+            yield Documented(found.name, summary, code, bool(found.members))
 
 
-def summary_of(comment: str) -> str:
+def summary_of(comment: str, language: str) -> str:
     """The first paragraph of a doc comment as one line, its marks, tags and markup taken off."""
-    said = _MARKS.sub("", comment).strip("\"' \t\n")
+    said = _MARKS.get(language, _OTHER_MARKS).sub("", comment).strip("\"' \t\n")
     end = _END.search(said)
     said = said[: end.start()] if end else said
     said = _INLINE_TAG.sub(lambda m: m[1].split("#")[-1].split()[-1] if m[1].split() else "", said)
@@ -61,28 +82,35 @@ def masked(function: Documented) -> str:
     return re.sub(rf"(?<![\w$]){re.escape(function.name)}(?![\w$])", MASK, function.code)
 
 
-def _leaves(found: tuple[Definition, ...]) -> Iterator[Definition]:
+def _each(found: tuple[Definition, ...], types: bool) -> Iterator[Definition]:
     for definition in found:
-        if definition.members:
-            yield from _leaves(definition.members)
-        else:
+        if types or not definition.members:
             yield definition
+        yield from _each(definition.members, types)
 
 
 def _split(text: str, language: str) -> tuple[str, str]:
     """The doc comment of a definition, and the definition without it."""
     if language == "python":
         return _split_docstring(text)
-    found = _LEADING.match(text)
+    text = _SHEBANG.sub("", text) if language == "bash" else text
+    found = _leading(language).match(text)
     return (found[0], text[found.end() :]) if found else ("", text)
 
 
+@cache
+def _leading(language: str) -> re.Pattern[str]:
+    """The comments that a definition begins with."""
+    return re.compile(rf"\A(?:\s*(?:{_COMMENTS.get(language, _SLASHES)})(?:\n|\Z)?)+", re.S | re.M)
+
+
 def _split_docstring(text: str) -> tuple[str, str]:
+    """The docstring of the outermost definition, where it has one."""
     data = text.encode("utf-8")
     stack = [parser_of("python").parse(data).root_node]
     while stack:
         node = stack.pop()
-        body = node.child_by_field_name("body") if node.type == "function_definition" else None
+        body = node.child_by_field_name("body") if node.type in _WITH_DOCSTRING else None
         if body is None:
             stack += reversed(node.named_children)
             continue

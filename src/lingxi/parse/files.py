@@ -56,13 +56,14 @@ class Content:
 
     Newlines are as in the file. Text of HTML and PDF is extracted (HTML as Markdown, a form feed
     after each page of a PDF); `places` then gives, for every line of the text, the line of the HTML
-    file or the page of the PDF it comes from.
+    file or the page of the PDF it comes from. `title` is what a PDF says of itself.
     """
 
     text: str
     kind: str
     language: str | None = None
     places: tuple[int, ...] | None = None
+    title: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +179,14 @@ def _decode_pdf(data: bytes) -> Content | Skip:
         if reader.is_encrypted and not reader.decrypt(""):
             return Skip("PDF that asks for a password")
         pages = [_clean(page.extract_text()) for page in reader.pages]
+        title = _clean(str((reader.metadata and reader.metadata.title) or "")).strip()
     except pypdf.errors.DependencyError:
         return Skip("encrypted PDF (needs the library 'cryptography')")
     except Exception as error:  # a damaged file fails anywhere in the reader, with any exception
         return Skip(f"damaged PDF ({type(error).__name__})")
     if not any(page.strip() for page in pages):
         return Skip("PDF without text (scanned pages need text recognition first)")
-    return Content("\f\n".join(pages), "pdf", None, _pages_of_lines(pages))
+    return Content("\f\n".join(pages), "pdf", None, _pages_of_lines(pages), title or None)
 
 
 def _pages_of_lines(pages: list[Any]) -> tuple[int, ...]:

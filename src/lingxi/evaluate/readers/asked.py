@@ -7,7 +7,6 @@ document that is relevant to a query that was drawn.
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,7 @@ from typing import Any
 from lingxi.errors import InputError
 from lingxi.evaluate.suite import SetSettings
 from lingxi.evaluate.tasks import Head, Ranking
-from lingxi.records import numbered_jsonl, numbered_parquet
-
-Row = dict[str, Any]
-Judged = dict[str, dict[str, float]]
+from lingxi.tables import Judged, Row, numbered, read_judgements
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +37,6 @@ class Asked:
         for number, row in numbered(path or self.path):
             renamed = {ours: row[theirs] for ours, theirs in self.settings.fields.items() if theirs in row}
             yield number, row | renamed
-
-
-def numbered(path: Path) -> Iterator[tuple[int, Row]]:
-    """The rows of a JSON Lines or Parquet file with their numbers, from 1."""
-    return numbered_parquet(path) if path.suffix == ".parquet" else numbered_jsonl(path)
 
 
 def sampled(
@@ -89,44 +80,7 @@ def read_qrels(folder: Path, binary: bool = False) -> Judged:
     path = next((p for p in (folder / "qrels.tsv", folder / "qrels" / "test.tsv") if p.is_file()), None)
     if path is None:
         raise InputError(f"no qrels.tsv (or qrels/test.tsv) in {folder}", "add the judgements of the queries")
-    judged: Judged = defaultdict(dict)
-    for number, line in enumerate(lines(path), 1):
-        parts = line.split("\t")
-        if number == 1 and parts[-1] in ("score", "grade"):
-            continue
-        try:
-            query, document, grade = parts if len(parts) == 3 else (parts[0], *parts[2:])
-            value = float(grade)
-        except ValueError:
-            raise InputError(
-                f"{path}:{number} is not query, document and grade, tab by tab", "mend or remove the line"
-            ) from None
-        judged[query][document] = float(value > 0) if binary else value
-    return judged
-
-
-def table(folder: Path, name: str) -> Path:
-    """The file of a folder that holds a table: `name`.jsonl, or .parquet where only that is there."""
-    parquet = folder / f"{name}.parquet"
-    return parquet if parquet.is_file() else folder / f"{name}.jsonl"
-
-
-def keyed_texts(path: Path) -> dict[str, str]:
-    """Texts (with their titles) by id; raises InputError for a row without, or an id that is there twice."""
-    texts: dict[str, str] = {}
-    for number, row in numbered(path):
-        key = str(field(row, "_id" if "_id" in row else "id", path, number, object))
-        if key in texts:
-            raise InputError(
-                f"{path}:{number}: the id {key!r} is there twice", "give every row an id of its own"
-            )
-        title, text = str(row.get("title") or ""), field(row, "text", path, number)
-        texts[key] = f"{title}\n{text}" if title else text
-    if not texts:
-        raise InputError(
-            f"{path} has no rows", "an empty corpus or an empty list of queries measures nothing"
-        )
-    return texts
+    return read_judgements(path, binary)
 
 
 def check_judged(
@@ -149,25 +103,6 @@ def check_judged(
 
 
 _MEND = "take queries, corpus and judgements from the same set"
-
-
-def field(row: Row, key: str, path: Path, number: int, kind: type = str) -> Any:
-    """A field of a row; raises InputError naming file and line where it is missing or of another type."""
-    value = row.get(key)
-    if value is None or not isinstance(value, kind):
-        said = "is missing" if value is None else f"is {type(value).__name__}"
-        raise InputError(f"{path}:{number}: the field {key!r} {said}", "mend or remove the line")
-    return value
-
-
-def number_of(value: Any, what: str, path: Path, number: int) -> float:
-    """A number of a row; raises InputError naming file and line where it is none."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"{path}:{number}: {what} is {value!r}, no number", "mend or remove the line"
-        ) from None
 
 
 def lines(path: Path) -> list[str]:

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from lingxi.errors import InputError
-from lingxi.evaluate.readers.asked import Asked, draw, field, wanted
+from lingxi.evaluate.readers.asked import Asked, draw, wanted
 from lingxi.evaluate.tasks import Ranking, Task
+from lingxi.tables import field
 
 _DIRECTIONS = ("en>code", "zh>code", "code>en")
 

@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lingxi.evaluate.readers.asked import Asked, draw, field, numbered, wanted
+from lingxi.evaluate.readers.asked import Asked, draw, wanted
 from lingxi.evaluate.suite import SUITES
 from lingxi.evaluate.tasks import CONTROL, Instructed, Task
+from lingxi.tables import field, numbered
 
 SIB200 = "cls_bitext_sib200_test.jsonl"
 BANKING77 = "cls_banking77_test.jsonl"

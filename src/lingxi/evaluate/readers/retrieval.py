@@ -9,22 +9,9 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 from lingxi.errors import InputError
-from lingxi.evaluate.readers.asked import (
-    Asked,
-    Judged,
-    check_judged,
-    draw,
-    field,
-    keyed_texts,
-    lines,
-    number_of,
-    numbered,
-    read_qrels,
-    sampled,
-    table,
-    wanted,
-)
+from lingxi.evaluate.readers.asked import Asked, check_judged, draw, lines, read_qrels, sampled, wanted
 from lingxi.evaluate.tasks import Ranking, Task
+from lingxi.tables import Judged, field, keyed_texts, number_of, numbered, table
 
 
 def beir(asked: Asked) -> Iterator[Task]:

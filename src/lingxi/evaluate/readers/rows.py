@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lingxi.errors import InputError
-from lingxi.evaluate.readers.asked import Asked, Row, field, number_of, wanted
+from lingxi.evaluate.readers.asked import Asked, wanted
 from lingxi.evaluate.tasks import Bitext, Labelled, Pairs, Task
+from lingxi.tables import Row, field, number_of
 
 
 def bitext(asked: Asked) -> Iterator[Task]:
