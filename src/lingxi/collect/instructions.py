@@ -30,7 +30,6 @@ ANSWER = "Given a question, retrieve passages that answer the question"
 SYNOPSIS = "Given a synopsis, retrieve the description of the program"
 
 # Rows that `generate` makes of documents.
-ANSWER = "Given a question, retrieve passages that answer it"
 ABSTRACT = "Given a summary, retrieve the article it sums up"
 NEXT = "Given a section of a page, retrieve the section that follows it"
 CLOZE = "Given a sentence, retrieve the passage it was taken from"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -56,6 +58,10 @@ DOCUMENT_READERS: Mapping[str, Callable[[Path, Origin], Iterator[Document]]] = {
 }
 # As many reasons of one piece are reported; the rest is counted.
 _MOST_REASONS = 20
+
+
+# Downloads at a time.
+_AT_ONCE = 4
 
 
 class SourceSettings(Settings):
@@ -135,14 +141,14 @@ def pieces(
 ) -> Iterator[Piece | Part]:
     """Fetch what the sources name and yield one piece a package, or why it did not come; barred ones never.
 
+    Several sources are fetched at a time; pieces come in the order of the sources.
     Raises InputError where a source as a whole cannot be read, as where apt-get is missing.
     """
     code_hash = hash_code("collect", "parse", "languages", "lines", "tables", "records")
-    for source in sources:
-        left_out = {*barred, *source.without}
-        for name, place in _places(source, cache, left_out):
-            if name in left_out:
-                continue
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        fetched = pool.map(lambda source: _fetched(source, cache, barred), sources)
+    for source, places in zip(sources, fetched, strict=True):
+        for name, place in places:
             if isinstance(place, InputError):
                 yield Part(name, "", 0, str(place))
                 continue
@@ -155,6 +161,13 @@ def pieces(
             path = str(out / f"{name.replace('/', '_')}-{key}.parquet")
             origin = (source.reader, name, source.licence, str(place))
             yield Piece(*origin, source.cap, path, str(cache), source.language)
+
+
+def _fetched(
+    source: SourceSettings, cache: Path, barred: Sequence[str]
+) -> list[tuple[str, Path | InputError]]:
+    left_out = {*barred, *source.without}
+    return [(name, place) for name, place in _places(source, cache, left_out) if name not in left_out]
 
 
 def _state(place: Path) -> str:
@@ -223,16 +236,20 @@ def _places(
         yield registries.name_of_git(url), _tried(_cloned(source.depth), url, cache)
     for path in source.paths:
         yield path.name, path.expanduser()
-    for registry, names in (("source", source.source), ("npm", source.npm), ("pypi", source.pypi)):
-        for name in _unless(names, barred):
-            yield registries.bare_name(name), _tried(registries.FETCHED[registry], name, cache)
+    for name in _unless(source.source, barred):
+        yield name, _tried(registries.fetched_source, name, cache)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for registry, names in (("npm", source.npm), ("pypi", source.pypi)):
+            wanted = _unless(names, barred)
+            fetch = partial(_tried, registries.FETCHED[registry], cache=cache)
+            yield from zip(map(registries.bare_name, wanted), pool.map(fetch, wanted), strict=True)
     if source.deb:
         debs = _unless(registries.named_debs(source.deb), barred)
         sizes = registries.sizes_of_debs(debs)
         wanted = [name for name in debs if sizes.get(name, 0) <= source.most_megabytes * 1e6]
-        came = registries.fetched_debs(wanted, cache)
+        debs_there = registries.fetched_debs(wanted, cache)
         for name in wanted:
-            yield name, came.get(name) or InputError(f"apt-get has no {name}", "correct the name")
+            yield name, debs_there.get(name) or InputError(f"apt-get has no {name}", "correct the name")
 
 
 def _cloned(depth: int) -> Callable[[str, Path], Path]:

@@ -26,7 +26,7 @@ _QUESTION = re.compile("[?？؟\u037e፧꘏⸮︖﹖⁇⁈⁉‽]$")
 # Armenian puts its mark behind the stressed vowel, Greek writes a semicolon.
 _QUESTION_OF = {"hy": re.compile("՞"), "hyw": re.compile("՞"), "el": re.compile(";$")}
 _ABSTRACTS = """
-abstract, summary, executive summary, tl;dr, tldr, synopsis, résumé, zusammenfassung, kurzfassung, resumen,
+abstract, summary, executive summary, tl;dr, tldr, résumé, zusammenfassung, kurzfassung, resumen,
 resumo, resum, riassunto, sommario, samenvatting, sammanfattning, sammendrag, resumé, tiivistelmä, kokkuvõte,
 kopsavilkums, santrauka, streszczenie, abstrakt, shrnutí, souhrn, súhrn, összefoglalás, absztrakt, rezumat,
 sažetak, povzetek, përmbledhje, tóm tắt, аннотация, резюме, реферат, анотація, анатацыя, сажетак, апстракт,
