@@ -52,7 +52,7 @@ def review(
 
     if form not in ("jsonl", "argilla", "label-studio"):
         raise InputError(f"no format {form!r}", "name jsonl, argilla or label-studio")
-    curated = _curated(run)
+    curated = curated_of(run)
     out = curated.with_name("review")
     verdicts = Verdicts(out)
     said = verdicts.all()
@@ -134,7 +134,7 @@ def pack(
     from lingxi.curate import KEPT_FILE
     from lingxi.curate.pack import pack as write
 
-    found = write(_curated(run) / KEPT_FILE, out, megabytes, seed)
+    found = write(curated_of(run) / KEPT_FILE, out, megabytes, seed)
     if as_json:
         show.dump(asdict(found))
         return
@@ -153,7 +153,7 @@ def ledger(
     from lingxi.curate.ledger import as_markdown, read_ledger
     from lingxi.curate.ledger import plot as draw
 
-    report = read_ledger(_curated(run) / "ledger.json")
+    report = read_ledger(curated_of(run) / "ledger.json")
     if plot is not None:
         plot.write_text(draw(report), "utf-8")
     if as_json:
@@ -162,7 +162,8 @@ def ledger(
     typer.echo(as_markdown(report).rstrip())
 
 
-def _curated(run: Path) -> Path:
+def curated_of(run: Path) -> Path:
+    """The folder of a run's curated rows; raises InputError where there is none."""
     curated = run / _CURATED if (run / _CURATED).is_dir() else run
     if not curated.is_dir():
         raise InputError(f"{run}: no such run", "name a folder of runs/, after its curate stage")
