@@ -178,7 +178,7 @@ def test_a_pool_is_even_and_bounded(curated: Path) -> None:
 
 def test_difficulty_is_kept_or_measured() -> None:
     rows = [*ROWS[:6], pair("x y", "z", scores={"difficulty": 0.25})]
-    found = difficulties(rows, encode)
+    found = difficulties(rows, encode([row.query for row in rows], None), encode)
     similar = np.asarray(
         encode([r.query for r in rows[:6]], None) @ encode([r.positives[0].text for r in rows[:6]], None).T
     )

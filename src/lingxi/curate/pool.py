@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lingxi.curate.agreement import Encode, diversity_score, overlap_of
+from lingxi.curate.agreement import FEWEST, Encode, diversity_score, overlap_of
 from lingxi.curate.agreement import difficulty as difficulty_of
 from lingxi.curate.select import (
     SelectSettings,
@@ -62,8 +62,11 @@ def select_rows(
     if not rows:
         raise InputError(f"{curated} holds no rows", "run the curate stage first")
     vectors = None if encode is None else query_vectors(rows, encode)
-    hard = word_difficulties(rows) if encode is None else difficulties(rows, encode)
-    points = [row.query for row in rows] if vectors is None else vectors
+    points: Vectors | list[str]
+    if encode is None or vectors is None:
+        hard, points = word_difficulties(rows), [row.query for row in rows]
+    else:
+        hard, points = difficulties(rows, vectors, encode), vectors
     ids = [row.id for row in rows]
     chosen = select(points, hard, settings, ids)
     write_pairs((_with(rows[i], float(hard[i]), encode is not None) for i in chosen), out)
@@ -101,25 +104,25 @@ def pooled(curated: Path, pool: int, seed: int) -> tuple[list[Pair], int]:
 
 def query_vectors(rows: Sequence[Pair], encode: Encode) -> Vectors:
     """Unit vectors [n, dim] of the queries, each under its row's instruction."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for i, row in enumerate(rows):
-        groups[row.instruction].append(i)
-    found: dict[int, NDArray[np.float32]] = {}
-    for instruction, own in groups.items():
-        vectors = encode([rows[i].query[:_MOST] for i in own], instruction)
-        found |= dict(zip(own, np.asarray(vectors, np.float32), strict=True))
-    return np.array([found[i] for i in range(len(rows))], np.float32)
+    return _encoded([row.query for row in rows], [row.instruction for row in rows], encode)
 
 
-def difficulties(rows: Sequence[Pair], encode: Encode) -> NDArray[np.float64]:
-    """The Difficulty Score [n] that rows have, or that the embedder gives them among rows of their kind."""
+def difficulties(rows: Sequence[Pair], queries: Vectors, encode: Encode) -> NDArray[np.float64]:
+    """The Difficulty Score [n] that rows have, or that the embedder gives them.
+
+    The hardest answer is looked for among rows of the pool with the same task and language of answers; where
+    these are few, among those of any language.
+    """
     found = np.array([row.scores.get("difficulty", np.nan) for row in rows])
-    for own in _kinds(rows, np.flatnonzero(np.isnan(found)).tolist()):
+    lack = np.flatnonzero(np.isnan(found)).tolist()
+    if not lack:
+        return found
+    under = [None if rows[i].task in ("retrieval", "code") else rows[i].instruction for i in lack]
+    answers = _encoded([rows[i].positives[0].text for i in lack], under, encode)
+    at = {i: place for place, i in enumerate(lack)}
+    for own in _kinds(rows, lack):
         kind = [rows[i] for i in own]
-        asked = kind[0].task in ("retrieval", "code")
-        answers = [row.positives[0].text[:_MOST] for row in kind]
-        documents = encode(answers, None if asked else kind[0].instruction)
-        similar = np.asarray(query_vectors(kind, encode) @ documents.T, np.float64)
+        similar = np.asarray(queries[own] @ answers[[at[i] for i in own]].T, np.float64)
         found[own] = difficulty_of(similar, kind, np.array([overlap_of(row) for row in kind]))
     return found
 
@@ -130,12 +133,25 @@ def word_difficulties(rows: Sequence[Pair]) -> NDArray[np.float64]:
     return np.array([row.scores["difficulty"] if known else 1 - overlap_of(row) for row in rows])
 
 
+def _encoded(texts: Sequence[str], under: Sequence[str | None], encode: Encode) -> Vectors:
+    """Unit vectors of texts, those of one instruction together."""
+    groups: dict[str | None, list[int]] = defaultdict(list)
+    for i, instruction in enumerate(under):
+        groups[instruction].append(i)
+    found: dict[int, NDArray[np.float32]] = {}
+    for instruction, own in groups.items():
+        vectors = np.asarray(encode([texts[i][:_MOST] for i in own], instruction), np.float32)
+        found |= dict(zip(own, vectors, strict=True))
+    return np.array([found[i] for i in range(len(texts))], np.float32)
+
+
 def _kinds(rows: Sequence[Pair], places: Sequence[int]) -> Iterator[list[int]]:
-    """Places of rows of one task, instruction and pair of languages, at most `_AMONG` together."""
-    groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    """Places of rows of one task and language of answers, few ones together, at most `_AMONG` at a time."""
+    counts = Counter((rows[i].task, rows[i].document_language) for i in places)
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i in places:
-        row = rows[i]
-        groups[row.task, row.query_language, row.document_language, row.instruction].append(i)
+        key = (rows[i].task, rows[i].document_language)
+        groups[key if counts[key] >= FEWEST else (rows[i].task, "")].append(i)
     for own in groups.values():
         yield from (own[start : start + _AMONG] for start in range(0, len(own), _AMONG))
 

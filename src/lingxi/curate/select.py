@@ -32,7 +32,7 @@ from lingxi.errors import InputError
 Vectors = NDArray[np.float32]
 Places = NDArray[np.int64]
 # Rows that stand for all when coverage is counted, and how far from sure a step may be of its best candidate.
-_REFERENCES, _DOUBT = 4096, 0.1
+_REFERENCES, _DOUBT = 2048, 0.1
 # Scripts without spaces between words are read sign by sign.
 _WORD = re.compile(rf"[぀-ヿ一-鿿㐀-䶿ก-๛ກ-ໟက-႟ក-៩ༀ-࿚]|[\w{MARKS}]+")
 
