@@ -57,6 +57,13 @@ def test_another_script_is_left_to_the_rule_of_scripts() -> None:
     assert mismatch("", "zu") is None and heard("12 34 …") is None and heard("") is None
 
 
+def test_scripts_have_their_own_letters() -> None:
+    assert languages.script_share("ภาษาไทย", "Hebr") == 0 and languages.script_share("한국어", "Hani") == 0
+    assert languages.script_share("עברית", "Hebr") == 1 and languages.script_share("豈更車", "Hani") == 1
+    for code in SENTENCES:
+        assert languages.main_script(SENTENCES[code][0]) == languages.script(code)
+
+
 def test_names_of_many_languages_are_none() -> None:
     assert mismatch("Cologne, i Hamburg, i Hanover, California, ki Oregon, ki Nevada.", "mi") is None
 
