@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,13 @@ from fastapi.testclient import TestClient
 
 from lingxi.cli import run
 from lingxi.curate import CurateSettings, curate_pairs
+from lingxi.curate.review.exchange import export_as, import_as
 from lingxi.curate.review.figures import kappa, precisions, wilson
 from lingxi.curate.review.page import make_app
 from lingxi.curate.review.sample import Shown, draw_sample
 from lingxi.curate.review.verdicts import Said, Verdicts, export_verdicts, import_verdicts
 from lingxi.errors import InputError
-from lingxi.records import write_pairs
+from lingxi.records import Pair, read_pairs, write_pairs
 from test_curate import pair
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -46,12 +48,41 @@ def curated(tmp_path: Path) -> Path:
 
 
 def test_a_sample_has_every_stratum(curated: Path, tmp_path: Path) -> None:
-    sample = draw_sample(curated, tmp_path / "review", 20, 0)
+    sample = draw_sample(curated, tmp_path / "review", 20, 0, dropped=True)
     strata = [shown.stratum for shown in sample]
     assert len(sample) == 20 and {strata.count(name) for name in set(strata)} <= {5}
     assert any(name.startswith("dropped: too short") for name in strata)
+    assert {shown.rows for shown in sample if not shown.dropped} == {48}
     assert draw_sample(curated, tmp_path / "review", 99, 1) == sample
     assert draw_sample(curated, tmp_path / "other", 20, 1) != sample
+
+
+def test_dropped_rows_are_sampled_on_request(curated: Path, tmp_path: Path) -> None:
+    kept = draw_sample(curated, tmp_path / "review", 12, 0)
+    assert len(kept) == 12 and not any(shown.dropped for shown in kept)
+    both = draw_sample(curated, tmp_path / "review", 12, 0, dropped=True, judged=[kept[0].id])
+    assert kept[0] in both and any(shown.dropped for shown in both)
+    assert len({shown.id for shown in both}) == 12
+
+
+def again(curated: Path, rows: list[Pair]) -> None:
+    write_pairs(rows, curated.parent / "again.parquet")
+    curate_pairs(CurateSettings(), curated.parent / "again.parquet", curated)
+
+
+def test_a_new_curate_draws_anew_and_keeps_what_was_judged(curated: Path, tmp_path: Path) -> None:
+    out = tmp_path / "review"
+    first = draw_sample(curated, out, 9, 0)
+    rows = list(read_pairs(curated / "pairs.parquet"))
+    gone, stays = first[0].id, [first[1].id, first[2].id]
+    again(curated, [row for row in rows if row.id != gone][::-1])
+    second = draw_sample(curated, out, 9, 0, judged=[gone, *stays])
+    assert second != first and [shown.id for shown in second][:2] == sorted(
+        stays, key=[row.id for row in rows[::-1]].index
+    )
+    assert gone not in {shown.id for shown in second} and len(second) == 9
+    assert sum(shown.rows for shown in {shown.stratum: shown for shown in second}.values()) == len(rows) - 1
+    assert draw_sample(curated, out, 9, 0) == second
 
 
 def test_verdicts_stay_replace_and_go_back(tmp_path: Path) -> None:
@@ -75,9 +106,10 @@ def test_verdicts_stay_replace_and_go_back(tmp_path: Path) -> None:
 
 
 def test_figures_by_their_formulas() -> None:
+    strata = [("s", None)] * 8 + [("dropped: too short", "too short")] * 2
     sample = [
-        Shown(f"r{i}", "s", "", "q", "a", "de", "en", "one", None if i < 8 else "too short")
-        for i in range(10)
+        Shown(f"r{i}", name, "", "q", "a", "de", "en", "one", reason)
+        for i, (name, reason) in enumerate(strata)
     ]
     said = [Said(f"r{i}", "ann", "accept" if i < 6 else "reject") for i in range(10)]
     found = {item.stratum: item for item in precisions(sample, said)}
@@ -88,6 +120,132 @@ def test_figures_by_their_formulas() -> None:
     both = [*said, *(Said(f"r{i}", "bob", "accept" if i in (0, 1, 2, 3, 6) else "reject") for i in range(10))]
     # Seen 0.7; by chance 0.6 · 0.5 + 0.4 · 0.5 = 0.5.
     assert kappa(both) == pytest.approx(0.4)
+
+
+def sample_of(*strata: tuple[str, int, int, str | None]) -> list[Shown]:
+    """Rows of strata given as (name, judged rows, rows of the run, reason)."""
+    return [
+        Shown(f"{name}{i}", name, "", f"q{i}", f"a{i}", "de", "en", "one", reason, None, rows)
+        for name, judged, rows, reason in strata
+        for i in range(judged)
+    ]
+
+
+def test_totals_weigh_strata_by_their_rows() -> None:
+    sample = sample_of(
+        ("big", 10, 900, None), ("small", 10, 100, None), ("dropped: too short", 10, 50, "too short")
+    )
+    said = [
+        Said(shown.id, "ann", "accept" if shown.stratum == "big" or shown.id == "small0" else "reject")
+        for shown in sample
+    ]
+    found = precisions(sample, said)
+    assert [item.stratum for item in found] == [
+        "all kept",
+        "all dropped",
+        "dropped: too short",
+        "big",
+        "small",
+    ]
+    kept = found[0]
+    assert kept.value == pytest.approx(0.9 * 1 + 0.1 * 0.1) and kept.rows == 1000 and kept.judged == 20
+    # By hand: q = 0.9 · 11/12 + 0.1 · 2/12, variance Σ W² q (1 − q) / 10.
+    middle = 0.9 * 11 / 12 + 0.1 * 2 / 12
+    variance = (0.81 * 11 / 144 + 0.01 * 20 / 144) / 10
+    effective = middle * (1 - middle) / variance
+    assert (kept.low, kept.high) == pytest.approx(wilson(kept.value * effective, effective))
+    assert (found[1].low, found[1].high) == pytest.approx(wilson(0, 10))
+    assert kept.low < kept.value < kept.high
+
+
+def test_a_row_that_reads_as_it_was_mended_is_good() -> None:
+    sample = sample_of(("s", 2, 2, None))
+    said = [Said("s0", "ann", "fix", fixed="a0"), Said("s1", "ann", "fix", fixed="other")]
+    assert precisions(sample, said)[0].accepted == 1
+
+
+FORMS = ("jsonl", "argilla", "label-studio")
+
+
+def spoken(verdicts: Verdicts, times: bool = False) -> list[tuple[object, ...]]:
+    found = [
+        (s.row, s.reviewer, s.verdict, s.reason, s.fixed, round(s.at, 3) if times else 0)
+        for s in verdicts.all()
+    ]
+    return sorted(found, key=str)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_verdicts_come_back_from_other_tools(form: str, curated: Path, tmp_path: Path) -> None:
+    sample, verdicts = draw_sample(curated, tmp_path / "review", 8, 0), Verdicts(tmp_path / "review")
+    verdicts.say(Said(sample[0].id, "ann", "accept", at=1e9))
+    verdicts.say(Said(sample[0].id, "bob@example.org", "reject", "wrong language", at=1e9 + 1))
+    verdicts.say(Said(sample[1].id, "ann", "fix", fixed="Über <alles> & “mehr”", at=1e9 + 2))
+    path = tmp_path / "out.json"
+    assert export_as(form, sample, verdicts, path) == (3 if form == "jsonl" else 8)  # type: ignore[arg-type]
+    other = Verdicts(tmp_path / "other")
+    assert import_as(form, other, path) == 3  # type: ignore[arg-type]
+    assert spoken(other, form != "argilla") == spoken(verdicts, form != "argilla")
+    # What was said here since stands, where the file has times.
+    verdicts.say(Said(sample[1].id, "ann", "accept", at=2e9))
+    if form != "argilla":
+        import_as(form, verdicts, path)  # type: ignore[arg-type]
+        assert next(s.verdict for s in verdicts.all() if s.row == sample[1].id) == "accept"
+
+
+def test_the_shapes_of_other_tools(curated: Path, tmp_path: Path) -> None:
+    from xml.etree import ElementTree
+
+    sample, verdicts = draw_sample(curated, tmp_path / "review", 4, 0), Verdicts(tmp_path / "review")
+    verdicts.say(Said(sample[0].id, "ann", "reject", "untranslated", at=1e9))
+    export_as("argilla", sample, verdicts, tmp_path / "a.json")
+    record = json.loads((tmp_path / "a.json").read_text())[0]
+    assert set(record) == {"id", "fields", "metadata", "suggestions", "responses", "vectors"}
+    assert record["fields"]["query"] == sample[0].query
+    user = record["responses"]["verdict"][0]["user_id"]
+    assert str(uuid.UUID(user)) == user and record["responses"]["reason"][0]["user_id"] == user
+    export_as("label-studio", sample, verdicts, tmp_path / "l.json")
+    task = json.loads((tmp_path / "l.json").read_text())[0]
+    (annotation,) = task["annotations"]
+    tags = {tag.get("name"): tag for tag in ElementTree.parse(tmp_path / "l.xml").iter()}
+    for item in annotation["result"]:
+        assert tags[item["from_name"]].get("toName") == item["to_name"] and item["to_name"] in tags
+        assert tags[item["from_name"]].tag.lower() == item["type"]
+        choices = {choice.get("value") for choice in tags[item["from_name"]]}
+        assert set(item["value"]["choices"]) <= choices
+    shown = {tag.get("value", "").lstrip("$") for tag in tags.values() if tag.tag == "Text"}
+    assert shown <= set(task["data"])
+
+
+def test_other_tools_files_as_they_write_them(tmp_path: Path) -> None:
+    task = {
+        "id": 7, "project": 1, "data": {"row": "r1", "query": "q"},
+        "annotations": [
+            {"id": 3, "completed_by": 5, "was_cancelled": False, "updated_at": "2024-03-09T22:16:08.728353Z",
+             "result": [{"id": "x", "origin": "manual", "from_name": "verdict", "to_name": "answer",
+                         "type": "choices", "value": {"choices": ["accept"]}}]},
+            {"id": 4, "completed_by": {"id": 6}, "was_cancelled": True, "result": []},
+        ],
+    }  # fmt: skip
+    (tmp_path / "l.json").write_text(json.dumps([task]))
+    verdicts = Verdicts(tmp_path)
+    assert import_as("label-studio", verdicts, tmp_path / "l.json") == 1
+    assert [(s.row, s.reviewer, s.verdict) for s in verdicts.all()] == [("r1", "5", "accept")]
+    user = "0f5cf4b6-0000-4000-8000-000000000001"
+    record = {
+        "id": "r2", "fields": {}, "metadata": {}, "_server_id": "s", "status": "completed", "suggestions": {},
+        "responses": {"verdict": [{"value": "accept", "user_id": user}],
+                      "fixed": [{"value": "filled in unasked", "user_id": user}]},
+    }  # fmt: skip
+    (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n")
+    assert import_as("argilla", verdicts, tmp_path / "a.jsonl") == 1
+    assert verdicts.all()[-1] == Said("r2", user, "accept", None, None, verdicts.all()[-1].at)
+    (tmp_path / "bad.json").write_text('[{"id": "r1"}]')
+    with pytest.raises(InputError, match="record 1 is none of argilla"):
+        import_as("argilla", verdicts, tmp_path / "bad.json")
+    (tmp_path / "bad.json").write_text("[1, 2")
+    with pytest.raises(InputError, match="is no JSON"):
+        import_as("label-studio", verdicts, tmp_path / "bad.json")
 
 
 def test_the_page_s_requests(curated: Path, tmp_path: Path) -> None:
@@ -112,6 +270,12 @@ def test_the_verb(curated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     Verdicts(curated.parent / "review").say(Said("x", "ann", "accept"))
     assert run(["review", folder, "--export", str(tmp_path / "v.jsonl")]) == 0
     assert json.loads((tmp_path / "v.jsonl").read_text())["reviewer"] == "ann"
+    for form in ("argilla", "label-studio"):
+        path = str(tmp_path / f"{form}.json")
+        assert run(["review", folder, "--export", path, "--format", form]) == 0
+        assert run(["review", folder, "--import", path, "--format", form]) == 0
+    assert run(["review", folder, "--export", "x", "--format", "csv"]) == 2
+    assert run(["review", folder, "--dropped", "--rows", "8", "--figures"]) == 0
     assert run(["review", str(tmp_path / "nothing")]) == 2
     assert "no such run" in capsys.readouterr().err
 

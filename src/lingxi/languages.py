@@ -103,7 +103,7 @@ _USUAL_SCRIPT = {
     for code in codes.split()
 }
 
-# Letters of each script, as the inside of a character class.
+# Letters of each script, as the inside of a character class; by number where an editor would compose them.
 _LETTERS = {
     "Latn": "A-Za-zÀ-ÖØ-öø-ɏɐ-ʯḀ-ỿ",
     "Cyrl": "Ѐ-ԯᲀ-ᲈꙀ-ꚟ",
@@ -111,7 +111,7 @@ _LETTERS = {
     "Deva": "ऀ-ॿ",
     "Beng": "ঀ-৾ꯀ-ꯪ",
     "Grek": "Ͱ-Ͽἀ-῾",
-    "Hebr": "א-ײיִ-ﭏ",
+    "Hebr": "א-\u05f2\ufb1d-\ufb4f",
     "Armn": "Ա-֏",
     "Geor": "Ⴀ-ჿᲐ-Ჿ",
     "Ethi": "ሀ-᎙",
@@ -130,7 +130,7 @@ _LETTERS = {
     "Tibt": "ༀ-࿚",
     "Hang": "가-힣ᄀ-ᇿ㄰-㆏",
     "Jpan": "぀-ヿ一-鿿㐀-䶿",
-    "Hani": "一-鿿㐀-䶿豈-﫿𠀀-𪛟",
+    "Hani": "一-鿿㐀-䶿\uf900-\ufaff\U00020000-\U0002fa1f",
     "Thaa": "ހ-ޱ",
     "Nkoo": "߀-߿",
     "Olck": "᱐-᱿",
@@ -139,6 +139,7 @@ _LETTERS = {
 }
 _ALIASES = {"Hans": "Hani", "Hant": "Hani"}
 _CLASSES = {script: re.compile(f"[{letters}]") for script, letters in _LETTERS.items()}
+_RUNS = re.compile("|".join(f"(?P<{script}>[{letters}]+)" for script, letters in _LETTERS.items()))
 _ANY_LETTER = re.compile(r"[^\W\d_]")
 UNSPACED = frozenset(["Thai", "Laoo", "Khmr", "Mymr", "Tibt", "Jpan", "Hani"])
 _DENSE = re.compile("[぀-ヿ一-鿿㐀-䶿가-힣𠀀-𪛟]")
@@ -194,6 +195,18 @@ def script_share(text: str, name: str) -> float | None:
     own = len(_CLASSES[name].findall(text))
     letters = len(_ANY_LETTER.findall(text))
     return None if letters + own == 0 else min(1.0, own / max(letters, 1))
+
+
+def main_script(text: str) -> str | None:
+    """The script that most letters of a text belong to; None where none belongs to a script known here.
+
+    Han characters count as Japanese (`Jpan`).
+    """
+    counts: dict[str, int] = {}
+    for run in _RUNS.finditer(text):
+        name = str(run.lastgroup)
+        counts[name] = counts.get(name, 0) + run.end() - run.start()
+    return max(counts, key=lambda name: counts[name], default=None)
 
 
 @lru_cache(maxsize=65_536)

@@ -113,7 +113,7 @@ def _collect(life: Life) -> Stage:
         "collect",
         inputs,
         settings,
-        ("collect",),
+        ("collect", "parse", "lines", "tables"),
         lambda out: plain(collect_pairs(settings, out, _barred())),
     )
 
@@ -135,10 +135,13 @@ def _curate(life: Life) -> Stage:
     before = [name for name in ("collect", "generate") if name in life.done]
     pairs = [life.folder / _FOLDERS[name] for name in before]
     barred = _barred()
+    inputs = {**{name: life.done[name].key for name in before}, "barred": " ".join(barred)}
+    if settings.feedback is not None and settings.feedback.is_file():
+        inputs["feedback"] = manifest.hash_file(settings.feedback)
     return _stage(
         life.folder / "3-curate",
         "curate",
-        {**{name: life.done[name].key for name in before}, "barred": " ".join(barred)},
+        inputs,
         settings,
         ("curate",),
         lambda out: plain(curate_pairs(settings, pairs, out, barred)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,42 +26,94 @@ def review(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its 3-curate.")],
     rows: Annotated[int, typer.Option(help="Rows in the sample, as many of each stratum.")] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    dropped: Annotated[
+        bool, typer.Option("--dropped", help="Sample dropped rows too, as many of each reason.")
+    ] = False,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8765,
-    export: Annotated[Path | None, typer.Option(help="Write the verdicts as JSON Lines and end.")] = None,
+    export: Annotated[Path | None, typer.Option(help="Write the verdicts to this file and end.")] = None,
     take: Annotated[
-        Path | None, typer.Option("--import", help="Take in verdicts from JSON Lines and end.")
+        Path | None, typer.Option("--import", help="Take in verdicts from this file and end.")
     ] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="Of --export and --import: jsonl, argilla or label-studio.")
+    ] = "jsonl",
+    feedback: Annotated[
+        Path | None, typer.Option(help="Write what the verdicts change for the next curate and end.")
+    ] = None,
+    precision: Annotated[float, typer.Option(help="Precision wanted of each stratum, for --feedback.")] = 0.9,
     figures: Annotated[
         bool, typer.Option("--figures", help="Print precision and agreement and end.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Serve a page where people accept, reject or mend a sample of rows, by keyboard."""
-    from lingxi.curate.review.figures import kappa, precisions
-    from lingxi.curate.review.page import make_app
     from lingxi.curate.review.sample import draw_sample
-    from lingxi.curate.review.verdicts import Verdicts, export_verdicts, import_verdicts
+    from lingxi.curate.review.verdicts import Verdicts
 
-    curated = _curated(run)
+    if form not in ("jsonl", "argilla", "label-studio"):
+        raise InputError(f"no format {form!r}", "name jsonl, argilla or label-studio")
+    curated = curated_of(run)
     out = curated.with_name("review")
-    sample, verdicts = draw_sample(curated, out, rows, seed), Verdicts(out)
+    verdicts = Verdicts(out)
+    said = verdicts.all()
+    sample = draw_sample(curated, out, rows, seed, dropped, {one.row for one in said})
     if export or take:
-        count = export_verdicts(verdicts, export) if export else import_verdicts(verdicts, take or Path())
-        typer.echo(f"{count:,} verdicts")
+        _exchange(form, sample, verdicts, export, take)
+    elif feedback:
+        _feed_back(sample, said, precision, feedback, as_json)
+    elif figures:
+        _figures(sample, said, as_json)
+    else:
+        _serve(sample, verdicts, port)
+
+
+def _exchange(form: Any, sample: Any, verdicts: Any, export: Path | None, take: Path | None) -> None:
+    from lingxi.curate.review.exchange import export_as, import_as
+
+    if export:
+        found = export_as(form, sample, verdicts, export)
+        typer.echo(f"{found:,} {'verdicts' if form == 'jsonl' else 'rows'}")
+    if take:
+        typer.echo(f"{import_as(form, verdicts, take):,} verdicts")
+
+
+def _feed_back(sample: Any, said: Any, precision: float, path: Path, as_json: bool) -> None:
+    from lingxi.curate.review.feedback import feedback, save_feedback
+
+    found = feedback(sample, said, precision)
+    save_feedback(found, path)
+    counts = {
+        "rejected": len(found.drops), "mended": len(found.fixes),
+        "thresholds": dict(found.thresholds), "strata dropped": sorted(found.strata),
+    }  # fmt: skip
+    if as_json:
+        show.dump(counts)
         return
-    if figures:
-        said = verdicts.all()
-        found, agreement = [asdict(item) for item in precisions(sample, said)], kappa(said)
-        if as_json:
-            show.dump({"precision": found, "kappa": agreement})
-            return
-        for item in found:
-            span = f"[{100 * item['low']:.0f}, {100 * item['high']:.0f}]"
-            typer.echo(
-                f"{item['stratum']:60} {100 * item['value']:5.1f} % {span:12} {item['judged']:>5} rows"
-            )
-        typer.echo(f"kappa of two reviewers: {'none yet' if agreement is None else round(agreement, 3)}")
+    typer.echo(
+        f"{path}: {len(found.drops):,} rows rejected, {len(found.fixes):,} mended, "
+        f"{len(found.thresholds):,} thresholds, {len(found.strata):,} strata dropped"
+    )
+
+
+def _figures(sample: Any, said: Any, as_json: bool) -> None:
+    from lingxi.curate.review.figures import kappa, precisions
+
+    found, agreement = [asdict(item) for item in precisions(sample, said)], kappa(said)
+    if as_json:
+        show.dump({"precision": found, "kappa": agreement})
         return
+    for item in found:
+        span = f"[{100 * item['low']:.0f}, {100 * item['high']:.0f}]"
+        typer.echo(
+            f"{item['stratum']:60} {100 * item['value']:5.1f} % {span:12} {item['judged']:>5} "
+            f"of {item['rows']:,} rows"
+        )
+    typer.echo(f"kappa of two reviewers: {'none yet' if agreement is None else round(agreement, 3)}")
+
+
+def _serve(sample: Any, verdicts: Any, port: int) -> None:
+    from lingxi.curate.review.page import make_app
+
     app = make_app(sample, verdicts)
     try:
         import uvicorn
@@ -82,7 +134,7 @@ def pack(
     from lingxi.curate import KEPT_FILE
     from lingxi.curate.pack import pack as write
 
-    found = write(_curated(run) / KEPT_FILE, out, megabytes, seed)
+    found = write(curated_of(run) / KEPT_FILE, out, megabytes, seed)
     if as_json:
         show.dump(asdict(found))
         return
@@ -101,7 +153,7 @@ def ledger(
     from lingxi.curate.ledger import as_markdown, read_ledger
     from lingxi.curate.ledger import plot as draw
 
-    report = read_ledger(_curated(run) / "ledger.json")
+    report = read_ledger(curated_of(run) / "ledger.json")
     if plot is not None:
         plot.write_text(draw(report), "utf-8")
     if as_json:
@@ -110,7 +162,8 @@ def ledger(
     typer.echo(as_markdown(report).rstrip())
 
 
-def _curated(run: Path) -> Path:
+def curated_of(run: Path) -> Path:
+    """The folder of a run's curated rows; raises InputError where there is none."""
     curated = run / _CURATED if (run / _CURATED).is_dir() else run
     if not curated.is_dir():
         raise InputError(f"{run}: no such run", "name a folder of runs/, after its curate stage")

@@ -3,10 +3,12 @@
 Comes in: `pairs.parquet` of `collect`. Goes out: `pairs.parquet` (kept), `dropped.parquet` (the reason in
 `dropped`) and `ledger.json`. Where is a pair dropped, and why? `rules` looks at one row, `leaks` at the
 benchmark, `duplicates` at all rows, `agreement` at what the sides mean; `run` asks them in that order and
-the first reason stands. `review` lets people read a sample, `pack` makes a copy to carry.
+the first reason stands. `review` lets people read a sample and takes back what they say, `select` (of rows
+that `pool` reads) keeps the rows that cover the rest best, `pack` makes a copy to carry.
 """
 
 from lingxi.curate.ledger import CurateReport
-from lingxi.curate.run import KEPT_FILE, CurateSettings, curate_pairs
+from lingxi.curate.run import CurateSettings, curate_pairs
+from lingxi.curate.write import KEPT_FILE
 
 __all__ = ["KEPT_FILE", "CurateReport", "CurateSettings", "curate_pairs"]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -19,13 +17,13 @@ from lingxi.curate.duplicates import SENTENCES, near_duplicate_rule, over_cap, r
 from lingxi.curate.judged import Scores, judged, scores_of
 from lingxi.curate.kinds import kinds_of, rows_at
 from lingxi.curate.ledger import Clock, CurateReport, Ledger, as_markdown
+from lingxi.curate.review.feedback import load_feedback
 from lingxi.curate.rowwise import Asked, Columns, judge_rows
 from lingxi.curate.rules import RuleSettings
-from lingxi.records import batches, check_pairs, pair_schema
+from lingxi.curate.write import KEPT_FILE, write_rows
+from lingxi.records import check_pairs
 from lingxi.spread import Runner
 
-KEPT_FILE = "pairs.parquet"
-DROPPED_FILE = "dropped.parquet"
 LEDGER_FILE = "ledger.json"
 LEDGER_TABLE = "ledger.md"
 # What the rows show by themselves, by piece; it serves resuming only.
@@ -51,6 +49,8 @@ class CurateSettings(Settings):
     """Seed of every draw."""
     agreement: AgreementSettings | None = None
     """A base embedder judges a sample of each task and pair of languages; none does when unset."""
+    feedback: Path | None = None
+    """What people's verdicts change, as `lingxi review RUN --feedback FILE` writes it; unset, nothing."""
     runner: Runner = "here"
     """Where rows are judged: in this process, in several ("native"), or on a Ray cluster ("ray")."""
     processes: int | None = Field(default=None, ge=1)
@@ -70,6 +70,7 @@ def curate_pairs(
     files = [path / KEPT_FILE if path.is_dir() else path for path in given]
     for path in files:
         check_pairs(path)
+    feedback = load_feedback(settings.feedback) if settings.feedback is not None else None
     clock = Clock()
     with clock("rules"):
         asked = _asked(settings, barred)
@@ -80,7 +81,7 @@ def curate_pairs(
         scores, strata = _judge(settings, files, columns)
     ledger = Ledger()
     with clock("writing"):
-        _write(files, columns, scores, out, ledger)
+        write_rows(files, columns, scores, feedback, out, ledger)
     report = ledger.report(strata, clock.seconds)
     (out / LEDGER_FILE).write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n", "utf-8")
     (out / LEDGER_TABLE).write_text(as_markdown(report), "utf-8")
@@ -126,46 +127,3 @@ def _judge(settings: CurateSettings, files: Sequence[Path], columns: Columns) ->
         scores.update((position, scores_of(scored, place)) for place, position in enumerate(positions))
         columns.drop(np.array(positions, np.int64)[~scored.agrees], "sides disagree")
     return scores, strata
-
-
-def _write(files: Sequence[Path], columns: Columns, scores: Scores, out: Path, ledger: Ledger) -> None:
-    """Copy the rows to the kept and the dropped file; both appear under their names only when complete."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    schema, start = pair_schema(), 0
-    index = schema.get_field_index("dropped")
-    names = pa.array([None, *columns.reasons[1:]], pa.string())
-    partial = [out / (name + ".part") for name in (KEPT_FILE, DROPPED_FILE)]
-    with (
-        pq.ParquetWriter(partial[0], schema, compression="zstd") as kept,
-        pq.ParquetWriter(partial[1], schema, compression="zstd") as dropped,
-    ):
-        for batch in chain.from_iterable(batches(path, schema) for path in files):
-            reasons = names.take(pa.array(columns.reason[start : start + batch.num_rows]))
-            batch = _with_scores(batch, scores, start)
-            start += batch.num_rows
-            ledger.note(batch, reasons)
-            marked = batch.set_column(index, schema.field("dropped"), reasons)
-            mask = pc.is_null(reasons)
-            kept.write_batch(marked.filter(mask))
-            dropped.write_batch(marked.filter(pc.invert(mask)))
-    for path in partial:
-        path.replace(path.with_suffix(""))
-
-
-def _with_scores(batch: Any, scores: Scores, start: int) -> Any:
-    """The batch with the scores of its rows added to those they have."""
-    import pyarrow as pa
-
-    if not any(start + i in scores for i in range(batch.num_rows)):
-        return batch
-    index = batch.schema.get_field_index("scores")
-    merged = [
-        list({**dict(old or ()), **scores.get(start + i, {})}.items())
-        for i, old in enumerate(batch.column(index).to_pylist())
-    ]
-    return batch.set_column(
-        index, batch.schema.field(index), pa.array(merged, batch.schema.field(index).type)
-    )

@@ -6,13 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lingxi.curate.review.sample import Shown
+from lingxi.curate.review.sample import MOST_TEXT, Shown
 from lingxi.curate.review.verdicts import Said
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """Share of accepted rows of a stratum, 0 to 1, with its 95 % Wilson interval."""
+    """Share of accepted rows, 0 to 1, with its 95 % interval, and how many rows of the run it stands for."""
 
     stratum: str
     accepted: int
@@ -20,30 +20,75 @@ class Precision:
     value: float
     low: float
     high: float
+    rows: int
 
 
 def precisions(sample: Sequence[Shown], said: Sequence[Said]) -> list[Precision]:
-    """The precision of all kept rows, all dropped rows, and each stratum; rows nobody judged do not count.
+    """The precision of all kept rows, of all dropped rows, and of each stratum; dropped strata are reasons.
 
-    A row counts as accepted where more reviewers accepted it than did not (a fix is no acceptance).
+    Strata have as many rows in the sample and very different numbers in the run, so the two totals weigh each
+    stratum by its rows (`stratified`). Rows that nobody judged do not count.
     """
-    votes: dict[str, list[bool]] = defaultdict(list)
+    strata: dict[str, list[bool]] = defaultdict(list)
+    for shown, good in judged_rows(sample, said):
+        strata[shown.stratum].append(good)
+    rows = {shown.stratum: shown.rows for shown in sample}
+    dropped = {shown.stratum for shown in sample if shown.dropped}
+    totals = [
+        stratified(name, {key: strata[key] for key in strata if (key in dropped) == gone}, rows)
+        for name, gone in (("all kept", False), ("all dropped", True))
+        if any((key in dropped) == gone for key in strata)
+    ]
+    order = sorted(strata, key=lambda key: (key not in dropped, key))
+    return totals + [_precision(name, strata[name], rows[name]) for name in order]
+
+
+def judged_rows(sample: Sequence[Shown], said: Sequence[Said]) -> list[tuple[Shown, bool]]:
+    """The rows that have verdicts, and whether more reviewers accepted than did not.
+
+    A fix is no acceptance, but of a row that reads as it was mended.
+    """
+    votes: dict[str, list[Said]] = defaultdict(list)
     for one in said:
-        votes[one.row].append(one.verdict == "accept")
-    groups: dict[str, list[bool]] = defaultdict(list)
-    for shown in sample:
-        if shown.id in votes:
-            good = sum(votes[shown.id]) * 2 > len(votes[shown.id])
-            groups["all dropped" if shown.dropped else "all kept"].append(good)
-            groups[shown.stratum].append(good)
-    return [_precision(name, good) for name, good in sorted(groups.items())]
+        votes[one.row].append(one)
+    return [
+        (shown, 2 * sum(_is_good(one, shown) for one in votes[shown.id]) > len(votes[shown.id]))
+        for shown in sample
+        if shown.id in votes
+    ]
 
 
-def wilson(good: int, total: int, z: float = 1.96) -> tuple[float, float]:
+def _is_good(said: Said, shown: Shown) -> bool:
+    mended = said.verdict == "fix" and (said.fixed or "").strip()[:MOST_TEXT] == shown.answer.strip()
+    return said.verdict == "accept" or mended
+
+
+def stratified(name: str, strata: Mapping[str, Sequence[bool]], rows: Mapping[str, int]) -> Precision:
+    """The precision of several strata together: Σ W p with W a stratum's share of the rows.
+
+    The interval is Wilson's for as many judged rows as a simple sample of the same variance would need,
+    n = q (1 − q) / Σ W² q_h (1 − q_h) / n_h with q_h = (accepted + 1) / (n_h + 2) in each stratum and
+    q = Σ W q_h: a stratum with no reject is not thereby certain. One stratum alone has its plain interval.
+    """
+    whole = sum(rows[key] for key in strata)
+    value = middle = variance = 0.0
+    for key, good in strata.items():
+        weight, n = rows[key] / whole, len(good)
+        careful = (sum(good) + 1) / (n + 2)
+        value += weight * sum(good) / n
+        middle += weight * careful
+        variance += weight**2 * careful * (1 - careful) / n
+    effective = middle * (1 - middle) / variance
+    low, high = wilson(value * effective, effective)
+    accepted, judged = sum(map(sum, strata.values())), sum(map(len, strata.values()))
+    return Precision(name, accepted, judged, value, low, high, whole)
+
+
+def wilson(good: float, total: float, z: float = 1.96) -> tuple[float, float]:
     """Wilson's interval of a share (1927)."""
     share, square = good / total, z * z / total
     middle = (share + square / 2) / (1 + square)
-    half = z * ((share * (1 - share) + square / 4) / total) ** 0.5 / (1 + square)
+    half = z * (max(0.0, share * (1 - share) + square / 4) / total) ** 0.5 / (1 + square)
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
@@ -68,6 +113,6 @@ def _common(by_reviewer: Mapping[str, Mapping[str, str]], pair: tuple[str, str])
     return sorted(set(by_reviewer[pair[0]]) & set(by_reviewer[pair[1]]))
 
 
-def _precision(name: str, good: Sequence[bool]) -> Precision:
+def _precision(name: str, good: Sequence[bool], rows: int) -> Precision:
     low, high = wilson(sum(good), len(good))
-    return Precision(name, sum(good), len(good), sum(good) / len(good), low, high)
+    return Precision(name, sum(good), len(good), sum(good) / len(good), low, high, rows)
