@@ -1,4 +1,4 @@
-"""The same collection on two Ray nodes of one machine, a worker killed midway: the same rows."""
+"""Collected and curated on two Ray nodes of one machine, a worker killed midway: the same rows."""
 
 import importlib.util
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lingxi.collect import CollectSettings, collect_pairs
+from lingxi.curate import CurateSettings, curate_pairs
 from lingxi.records import read_pairs
 
 RAY = importlib.util.find_spec("ray") is not None
@@ -43,12 +44,16 @@ JOB = """
 import json, sys
 from pathlib import Path
 from lingxi.collect import CollectSettings, collect_pairs
+from lingxi.curate import CurateSettings, curate_pairs
 import ray
 ray.init(address="127.0.0.1:6399", log_to_driver=False)
 print("nodes", sum(node["Alive"] for node in ray.nodes()))
 settings = CollectSettings.model_validate(json.loads((Path(sys.argv[1]) / "settings.json").read_text()))
 report = collect_pairs(settings, Path(sys.argv[1]) / "ray")
 print("rows", report.rows)
+settings = CurateSettings(runner="ray", processes=2)
+kept = curate_pairs(settings, Path(sys.argv[1]) / "ray", Path(sys.argv[1]) / "ray-kept")
+print("kept", kept.total.kept)
 """
 
 
@@ -68,6 +73,7 @@ def test_two_nodes_make_the_same_rows(tmp_path: Path) -> None:
         "sources": [{"reader": "code", "paths": folders, "licence": "MIT"}],
     }
     here = collect_pairs(CollectSettings.model_validate(values), tmp_path / "here")
+    kept = curate_pairs(CurateSettings(), tmp_path / "here", tmp_path / "here-kept").total.kept
     (tmp_path / "settings.json").write_text(json.dumps({**values, "runner": "ray", "processes": 2}))
     (tmp_path / "job.py").write_text(JOB)
     ray = Path(sys.executable).with_name("ray")
@@ -76,7 +82,7 @@ def test_two_nodes_make_the_same_rows(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "killed one" in done.stdout, done.stderr[-3000:]
-    assert "nodes 2" in done.stdout and f"rows {here.rows}" in done.stdout
-    assert list(read_pairs(tmp_path / "here" / "pairs.parquet")) == list(
-        read_pairs(tmp_path / "ray" / "pairs.parquet")
-    )
+    assert "nodes 2" in done.stdout and f"rows {here.rows}" in done.stdout and f"kept {kept}" in done.stdout
+    for one, other in (("here", "ray"), ("here-kept", "ray-kept")):
+        rows = [list(read_pairs(tmp_path / name / "pairs.parquet")) for name in (one, other)]
+        assert rows[0] == rows[1] and len(rows[0]) > 1_000
