@@ -52,6 +52,14 @@ def test_nothing_falls_where_it_cannot() -> None:
     assert scored.stratum.threshold is None and scored.agrees.all() and scored.stratum.below == 0
 
 
+def test_a_wrong_answer_has_a_rival_and_a_repeated_question_a_twin() -> None:
+    rows = [pair(f"Satz {i}", f"sentence {i}") for i in range(60)]
+    rows[1] = pair("Satz 0", "sentence 1", group="another")
+    scores = judge(rows, encode, AgreementSettings()).scores
+    assert scores["twin"][0] == pytest.approx(1, abs=1e-5) and np.median(scores["twin"]) < 0.9
+    assert scores["rival"][1] > 0.1 and np.median(scores["rival"]) < 0
+
+
 def test_margins_by_the_slow_formula() -> None:
     rng = np.random.default_rng(0)
     similar = rng.uniform(-1, 1, (7, 7))
@@ -101,5 +109,5 @@ def test_a_run_keeps_scores_and_says_what_it_found(
     assert (stratum.task, stratum.languages, stratum.rows) == ("bitext", "de>en", 120)
     assert report.total.dropped == {"sides disagree": stratum.below} and 10 <= stratum.below <= 14
     kept = list(read_pairs(tmp_path / "out" / "pairs.parquet"))
-    assert set(kept[0].scores) == {"margin", "difficulty", "diversity", "overlap"}
+    assert set(kept[0].scores) == {"margin", "difficulty", "diversity", "overlap", "rival", "twin"}
     assert report.by_task["bitext"].kept == len(kept)

@@ -7,8 +7,8 @@ the first reason stands. `review` lets people read a sample and takes back what 
 that `pool` reads) keeps the rows that cover the rest best, `pack` makes a copy to carry.
 """
 
+from lingxi.curate.files import KEPT_FILE
 from lingxi.curate.ledger import CurateReport
 from lingxi.curate.run import CurateSettings, curate_pairs
-from lingxi.curate.write import KEPT_FILE
 
 __all__ = ["KEPT_FILE", "CurateReport", "CurateSettings", "curate_pairs"]

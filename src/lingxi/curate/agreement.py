@@ -55,13 +55,15 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Scores of the rows of a stratum, in order; `agrees` is False where a row falls below the threshold."""
+    """Scores of the rows of a stratum [rows] by name; `agrees` is False where one falls below the threshold.
+
+    Beside margin, difficulty, diversity and overlap: `rival`, by how much the nearest answer of another group
+    is nearer than the row's own (above 0 it may be right too, and a false negative), and `twin`, the cosine
+    of the nearest query of another group (near 1 the same is asked twice).
+    """
 
     stratum: Stratum
-    margin: Floats
-    difficulty: Floats
-    diversity: Floats
-    overlap: Floats
+    scores: dict[str, Floats]
     agrees: NDArray[np.bool_]
 
 
@@ -88,10 +90,14 @@ def judge(rows: Sequence[Pair], encode: Encode, settings: AgreementSettings, see
             None if threshold is None else round(threshold, 4),
             int((~agrees).sum()),
         ),
-        true,
-        difficulty(similar, rows, overlap),
-        diversity(np.asarray(queries, np.float64)),
-        overlap,
+        {
+            "margin": true,
+            "difficulty": difficulty(similar, rows, overlap),
+            "diversity": diversity(np.asarray(queries, np.float64)),
+            "overlap": overlap,
+            "rival": elsewhere(similar, rows) - np.diagonal(similar),
+            "twin": elsewhere(np.asarray(queries @ queries.T, np.float64), rows),
+        },
         agrees,
     )
 
@@ -119,10 +125,14 @@ def difficulty(similar: Floats, rows: Sequence[Pair], overlap: Floats) -> Floats
     0.7 · (1 − (s⁺ − s⁻)) / 2 + 0.3 · (1 − overlap), where s⁺ is the cosine of query and positive, s⁻ that of
     the hardest answer of another group, and overlap the share of the query's words that stand in the answer.
     """
+    ahead = np.diagonal(similar) - elsewhere(similar, rows)
+    return np.asarray(np.clip(0.7 * (1 - ahead) / 2 + 0.3 * (1 - overlap), 0, 1), np.float64)
+
+
+def elsewhere(similar: Floats, rows: Sequence[Pair]) -> Floats:
+    """The highest cosine [n] of each row with one of another group, of all cosines [n, n]; -1 without one."""
     groups = np.unique([row.group for row in rows], return_inverse=True)[1]
-    own = np.diagonal(similar)
-    others = np.where(groups[:, None] == groups[None, :], -1.0, similar).max(axis=1)
-    return np.asarray(np.clip(0.7 * (1 - (own - others)) / 2 + 0.3 * (1 - overlap), 0, 1), np.float64)
+    return np.asarray(np.where(groups[:, None] == groups[None, :], -1.0, similar).max(axis=1))
 
 
 def diversity(vectors: Floats) -> Floats:

@@ -45,13 +45,7 @@ _MOST = 600
 
 def scores_of(scored: Scored, place: int) -> dict[str, float]:
     """The scores of one row of a stratum, by name."""
-    found = {
-        "margin": scored.margin,
-        "difficulty": scored.difficulty,
-        "diversity": scored.diversity,
-        "overlap": scored.overlap,
-    }
-    return {name: round(float(values[place]), 4) for name, values in found.items()}
+    return {name: round(float(values[place]), 4) for name, values in scored.scores.items()}
 
 
 def _sampled(most: int, files: Sequence[Path], columns: Columns) -> list[NDArray[np.int64]]:

@@ -14,20 +14,16 @@ from lingxi.collect.archives import opened_tar
 from lingxi.config import Settings
 from lingxi.curate.agreement import AgreementSettings, Stratum
 from lingxi.curate.duplicates import SENTENCES, near_duplicate_rule, over_cap, repeated
+from lingxi.curate.files import KEPT_FILE, LEDGER_FILE, LEDGER_TABLE, ROWS_FOLDER
 from lingxi.curate.judged import Scores, judged, scores_of
 from lingxi.curate.kinds import kinds_of, rows_at
 from lingxi.curate.ledger import Clock, CurateReport, Ledger, as_markdown
 from lingxi.curate.review.feedback import load_feedback
 from lingxi.curate.rowwise import Asked, Columns, judge_rows
 from lingxi.curate.rules import RuleSettings
-from lingxi.curate.write import KEPT_FILE, write_rows
+from lingxi.curate.write import write_rows
 from lingxi.records import check_pairs
 from lingxi.spread import Runner
-
-LEDGER_FILE = "ledger.json"
-LEDGER_TABLE = "ledger.md"
-# What the rows show by themselves, by piece; it serves resuming only.
-ROWS_FOLDER = "rows"
 
 
 class CurateSettings(Settings):

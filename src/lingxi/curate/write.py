@@ -7,14 +7,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from lingxi.curate.files import DROPPED_FILE, KEPT_FILE
 from lingxi.curate.judged import Scores
 from lingxi.curate.ledger import Ledger
 from lingxi.curate.review.feedback import Feedback, apply_feedback
 from lingxi.curate.rowwise import Columns
 from lingxi.records import batches, pair_columns, pair_schema, pairs_of
-
-KEPT_FILE = "pairs.parquet"
-DROPPED_FILE = "dropped.parquet"
 
 
 def write_rows(

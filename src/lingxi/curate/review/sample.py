@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lingxi.curate.files import DROPPED_FILE, KEPT_FILE
 from lingxi.errors import InputError
 from lingxi.records import Pair, batches, drawn, numbered_jsonl, pair_schema, pairs_of, stable_hash
 
@@ -61,9 +62,6 @@ def draw_sample(
     drawn anew, with the rows named in `judged` (ids of verdicts) that still exist. Raises InputError without
     curated rows.
     """
-    # Late, since `write` applies feedback, which knows a sample.
-    from lingxi.curate.write import DROPPED_FILE, KEPT_FILE
-
     files = (KEPT_FILE, DROPPED_FILE) if dropped else (KEPT_FILE,)
     origin = {name: _fingerprint(curated / name) for name in files}
     if (out / SAMPLE).exists() and origin.items() <= _origin(out).items():
