@@ -332,3 +332,17 @@ def test_fifty_verdicts_by_keyboard_and_none_lost(curated: Path) -> None:
     finally:
         server.kill()
         server.wait()
+
+
+def test_the_ledger_says_what_people_judged(curated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = curated.parent / "review"
+    sample = draw_sample(curated, folder, 6, 0)
+    verdicts = Verdicts(folder)
+    for place, shown in enumerate(sample[:3]):
+        verdicts.say(Said(shown.id, "ann", "accept" if place else "reject"))
+    assert run(["ledger", str(curated.parent), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["reviewed"]
+    assert sum(count for count, _ in told.values()) == 3
+    assert sum(accepted for _, accepted in told.values()) == 2
+    assert run(["ledger", str(curated.parent)]) == 0
+    assert "| language | reviewed of kept | accepted |" in capsys.readouterr().out

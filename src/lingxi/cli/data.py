@@ -12,7 +12,7 @@ from lingxi.cli import show
 from lingxi.cli.search import Json
 from lingxi.errors import InputError, MissingExtraError
 
-_CURATED = "3-curate"
+_CURATED, _REVIEW = "3-curate", "review"
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +53,7 @@ def review(
     if form not in ("jsonl", "argilla", "label-studio"):
         raise InputError(f"no format {form!r}", "name jsonl, argilla or label-studio")
     curated = curated_of(run)
-    out = curated.with_name("review")
+    out = curated.with_name(_REVIEW)
     verdicts = Verdicts(out)
     said = verdicts.all()
     sample = draw_sample(curated, out, rows, seed, dropped, {one.row for one in said})
@@ -153,13 +153,28 @@ def ledger(
     from lingxi.curate.ledger import as_markdown, read_ledger
     from lingxi.curate.ledger import plot as draw
 
-    report = read_ledger(curated_of(run) / "ledger.json")
+    curated = curated_of(run)
+    report, judged = read_ledger(curated / "ledger.json"), _reviewed(curated)
     if plot is not None:
         plot.write_text(draw(report), "utf-8")
     if as_json:
-        show.dump(asdict(report))
+        show.dump({**asdict(report), "reviewed": judged})
         return
     typer.echo(as_markdown(report).rstrip())
+    if judged:
+        typer.echo("\n| language | reviewed of kept | accepted |\n|---|---:|---:|")
+    for language, (count, accepted) in judged.items():
+        typer.echo(f"| {language} | {count:,} of {report.by_language[language].kept:,} | {accepted:,} |")
+
+
+def _reviewed(curated: Path) -> dict[str, tuple[int, int]]:
+    """What people judged of a run's kept rows, by language; nothing where there was no review."""
+    from lingxi.curate.review.figures import reviewed
+    from lingxi.curate.review.sample import SAMPLE, read_sample
+    from lingxi.curate.review.verdicts import Verdicts
+
+    folder = curated.with_name(_REVIEW)
+    return reviewed(read_sample(folder), Verdicts(folder).all()) if (folder / SAMPLE).exists() else {}
 
 
 def curated_of(run: Path) -> Path:

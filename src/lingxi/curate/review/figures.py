@@ -43,6 +43,17 @@ def precisions(sample: Sequence[Shown], said: Sequence[Said]) -> list[Precision]
     return totals + [_precision(name, strata[name], rows[name]) for name in order]
 
 
+def reviewed(sample: Sequence[Shown], said: Sequence[Said]) -> dict[str, tuple[int, int]]:
+    """By language of the query, how many kept rows people judged, and how many of these they accepted."""
+    judged: Counter[str] = Counter()
+    accepted: Counter[str] = Counter()
+    for shown, good in judged_rows(sample, said):
+        if not shown.dropped:
+            judged[shown.query_language] += 1
+            accepted[shown.query_language] += good
+    return {language: (count, accepted[language]) for language, count in judged.most_common()}
+
+
 def judged_rows(sample: Sequence[Shown], said: Sequence[Said]) -> list[tuple[Shown, bool]]:
     """The rows that have verdicts, and whether more reviewers accepted than did not.
 
