@@ -109,3 +109,52 @@ def test_what_is_measured_must_be_trained(tmp_path):
     recipe.write_text('name = "r"\n[collect]\n[curate]\n[evaluate]\nroot = "."\n')
     with pytest.raises(RecipeError, match=r"add a table \[train\]"):
         life.run(recipe, runs=tmp_path)
+
+
+OWN = """
+name = "own"
+[collect]
+mediawiki = "none"
+[[collect.sources]]
+reader = "parallel"
+paths = ["{folder}"]
+licence = "CC0"
+[curate]
+"""
+
+
+def test_a_stage_runs_again_for_what_it_makes_not_for_how(tmp_path):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "a.tsv").write_text("de\ten\nIch habe großen Hunger.\tI am very hungry.\n")
+    recipe = tmp_path / "own.toml"
+    recipe.write_text(OWN.format(folder=folder))
+    said: list[str] = []
+
+    def again(*overrides: str) -> list[str]:
+        said.clear()
+        life.run(recipe, overrides, runs=tmp_path / "runs", say=said.append)
+        return [line for line in said if "skipped" in line]
+
+    assert again() == []
+    assert len(again(f'collect.cache="{tmp_path}"', 'curate.runner="native"')) == 2
+    parts = set((tmp_path / "runs/own/1-collect/parts").iterdir())
+    assert len(again("collect.topic_share=0.2")) == 0
+    assert set((tmp_path / "runs/own/1-collect/parts").iterdir()) == parts, "pieces serve another run"
+    (folder / "a.tsv").write_text("de\ten\nIch bin sehr müde heute.\tI am very tired today.\n")
+    assert again("collect.topic_share=0.2") == []
+
+
+def test_what_did_not_come_is_told(tmp_path):
+    recipe = tmp_path / "own.toml"
+    recipe.write_text(OWN.format(folder=tmp_path / "none"))
+    said: list[str] = []
+    life.run(recipe, runs=tmp_path / "runs", until="collect", say=said.append)
+    assert any("left out 1" in line for line in said)
+
+
+def test_a_stage_without_a_table_is_no_stage(tmp_path):
+    recipe = tmp_path / "own.toml"
+    recipe.write_text(OWN.format(folder=tmp_path))
+    with pytest.raises(RecipeError, match=r"no table \[generate\]"):
+        life.run(recipe, runs=tmp_path / "runs", until="generate")

@@ -21,6 +21,7 @@ from lingxi import config, manifest
 from lingxi.collect import CollectSettings, collect_pairs
 from lingxi.config import Settings
 from lingxi.curate import CurateSettings, curate_pairs
+from lingxi.errors import RecipeError
 from lingxi.evaluate.codesearch import read_packages
 from lingxi.evaluate.settings import EvaluateSettings
 from lingxi.generate import GenerateSettings, generate_pairs
@@ -33,6 +34,7 @@ Say = Callable[[str], None]
 Record = TypeVar("Record", bound=Settings)
 
 _FOLDERS = {"collect": "1-collect", "generate": "2-generate"}
+_PIECES = frozenset({"parts", "rows"})
 _FLOOR = ("records", "prompts", "languages", "model", "engine")
 
 
@@ -98,6 +100,8 @@ def run(
     for name, stage in STAGES.items():
         if getattr(recipe, name) is not None:
             done[name] = _do(stage(Life(recipe, folder, done, say)), say)
+        elif name == until != "evaluate":
+            raise RecipeError(f"{recipe_path}: no table [{name}]", "add it, or name another stage")
         if name == until:
             break
     return {"recipe": resolved, "folder": str(folder), "stages": {n: m.counts for n, m in done.items()}}
@@ -108,13 +112,25 @@ def _collect(life: Life) -> Stage:
     inputs = {"mediawiki": settings.mediawiki}
     if settings.labelled is not None and settings.labelled.exists():
         inputs["labelled"] = manifest.hash_file(settings.labelled)
+    for path in (path.expanduser() for source in settings.sources for path in source.paths):
+        inputs[str(path)] = manifest.state_of(path)
+
+    def work(out: Path) -> Mapping[str, Any]:
+        report = collect_pairs(settings, out, _barred())
+        if report.skipped:
+            kept = out / manifest.FILE
+            life.say(
+                f"collect: left out {len(report.skipped)} (named in {kept}; delete it to try them again)"
+            )
+        return plain(report)
+
     return _stage(
         life.folder / "1-collect",
         "collect",
         inputs,
         settings,
         ("collect", "parse", "lines", "tables"),
-        lambda out: plain(collect_pairs(settings, out, _barred())),
+        work,
     )
 
 
@@ -136,8 +152,10 @@ def _curate(life: Life) -> Stage:
     pairs = [life.folder / _FOLDERS[name] for name in before]
     barred = _barred()
     inputs = {**{name: life.done[name].key for name in before}, "barred": " ".join(barred)}
-    if settings.feedback is not None and settings.feedback.is_file():
-        inputs["feedback"] = manifest.hash_file(settings.feedback)
+    for name in ("benchmark", "feedback"):
+        path = getattr(settings, name)
+        if path is not None and path.expanduser().exists():
+            inputs[name] = manifest.hash_file(path.expanduser())
     return _stage(
         life.folder / "3-curate",
         "curate",
@@ -258,14 +276,19 @@ def _own(stage: Stage) -> None:
 def _clear(folder: Path) -> None:
     import shutil
 
-    shutil.rmtree(folder)
+    for path in folder.iterdir():
+        # The names of pieces say what they were made of and by which code: they serve another run too.
+        if path.name in _PIECES:
+            continue
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _internal(path: Path) -> bool:
     """What serves resuming only and is no output."""
     return path.name in {
         manifest.FILE,
-        *("started", "parts", "rows"),
+        "started",
+        *_PIECES,
         *("teacher", "lexicon", "network", "judge"),
     }
 

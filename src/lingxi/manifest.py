@@ -19,6 +19,9 @@ import lingxi
 from lingxi.errors import RecipeError
 
 FILE = "manifest.json"
+# Settings of how a stage is run, which change nothing of what it makes.
+_HOW = frozenset({"runner", "processes", "cache"})
+_SOURCES = frozenset({".py", ".toml", ".npz", ".jsonl", ".html"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,16 @@ def is_current(folder: Path, key: str) -> bool:
 
 
 def key_of(stage: str, inputs: Mapping[str, str], settings: Mapping[str, Any], code: str) -> str:
-    """The hash that changes when anything a stage depends on does."""
-    text = json.dumps([stage, dict(inputs), dict(settings), code], sort_keys=True)
+    """The hash that changes when anything a stage's outcome depends on does."""
+    text = json.dumps([stage, dict(inputs), _what(settings), code], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _what(settings: Any) -> Any:
+    """Settings, tables within tables, without those of how."""
+    if isinstance(settings, Mapping):
+        return {name: _what(value) for name, value in settings.items() if name not in _HOW}
+    return [_what(value) for value in settings] if isinstance(settings, (list, tuple)) else settings
 
 
 def peak_megabytes() -> int | None:
@@ -95,13 +105,22 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def state_of(path: Path) -> str:
+    """What changes where a file, or any file of a folder, does: names, sizes and times; 16 hex digits."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    stated = [(str(p), p.stat()) for p in files if p.exists()]
+    text = json.dumps([(name, s.st_size, s.st_mtime_ns) for name, s in stated])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def hash_code(*packages: str) -> str:
-    """Hash of the Python sources of these rooms (names below the package), so changed code runs again."""
+    """Hash of the sources and tables of these rooms (names below the package), so changed code runs again."""
     root = Path(__file__).parent
     files = sorted(
         file
         for name in packages
-        for file in ((root / name).rglob("*.py") if (root / name).is_dir() else [root / f"{name}.py"])
+        for file in ((root / name).rglob("*") if (root / name).is_dir() else [root / f"{name}.py"])
+        if file.suffix in _SOURCES
     )
     digest = hashlib.sha256()
     for file in files:
