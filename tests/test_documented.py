@@ -134,3 +134,17 @@ def test_types_come_before_their_members() -> None:
     assert only.name == "add"
     (shelf,) = documented("-- All the books.\nCREATE TABLE shelf (id int);\n", "sql")
     assert shelf.name == "shelf" and shelf.code.startswith("CREATE TABLE")
+
+
+@pytest.mark.parametrize(
+    ("tag", "shown"),
+    [
+        ("{@link Book}", "Book"),
+        ("{@link Book#add(int a) the adding}", "adding"),
+        ("{@link Book#}", "Book"),
+        ("{@code  }", ""),
+        ("{@link #}", ""),
+    ],
+)
+def test_tags_show_their_label(tag: str, shown: str) -> None:
+    assert summary_of(f"/** Puts {tag} away. */", "java") == " ".join(f"Puts {shown} away.".split())

@@ -18,7 +18,7 @@ from lingxi.collect import CollectSettings, archives, cldr, code, collect_pairs,
 from lingxi.collect.held_out import refuse_held_out
 from lingxi.collect.origin import Origin, licence_of
 from lingxi.collect.parallel import read_parallel
-from lingxi.collect.registries import fetched_git, fetched_npm, fetched_pypi
+from lingxi.collect.registries import fetched_git, fetched_npm, fetched_pypi, fetched_source
 from lingxi.collect.wiki import read_dump, sections
 from lingxi.errors import InputError
 from lingxi.records import read_pairs
@@ -538,3 +538,11 @@ def test_several_processes_read_the_same(tmp_path: Path) -> None:
     collect_pairs(settings.model_copy(update={"runner": "native", "processes": 2}), tmp_path / "native")
     here, native = (list(read_pairs(tmp_path / n / "pairs.parquet")) for n in ("here", "native"))
     assert here == native and len(here) >= 3
+
+
+def test_a_signature_is_no_archive(tmp_path: Path) -> None:
+    folder = tmp_path / "source-apr"
+    folder.mkdir()
+    for name in ("apr_1.7.orig.tar.bz2", "apr_1.7.orig.tar.bz2.asc"):
+        (folder / name).write_bytes(b"")
+    assert fetched_source("apr", tmp_path).name == "apr_1.7.orig.tar.bz2"

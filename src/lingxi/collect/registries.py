@@ -120,7 +120,7 @@ def fetched_source(package: str, cache: Path) -> Path:
     `fetched_deb`.
     """
     folder = cache / f"source-{package}"
-    if found := sorted(folder.glob("*.orig.tar.*")):
+    if found := _upstream(folder):
         return found[-1]
     options = _source_options(cache / "apt")
     if not any((cache / "apt" / "lists").glob("*_Sources*")):
@@ -133,13 +133,18 @@ def fetched_source(package: str, cache: Path) -> Path:
         capture_output=True,
         text=True,
     )
-    found = sorted(folder.glob("*.orig.tar.*"))
+    found = _upstream(folder)
     if not found:
         raise InputError(
             f"apt-get could not download the source of {package} ({_last_line(found_or_not.stderr)})",
             "check the name and the network, or leave the package out",
         )
     return found[-1]
+
+
+def _upstream(folder: Path) -> list[Path]:
+    """The upstream archives in a folder, without the signatures beside them."""
+    return [path for path in sorted(folder.glob("*.orig.tar.*")) if path.suffix not in (".asc", ".sig")]
 
 
 def fetched_git(url: str, cache: Path, depth: int = 1) -> Path:

@@ -72,9 +72,15 @@ def summary_of(comment: str, language: str) -> str:
     said = _MARKS.get(language, _OTHER_MARKS).sub("", comment).strip("\"' \t\n")
     end = _END.search(said)
     said = said[: end.start()] if end else said
-    said = _INLINE_TAG.sub(lambda m: m[1].split("#")[-1].split()[-1] if m[1].split() else "", said)
+    said = _INLINE_TAG.sub(_last_word, said)
     said = _LINK.sub(r"\1", _REFERENCE.sub(r"\1", html.unescape(_TAG.sub(" ", said))))
     return " ".join(said.replace("`", "").split())
+
+
+def _last_word(tag: re.Match[str]) -> str:
+    """What a tag such as `{@link List#add the add}` shows: its label, or the last part of its name."""
+    words = tag[1].replace("#", " ").split()
+    return words[-1] if words else ""
 
 
 def masked(function: Documented) -> str:
