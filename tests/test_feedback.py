@@ -248,7 +248,13 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         verdicts.say(say(one.id, "accept" if one.id == "zehn" else "reject"))
     assert run(["review", str(curated.parent), "--feedback", out, "--precision", "0.8"]) == 0
     assert "9 rows rejected, 0 mended, 0 thresholds, 1 strata dropped" in capsys.readouterr().out
-    assert load_feedback(tmp_path / "f.json").wanted == 0.8
+    first = load_feedback(tmp_path / "f.json")
+    assert first.wanted == 0.8
+    # What an applied feedback dropped cannot be judged again: the file at that place holds on.
+    save_feedback(replace(first, strata=first.strata | {"gone de>en low"}), tmp_path / "f.json")
+    assert run(["review", str(curated.parent), "--feedback", out, "--precision", "0.8"]) == 0
+    assert load_feedback(tmp_path / "f.json").strata == first.strata | {"gone de>en low"}
+    assert run(["review", str(curated.parent), "--feedback", out, "--precision", "80"]) == 2
 
 
 def test_a_curate_takes_in_what_people_said(tmp_path: Path) -> None:

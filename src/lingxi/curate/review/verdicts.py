@@ -105,7 +105,9 @@ def _add_seen(db: sqlite3.Connection) -> None:
         return
     db.execute("ALTER TABLE said RENAME TO older")
     db.execute(_TABLE)
-    db.execute(f"INSERT INTO said (number, {_COLUMNS}) SELECT number, {_COLUMNS[:-4]} '' FROM older")
+    db.execute(
+        f"INSERT INTO said (number, {_COLUMNS}) SELECT number, {_COLUMNS.removesuffix('seen')}'' FROM older"
+    )
     db.execute("DROP TABLE older")
 
 
