@@ -105,9 +105,8 @@ def _add_seen(db: sqlite3.Connection) -> None:
         return
     db.execute("ALTER TABLE said RENAME TO older")
     db.execute(_TABLE)
-    db.execute(
-        f"INSERT INTO said (number, {_COLUMNS}) SELECT number, {_COLUMNS.removesuffix('seen')}'' FROM older"
-    )
+    had = _COLUMNS.removesuffix(", seen")
+    db.execute(f"INSERT INTO said (number, {had}) SELECT number, {had} FROM older")
     db.execute("DROP TABLE older")
 
 
