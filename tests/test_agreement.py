@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lingxi.curate import CurateSettings, curate_pairs
 from lingxi.curate.agreement import (
@@ -18,6 +20,7 @@ from lingxi.curate.agreement import (
     margins,
     overlap_of,
 )  # fmt: skip
+from lingxi.curate.judged import grouped
 from lingxi.records import read_pairs, write_pairs
 from test_curate import pair
 
@@ -91,6 +94,38 @@ def test_diversity_of_rows_and_sets() -> None:
     apart = np.eye(6)
     assert diversity(same).tolist() == pytest.approx([0] * 6) and (diversity(apart) == 1).all()
     assert diversity_score(same) == pytest.approx(1) and diversity_score(apart) == pytest.approx(6)
+
+
+@given(st.lists(st.integers(1, 30), max_size=20), st.integers(1, 60))
+def test_strata_are_read_in_groups_of_bounded_rows(sizes: list[int], most: int) -> None:
+    strata = [np.full(size, place) for place, size in enumerate(sizes)]
+    groups = list(grouped(strata, most))
+    assert [part[0] for group in groups for part in group] == list(range(len(sizes)))
+    held = [sum(map(len, group)) for group in groups]
+    assert all(rows <= most or len(group) == 1 for rows, group in zip(held, groups, strict=True))
+    # No two neighbours would have fitted together.
+    assert all(rows + len(after[0]) > most for rows, after in zip(held, groups[1:], strict=False))
+
+
+def test_groups_change_nothing(
+    tmp_path: Path, embedder_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "lingxi.embedder.Embedder.encode", lambda self, texts, instruction, **_: encode(texts, None)
+    )
+    rows = [
+        pair(f"{code} Satz Nummer {i}", f"{code} is sentence {i}", query_language=code)
+        for i in range(60)
+        for code in ("de", "nl", "sv")
+    ]
+    write_pairs(rows, tmp_path / "pairs.parquet")
+    settings = CurateSettings(agreement=AgreementSettings(model=str(embedder_directory)))
+    one = curate_pairs(settings, tmp_path / "pairs.parquet", tmp_path / "one")
+    monkeypatch.setattr("lingxi.curate.judged._HELD", 70)
+    assert curate_pairs(settings, tmp_path / "pairs.parquet", tmp_path / "other") == one
+    assert len(one.agreement) == 3
+    kept = (list(read_pairs(tmp_path / name / "pairs.parquet")) for name in ("one", "other"))
+    assert next(kept) == next(kept)
 
 
 def test_a_run_keeps_scores_and_says_what_it_found(

@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,10 +15,10 @@ from lingxi.collect import CollectSettings, collect_pairs
 from lingxi.curate import CurateSettings, curate_pairs
 from lingxi.curate.duplicates import near_duplicate_rule, over_cap, repeated
 from lingxi.curate.leaks import barred_rule, benchmark_texts, leak_rule
-from lingxi.curate.rowwise import key_of
+from lingxi.curate.rowwise import Columns, key_of
 from lingxi.curate.rules import RuleSettings, first_reason, folded, licence_reason, rules
 from lingxi.errors import InputError
-from lingxi.records import Pair, digest, passage, read_pairs, write_pairs
+from lingxi.records import Pair, digest, pair_schema, passage, read_pairs, write_pairs
 
 DATA = Path(__file__).parent / "data"
 RULES = rules(RuleSettings())
@@ -230,6 +231,27 @@ def test_rows_keep_their_order_and_their_reasons(tmp_path: Path) -> None:
     assert [row.query for row in read_pairs(tmp_path / "again" / "pairs.parquet")] == kept
 
 
+def test_a_file_without_rows_is_curated(tmp_path: Path) -> None:
+    pq.write_table(pair_schema().empty_table(), tmp_path / "pairs.parquet")
+    assert pq.ParquetFile(tmp_path / "pairs.parquet").num_row_groups == 1
+    settings = CurateSettings(near_duplicates=True)
+    report = curate_pairs(settings, tmp_path / "pairs.parquet", tmp_path / "out")
+    assert (report.total.rows, report.total.kept) == (0, 0)
+    assert not list(read_pairs(tmp_path / "out" / "pairs.parquet"))
+    # Beside others it changes nothing.
+    write_pairs([pair("Der Hund schläft heute.", "The dog sleeps today.")], tmp_path / "one.parquet")
+    both = [tmp_path / "pairs.parquet", tmp_path / "one.parquet"]
+    assert curate_pairs(settings, both, tmp_path / "both").total.kept == 1
+
+
+def test_a_first_reason_stands() -> None:
+    none = np.zeros(4, np.uint64)
+    columns = Columns(["kept"], np.zeros(4, np.int32), none, none)
+    columns.drop(np.array([1, 2]), "first")
+    columns.drop(np.array([2, 3]), "second")
+    assert [columns.reasons[number] for number in columns.reason] == ["kept", "first", "first", "second"]
+
+
 WORDS = " ".join(f"word{i}" for i in range(60))
 
 
@@ -245,6 +267,8 @@ def test_long_passages_that_are_nearly_equal_are_copies() -> None:
         pair("q7", WORDS),
     ]
     assert [rule(row) for row in rows] == [None, "near duplicate", None, None, None, None, None]
+    again = [pair(f"again {row.query}", row.positives[0].text, task="retrieval") for row in rows[:2]]
+    assert [rule(row) for row in again] == [None, "near duplicate"], "a copy that is repeated is one still"
 
 
 def test_nearly_the_benchmark_is_a_leak(tmp_path: Path) -> None:
@@ -263,13 +287,16 @@ def test_nearly_the_benchmark_is_a_leak(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("source", ["ruby-mail", "ruby-mail 2.8.1", "ruby-mail@2", "ruby-mail:lib/mail.rb"])
+@pytest.mark.parametrize("source", [
+    "ruby-mail", "ruby-mail 2.8.1", "ruby-mail@2", "ruby-mail:lib/mail.rb", "other 1 / ruby-mail 2",
+    "a / b / ruby-mail",
+])  # fmt: skip
 def test_sources_of_a_benchmark_are_barred(source: str) -> None:
     assert barred_rule(["ruby-mail"])(pair("q", "p", source=source)) == "benchmark source: ruby-mail"
 
 
 def test_other_sources_are_not_barred(tmp_path: Path) -> None:
-    assert barred_rule(["ruby-mail"])(pair("q", "p", source="ruby-mailbox")) is None
+    assert barred_rule(["ruby-mail"])(pair("q", "p", source="ruby-mailbox / mail")) is None
     rows = [
         pair("Ich habe Hunger.", "I am hungry.", source="twig 3"),
         pair("Wo ist der Bahnhof?", "Where is the station?"),

@@ -19,7 +19,9 @@ from lingxi.curate.review.feedback import (
     save_feedback,
     threshold,
 )
-from lingxi.curate.review.sample import MOST_TEXT, Shown, draw_sample, stratum_of
+from lingxi.curate.review.figures import judged_rows
+from lingxi.curate.review.sample import draw_sample
+from lingxi.curate.review.shown import MOST_TEXT, Shown, stratum_of
 from lingxi.curate.review.verdicts import Said, Verdict, Verdicts
 from lingxi.errors import InputError
 from lingxi.records import Pair, passage, read_pairs, write_pairs
@@ -33,9 +35,8 @@ def row(name: str, margin: float | None = None, source: str = "one") -> Pair:
 
 def shown(one: Pair) -> Shown:
     margin = one.scores.get("margin")
-    return Shown(
-        one.id, stratum_of(one), "", one.query, one.positives[0].text, "de", "en", one.source, None, margin
-    )
+    answer = one.positives[0].text[:MOST_TEXT]
+    return Shown(one.id, stratum_of(one), "", one.query, answer, "de", "en", one.source, None, margin)
 
 
 def say(name: str, verdict: Verdict, who: str = "ann", fixed: str | None = None) -> Said:
@@ -100,6 +101,81 @@ def test_one_reject_condemns_no_stratum() -> None:
     assert not feedback([shown(one) for one in rows], [say(f"r{i}", "reject") for i in range(4)]).strata
 
 
+def test_a_perfect_stratum_is_never_imprecise() -> None:
+    for count in range(5, 60):
+        rows = [row(f"r{i}") for i in range(count)]
+        assert not feedback([shown(one) for one in rows], [say(one.id, "accept") for one in rows], 1).strata
+
+
+def on(one: Pair, verdict: Verdict, who: str, fixed: str | None = None) -> Said:
+    """A verdict on the row as it reads."""
+    return Said(one.id, who, verdict, None, fixed, seen=shown(one).seen)
+
+
+def after(one: Pair, said: list[Said]) -> Pair:
+    found = apply_feedback(feedback([shown(one)], said), one)
+    assert isinstance(found, Pair)
+    return found
+
+
+LONG = "x" * MOST_TEXT + " the tail"
+
+
+@pytest.mark.parametrize("text", ["answer", LONG])
+def test_who_accepts_a_mended_row_is_for_the_fix(text: str) -> None:
+    one = replace(row("a"), positives=(passage(text),))
+    said = [on(one, "fix", "ann", "new head")]
+    mended = after(one, said)
+    assert mended.positives[0].text == "new head" + (" the tail" if text == LONG else "")
+    said += [on(mended, "accept", "bob"), on(mended, "accept", "cat")]
+    assert after(one, said) == mended
+    assert judged_rows([shown(mended)], said) == [(shown(mended), True)]
+    # Who mended the row stands for what it became: one reject is a tie, two are more.
+    against = [said[0], on(mended, "reject", "bob")]
+    assert after(one, against) == mended
+    against.append(on(mended, "reject", "cat"))
+    assert apply_feedback(feedback([shown(one)], against), one) == REJECTED
+
+
+def test_a_second_fix_is_of_the_mended_text() -> None:
+    one = replace(row("a"), positives=(passage(LONG),))
+    said = [on(one, "fix", "ann", "new head")]
+    mended = after(one, said)
+    said.append(on(mended, "fix", "bob", shown(mended).answer + "!"))
+    assert after(one, said).positives[0].text == "new head the tail!"
+    assert after(one, said[::-1]) == after(one, said)
+    # A fix that goes back ends.
+    said.append(on(after(one, said), "fix", "cat", LONG))
+    assert after(one, said).positives[0].text == LONG
+
+
+def test_a_fix_of_another_text_is_not_applied() -> None:
+    one = row("a")
+    other = replace(one, positives=(passage("collected anew"),))
+    assert apply_feedback(feedback([shown(one)], [on(one, "fix", "ann", "mended")]), other) == other
+
+
+def test_kinds_are_judged_by_fresh_rows_and_stay_dropped() -> None:
+    rows = [row(f"r{i}") for i in range(8)] + [row(f"s{i}", 0.9 + i / 50, "two") for i in range(30)]
+    said = [say(f"r{i}", "reject") for i in range(8)]
+    said += [say(f"s{i}", "reject" if i < 14 else "accept") for i in range(30)]
+    first = feedback([shown(one) for one in rows], said)
+    assert first.strata == {"one de>en unscored"} and set(first.thresholds) == {"two de>en"}
+    # What the next curate leaves is shown again, and fresh rows beside it are few and good.
+    left = [replace(shown(one), again=True) for one in rows[-16:]]
+    fresh = [row(f"t{i}", 1.3, "two") for i in range(6)]
+    sample = [*left, *(shown(one) for one in fresh)]
+    second = feedback(sample, [*said, *(say(one.id, "accept") for one in fresh)], earlier=first)
+    assert (second.strata, second.thresholds) == (first.strata, first.thresholds)
+    # Where the sample shows what it would drop, it was not applied: what people say now decides.
+    again = feedback([shown(one) for one in rows], said, 0.1, earlier=first)
+    assert not again.strata and not again.thresholds
+    pardoned = feedback([shown(one) for one in rows], [say(one.id, "accept") for one in rows], earlier=first)
+    assert not pardoned.strata and not pardoned.thresholds
+    worse = [replace(one, verdict="reject") for one in said]
+    assert not feedback([replace(shown(one), again=True) for one in rows], worse).strata
+
+
 def test_where_margins_tell_a_threshold_is_set() -> None:
     rows = [row(f"r{i}", 0.9 + i / 50) for i in range(30)]
     said = [say(f"r{i}", "reject" if i < 14 else "accept") for i in range(30)]
@@ -140,6 +216,9 @@ def test_it_is_kept_in_a_file(tmp_path: Path) -> None:
     found = feedback([shown(one) for one in rows], said, 0.8)
     save_feedback(found, tmp_path / "f.json")
     assert load_feedback(tmp_path / "f.json") == found
+    (tmp_path / "old.json").write_text((tmp_path / "f.json").read_text().replace('{\n   "": "é"\n  }', '"é"'))
+    assert '"s7": "é"' in (tmp_path / "old.json").read_text()
+    assert load_feedback(tmp_path / "old.json") == found
     with pytest.raises(InputError, match="no feedback at"):
         load_feedback(tmp_path / "none.json")
     for text in ("[]", "{", '{"drops": []}'):
@@ -169,14 +248,20 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         verdicts.say(say(one.id, "accept" if one.id == "zehn" else "reject"))
     assert run(["review", str(curated.parent), "--feedback", out, "--precision", "0.8"]) == 0
     assert "9 rows rejected, 0 mended, 0 thresholds, 1 strata dropped" in capsys.readouterr().out
-    assert load_feedback(tmp_path / "f.json").wanted == 0.8
+    first = load_feedback(tmp_path / "f.json")
+    assert first.wanted == 0.8
+    # What an applied feedback dropped cannot be judged again: the file at that place holds on.
+    save_feedback(replace(first, strata=first.strata | {"gone de>en low"}), tmp_path / "f.json")
+    assert run(["review", str(curated.parent), "--feedback", out, "--precision", "0.8"]) == 0
+    assert load_feedback(tmp_path / "f.json").strata == first.strata | {"gone de>en low"}
+    assert run(["review", str(curated.parent), "--feedback", out, "--precision", "80"]) == 2
 
 
 def test_a_curate_takes_in_what_people_said(tmp_path: Path) -> None:
     rows = [pair(f"Das ist Satz {n}", f"This is sentence {n}") for n in range(6)]
     write_pairs(rows, tmp_path / "pairs.parquet")
     said = Feedback(
-        0.9, frozenset({rows[1].id}), {rows[2].id: "This was mended"}, frozenset(), {}, frozenset()
+        0.9, frozenset({rows[1].id}), {rows[2].id: {"": "This was mended"}}, frozenset(), {}, frozenset()
     )
     save_feedback(said, tmp_path / "feedback.json")
     settings = CurateSettings(feedback=tmp_path / "feedback.json")

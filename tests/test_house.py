@@ -21,6 +21,7 @@ ORDER = [
         "vectors",
         "texts",
         "asking",
+        "encoding",
         "spread",
         "parse",
     ],

@@ -41,6 +41,24 @@ def test_every_row_is_counted_once(curated: Path) -> None:
     assert "# 4 rows in, 2 kept" in text and "| sw | 2 | 1 | licence not allowed: CC BY-NC 1 |" in text
 
 
+def test_a_source_has_all_licences_of_its_rows(tmp_path: Path) -> None:
+    licences = ["MIT", "Apache-2.0", "MIT", "GPL-2+"]
+    rows = [
+        pair(f"Satz mit der Nummer {i}", f"Sentence number {i}", licence=name)
+        for i, name in enumerate(licences)
+    ]
+    rows += [
+        pair(f"Zeile {i} von vielen", f"line {i} of many", source="many", licence=f"BSD-{i}-Clause")
+        for i in range(10)
+    ]
+    rows.append(pair("Alles verboten hier", "all is denied here", source="denied", licence="MSR"))
+    write_pairs(rows, tmp_path / "pairs.parquet")
+    found = curate_pairs(CurateSettings(), tmp_path / "pairs.parquet", tmp_path / "out").licences
+    # What was dropped trains nothing, and its licence stands in the reason.
+    assert found["made"] == "MIT; Apache-2.0" and found["denied"] == "MSR"
+    assert found["many"].startswith("BSD-0-Clause; BSD-1-Clause") and found["many"].endswith("; and 2 more")
+
+
 def test_the_plot_names_languages_and_reasons(curated: Path) -> None:
     drawn = plot(read_ledger(curated / "3-curate" / "ledger.json"))
     assert drawn.startswith("<?xml") and drawn == plot(read_ledger(curated / "3-curate" / "ledger.json"))

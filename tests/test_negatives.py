@@ -14,8 +14,10 @@ from pydantic import ValidationError
 from lingxi.cli import run
 from lingxi.cli.faces import Faces
 from lingxi.collect.origin import Origin, pair
+from lingxi.curate.pack import pack
 from lingxi.generate import NegativeSettings, mine_negatives
 from lingxi.generate.negatives import limit, ranked
+from lingxi.generate.strata import Known, keys_of
 from lingxi.records import Pair, Passage, Task, passage, read_pairs, write_pairs
 from stand_in import WordEmbedder, WordReranker
 
@@ -75,6 +77,21 @@ def test_what_answers_the_same_query_or_belongs_to_the_group_is_no_negative() ->
     assert not wrong & right
     assert ROWS[7].positives[0].text in wrong
     assert "another right answer" in texts_of(mined(rows)["r1"])
+
+
+def test_passages_without_ids_are_not_one_passage(tmp_path: Path) -> None:
+    write_pairs(
+        [*ROWS, row("same-query", "Tea 0  QUESTION", "another right answer")], tmp_path / "pairs.parquet"
+    )
+    pack(tmp_path / "pairs.parquet", tmp_path / "packed.parquet", 10)
+    packed = {found.id: found for found in mine_negatives(tmp_path / "packed.parquet", encode, ALL)}
+    whole = {found.id: found for found in mine_negatives(tmp_path / "pairs.parquet", encode, ALL)}
+    assert {key: texts_of(found) for key, found in packed.items()} == {
+        key: texts_of(found) for key, found in whole.items()
+    }
+    assert len(texts_of(packed["r1"])) == 30
+    # What is known of each is of itself, however many have no id.
+    assert len(Known(read_pairs(tmp_path / "packed.parquet")).of(keys_of(Passage("", "x")))[0]) == 0
 
 
 def test_its_own_negatives_stay_and_are_not_mined_again() -> None:

@@ -1,25 +1,32 @@
 """Review: a sample of every stratum, verdicts that survive, figures by formula, the page by keyboard."""
 
 import json
+import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 import uuid
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lingxi.cli import run
 from lingxi.curate import CurateSettings, curate_pairs
 from lingxi.curate.review.exchange import export_as, import_as
-from lingxi.curate.review.figures import kappa, precisions, wilson
+from lingxi.curate.review.feedback import feedback
+from lingxi.curate.review.figures import kappa, precisions, stratified, wilson
 from lingxi.curate.review.page import make_app
-from lingxi.curate.review.sample import Shown, draw_sample
+from lingxi.curate.review.sample import draw_sample
+from lingxi.curate.review.shown import Shown
 from lingxi.curate.review.verdicts import Said, Verdicts, export_verdicts, import_verdicts
 from lingxi.errors import InputError
 from lingxi.records import Pair, read_pairs, write_pairs
@@ -53,7 +60,7 @@ def test_a_sample_has_every_stratum(curated: Path, tmp_path: Path) -> None:
     assert len(sample) == 20 and {strata.count(name) for name in set(strata)} <= {5}
     assert any(name.startswith("dropped: too short") for name in strata)
     assert {shown.rows for shown in sample if not shown.dropped} == {48}
-    assert draw_sample(curated, tmp_path / "review", 99, 1) == sample
+    assert draw_sample(curated, tmp_path / "review") == sample
     assert draw_sample(curated, tmp_path / "other", 20, 1) != sample
 
 
@@ -77,12 +84,71 @@ def test_a_new_curate_draws_anew_and_keeps_what_was_judged(curated: Path, tmp_pa
     gone, stays = first[0].id, [first[1].id, first[2].id]
     again(curated, [row for row in rows if row.id != gone][::-1])
     second = draw_sample(curated, out, 9, 0, judged=[gone, *stays])
-    assert second != first and [shown.id for shown in second][:2] == sorted(
+    assert second != first and [shown.id for shown in second][9:] == sorted(
         stays, key=[row.id for row in rows[::-1]].index
     )
-    assert gone not in {shown.id for shown in second} and len(second) == 9
+    assert [shown.again for shown in second] == [False] * 9 + [True] * 2
+    assert gone not in {shown.id for shown in second}
     assert sum(shown.rows for shown in {shown.stratum: shown for shown in second}.values()) == len(rows) - 1
     assert draw_sample(curated, out, 9, 0) == second
+
+
+def test_another_size_or_seed_draws_anew_with_what_was_judged(curated: Path, tmp_path: Path) -> None:
+    out = tmp_path / "review"
+    first = draw_sample(curated, out, 9, 0, dropped=True)
+    judged = [first[0].id, first[4].id]
+    larger = draw_sample(curated, out, 12, judged=judged)
+    assert len(larger) == 12 and {shown.id for shown in larger} >= set(judged)
+    assert not any(shown.again for shown in larger), "these very rows were sampled: the verdicts hold"
+    assert any(shown.dropped for shown in larger)
+    other = draw_sample(curated, out, seed=1, judged=judged)
+    assert len(other) == 12 and other != larger and {shown.id for shown in other} >= set(judged)
+    assert draw_sample(curated, out, judged=judged) == draw_sample(curated, out, 12, 1) == other
+    # A verdict of elsewhere, on a row that this sample did not draw, is no evidence.
+    strange = next(row.id for row in read_pairs(curated / "pairs.parquet") if row.id not in
+                   {shown.id for shown in other})  # fmt: skip
+    assert [shown.id for shown in draw_sample(curated, out, 5, judged=[strange]) if shown.again] == [strange]
+
+
+def test_what_feedback_left_is_no_evidence(curated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, folder = curated.parent / "review", str(curated.parent)
+    verdicts = Verdicts(out)
+    for place, shown in enumerate(draw_sample(curated, out, 30, 0)):
+        verdicts.say(Said(shown.id, "ann", "reject" if place % 2 else "accept", seen=shown.seen))
+    assert run(["review", folder, "--figures", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["precision"][0]["value"] == pytest.approx(0.5)
+    assert run(["review", folder, "--feedback", str(curated.parent / "f.json"), "--precision", "0.1"]) == 0
+    settings = CurateSettings(feedback=curated.parent / "f.json")
+    report = curate_pairs(settings, curated.parents[1] / "pairs.parquet", curated)
+    assert report.total.dropped["rejected by a person"] == 15
+    capsys.readouterr()
+    assert run(["review", folder, "--figures", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"precision": [], "kappa": None}
+    sample = draw_sample(curated, out)
+    assert sum(shown.again for shown in sample) == 15 and sum(not shown.again for shown in sample) == 30
+    for place, shown in enumerate(shown for shown in sample if not shown.again):
+        verdicts.say(Said(shown.id, "ann", "reject" if place < 3 else "accept", seen=shown.seen))
+    assert run(["review", folder, "--figures", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["precision"][0]["value"] == pytest.approx(0.9)
+    # Earlier rejects are drops still.
+    assert len(feedback(sample, verdicts.all(), 0.1).drops) == 18
+
+
+OLD = """CREATE TABLE said (number INTEGER PRIMARY KEY, row TEXT NOT NULL, reviewer TEXT NOT NULL,
+verdict TEXT NOT NULL, reason TEXT, fixed TEXT, at REAL NOT NULL, UNIQUE (row, reviewer))"""
+
+
+def test_verdicts_of_before_they_knew_their_text(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "verdicts.sqlite")) as db, db:
+        db.execute(OLD)
+        db.execute("INSERT INTO said VALUES (4, 'r1', 'ann', 'fix', NULL, 'better', 1e9)")
+        db.execute("INSERT INTO said VALUES (7, 'r2', 'bob', 'reject', 'other', NULL, 2e9)")
+    old = [Said("r1", "ann", "fix", None, "better", 1e9), Said("r2", "bob", "reject", "other", None, 2e9)]
+    assert Verdicts(tmp_path).all() == old and Verdicts(tmp_path).all() == old
+    verdicts = Verdicts(tmp_path)
+    verdicts.say(Said("r1", "ann", "accept", seen="another text"))
+    assert [one.verdict for one in verdicts.all()] == ["fix", "reject", "accept"]
+    assert verdicts.undo("ann") == "r1" and verdicts.all() == old
 
 
 def test_verdicts_stay_replace_and_go_back(tmp_path: Path) -> None:
@@ -117,9 +183,25 @@ def test_figures_by_their_formulas() -> None:
     assert found["all dropped"].value == 0
     assert wilson(6, 8) == pytest.approx((0.4093, 0.9285), abs=1e-4)
     assert kappa(said) is None
+    # The same verdicts by who saw other texts agree on nothing.
+    assert kappa([Said("r", "ann", "fix", None, "b", 0, "a"), Said("r", "bob", "accept", seen="b")]) is None
     both = [*said, *(Said(f"r{i}", "bob", "accept" if i in (0, 1, 2, 3, 6) else "reject") for i in range(10))]
     # Seen 0.7; by chance 0.6 · 0.5 + 0.4 · 0.5 = 0.5.
     assert kappa(both) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("count", range(1, 60))
+def test_where_all_are_good_the_interval_ends_at_one(count: int) -> None:
+    low, high = wilson(count, count)
+    assert 0 < low < high == 1
+    assert wilson(0, count)[0] == 0 and 0 < wilson(0, count)[1] < 1
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 999)), min_size=1, max_size=9))
+def test_strata_without_a_reject_are_exactly_one(sizes: list[tuple[int, int]]) -> None:
+    strata = {str(i): [True] * judged for i, (judged, _) in enumerate(sizes)}
+    found = stratified("all", strata, {str(i): rows for i, (_, rows) in enumerate(sizes)})
+    assert found.value == found.high == 1 and 0 < found.low < 1
 
 
 def sample_of(*strata: tuple[str, int, int, str | None]) -> list[Shown]:
@@ -169,7 +251,7 @@ FORMS = ("jsonl", "argilla", "label-studio")
 
 def spoken(verdicts: Verdicts, times: bool = False) -> list[tuple[object, ...]]:
     found = [
-        (s.row, s.reviewer, s.verdict, s.reason, s.fixed, round(s.at, 3) if times else 0)
+        (s.row, s.reviewer, s.verdict, s.reason, s.fixed, s.seen, round(s.at, 3) if times else 0)
         for s in verdicts.all()
     ]
     return sorted(found, key=str)
@@ -178,19 +260,40 @@ def spoken(verdicts: Verdicts, times: bool = False) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("form", FORMS)
 def test_verdicts_come_back_from_other_tools(form: str, curated: Path, tmp_path: Path) -> None:
     sample, verdicts = draw_sample(curated, tmp_path / "review", 8, 0), Verdicts(tmp_path / "review")
-    verdicts.say(Said(sample[0].id, "ann", "accept", at=1e9))
-    verdicts.say(Said(sample[0].id, "bob@example.org", "reject", "wrong language", at=1e9 + 1))
-    verdicts.say(Said(sample[1].id, "ann", "fix", fixed="Über <alles> & “mehr”", at=1e9 + 2))
+    seen = [shown.seen for shown in sample]
+    verdicts.say(Said(sample[0].id, "ann", "accept", at=1e9, seen=seen[0]))
+    verdicts.say(Said(sample[0].id, "bob@example.org", "reject", "wrong language", at=1e9 + 1, seen=seen[0]))
+    verdicts.say(Said(sample[1].id, "ann", "fix", fixed="Über <alles> & “mehr”", at=1e9 + 2, seen=seen[1]))
     path = tmp_path / "out.json"
     assert export_as(form, sample, verdicts, path) == (3 if form == "jsonl" else 8)  # type: ignore[arg-type]
     other = Verdicts(tmp_path / "other")
     assert import_as(form, other, path) == 3  # type: ignore[arg-type]
     assert spoken(other, form != "argilla") == spoken(verdicts, form != "argilla")
     # What was said here since stands, where the file has times.
-    verdicts.say(Said(sample[1].id, "ann", "accept", at=2e9))
+    verdicts.say(Said(sample[1].id, "ann", "accept", at=2e9, seen=seen[1]))
     if form != "argilla":
         import_as(form, verdicts, path)  # type: ignore[arg-type]
         assert next(s.verdict for s in verdicts.all() if s.row == sample[1].id) == "accept"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_comes_back_unchanged_changes_nothing(form: str, curated: Path, tmp_path: Path) -> None:
+    sample, verdicts = draw_sample(curated, tmp_path / "review", 8, 0), Verdicts(tmp_path / "review")
+    # On a text of before, and of before verdicts knew their text.
+    verdicts.say(Said(sample[0].id, "ann", "fix", fixed=sample[0].answer, seen="as it read before"))
+    verdicts.say(Said(sample[1].id, "ann", "fix", fixed="better"))
+    verdicts.say(Said(sample[1].id, "bob", "accept", at=2e9))
+    before = verdicts.all()
+    export_as(form, sample, verdicts, tmp_path / "out.json")  # type: ignore[arg-type]
+    import_as(form, verdicts, tmp_path / "out.json")  # type: ignore[arg-type]
+    assert verdicts.all() == before
+    # A verdict without a time is one of now, whatever the form.
+    text = (tmp_path / "out.json").read_text().replace('"reject"', '"accept"')
+    for name in ("at", "created_at"):
+        text = re.sub(rf'"{name}": [^,}}\n]+', f'"{name}": null', text)
+    (tmp_path / "out.json").write_text(text.replace('"better"', '"best"'))
+    import_as(form, verdicts, tmp_path / "out.json")  # type: ignore[arg-type]
+    assert any(one.fixed == "best" for one in verdicts.all())
 
 
 def test_the_shapes_of_other_tools(curated: Path, tmp_path: Path) -> None:
@@ -257,6 +360,7 @@ def test_the_page_s_requests(curated: Path, tmp_path: Path) -> None:
     assert (first["row"]["id"], first["done"], first["total"]) == (sample[0].id, 0, 4)
     body = {"row": sample[0].id, "reviewer": "ann", "verdict": "accept"}
     assert client.post("/verdicts", json=body).json()["row"]["id"] == sample[1].id
+    assert verdicts.all()[0].seen == sample[0].seen == first["row"]["seen"]
     assert client.post("/undo", json={"reviewer": "ann"}).json()["row"]["id"] == sample[0].id
     assert client.post("/verdicts", json={**body, "row": "nope"}).status_code == 404
     assert client.post("/verdicts", json={**body, "verdict": "fix"}).status_code == 422
@@ -276,8 +380,36 @@ def test_the_verb(curated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert run(["review", folder, "--import", path, "--format", form]) == 0
     assert run(["review", folder, "--export", "x", "--format", "csv"]) == 2
     assert run(["review", folder, "--dropped", "--rows", "8", "--figures"]) == 0
+    capsys.readouterr()
+    for form, what in (("jsonl", {"verdicts": 1}), ("argilla", {"rows": 8})):
+        path = str(tmp_path / "j.json")
+        assert run(["review", folder, "--export", path, "--format", form, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == {"out": path, **what}
+        assert run(["review", folder, "--import", path, "--format", form, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == {"verdicts": 1 if form == "jsonl" else 0}
     assert run(["review", str(tmp_path / "nothing")]) == 2
     assert "no such run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--feedback", "f", "--figures"], "--feedback and --figures are two jobs"),
+        (["--export", "e", "--import", "i"], "--export and --import are two jobs"),
+        (["--figures", "--precision", "0.8"], "--precision changes nothing of --figures"),
+        (["--precision", "0.8"], "--precision changes nothing of the page"),
+        (["--json"], "--json changes nothing of the page"),
+        (["--figures", "--format", "argilla"], "--format changes nothing of --figures"),
+        (["--figures", "--port", "1"], "--port changes nothing of --figures"),
+        (["--rows", "0", "--figures"], "--rows"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(
+    asked: list[str], said: str, curated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["review", str(curated.parent), *asked]) == 2
+    assert said in capsys.readouterr().err
+    assert not (curated.parent / "review").exists()
 
 
 def free_port() -> int:

@@ -1,6 +1,7 @@
 """Selection: the right count and mix, no row twice, the same for one seed, and better cover than chance."""
 
 import json
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from lingxi.cli import run
 from lingxi.cli.faces import Faces
 from lingxi.curate.agreement import difficulty as difficulty_of
 from lingxi.curate.agreement import overlap_of
-from lingxi.curate.pool import difficulties, pooled, select_rows
+from lingxi.curate.evenly import even_cap
+from lingxi.curate.pool import _kinds, difficulties, pooled, select_rows
 from lingxi.curate.select import SelectSettings, bands_of, coverage, ngram_diversity, quotas, select
 from lingxi.errors import InputError
 from lingxi.records import read_pairs, write_pairs
@@ -187,6 +189,48 @@ def test_difficulty_is_kept_or_measured() -> None:
     assert found[6] == 0.25
 
 
+@given(st.permutations(range(31)))
+@settings(max_examples=20, deadline=None)
+def test_difficulty_does_not_depend_on_the_order(order: list[int]) -> None:
+    rows = [pair(f"frage {i} {i % 4}", f"answer {i} {i % 4}", id=f"r{i:02}") for i in range(31)]
+
+    def found(places: list[int]) -> dict[str, float]:
+        mixed = [rows[i] for i in places]
+        values = difficulties(mixed, encode([row.query for row in mixed], None), encode)
+        return {row.id: round(float(value), 5) for row, value in zip(mixed, values, strict=True)}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lingxi.curate.pool._AMONG", 10)
+        assert found(order) == found(list(range(31)))
+        # Of 31 rows no one stands alone, without another answer to be hard.
+        assert sorted(map(len, _kinds(rows, range(31)))) == [7, 8, 8, 8]
+
+
+def test_steps_look_at_few_rows_to_the_end() -> None:
+    vectors = unit(np.random.default_rng(0).standard_normal((20_000, 8)))
+    for rows in (1, 200):
+        asked = SelectSettings(rows=rows, mix=(1.0,))
+        tracemalloc.start()
+        assert len(select(vectors, np.zeros(20_000), asked, names(20_000))) == rows
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        # All cosines to the references are 164 MB.
+        assert peak < 60e6
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 9)), min_size=1, max_size=8), st.integers(0, 900)
+)
+def test_the_cap_is_the_largest_that_fits(sizes: list[tuple[int, float]], room: int) -> None:
+    def taken(cap: int) -> float:
+        return sum(min(cap, count) * size for count, size in sizes)
+
+    cap = even_cap(sizes, room)
+    assert 1 <= cap <= max(count for count, _ in sizes)
+    assert cap == 1 or taken(cap) <= room
+    assert cap == max(count for count, _ in sizes) or taken(cap + 1) > room
+
+
 def test_a_run_s_rows_are_selected(curated: Path, tmp_path: Path) -> None:
     out = tmp_path / "chosen.parquet"
     found = select_rows(curated / "pairs.parquet", out, SelectSettings(rows=30), encode, 120)
@@ -198,6 +242,12 @@ def test_a_run_s_rows_are_selected(curated: Path, tmp_path: Path) -> None:
         curated / "pairs.parquet", tmp_path / "b.parquet", SelectSettings(rows=30), encode, 120
     )
     assert again == found and list(read_pairs(tmp_path / "b.parquet")) == rows
+    write_pairs(ROWS[::-1], tmp_path / "mixed.parquet")
+    mixed = select_rows(
+        tmp_path / "mixed.parquet", tmp_path / "c.parquet", SelectSettings(rows=30), encode, 120
+    )
+    assert mixed == found
+    assert sorted(row.id for row in read_pairs(tmp_path / "c.parquet")) == sorted(row.id for row in rows)
     with pytest.raises(InputError, match="larger --pool"):
         select_rows(curated / "pairs.parquet", out, SelectSettings(rows=30), encode, 20)
 

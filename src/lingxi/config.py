@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lingxi.errors import RecipeError
+from lingxi.errors import InputError, RecipeError
 
 
 class Settings(BaseModel):
@@ -47,6 +47,14 @@ def load(path: Path, record: type[Record], overrides: Sequence[str] = ()) -> Rec
         raise RecipeError(f"{path}: {_first(error)}", "see the comments in recipes/ for every key") from None
 
 
+def made(record: type[Record], remedy: str, **values: Any) -> Record:
+    """A settings record of a command's options; raises InputError with `remedy` where one does not fit."""
+    try:
+        return record.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_first(error), remedy) from None
+
+
 def to_json(record: BaseModel) -> dict[str, Any]:
     """A settings record as plain JSON values, for manifests and `--dry-run`."""
     values: dict[str, Any] = json.loads(record.model_dump_json())
@@ -74,7 +82,7 @@ def _value(text: str) -> Any:
 
 def _first(error: ValidationError) -> str:
     found = error.errors()[0]
-    key = ".".join(str(part) for part in found["loc"])
+    key = ".".join(str(part) for part in found["loc"]) or "settings"
     if found["type"] == "extra_forbidden":
         return f"unknown key {key!r}"
     return f"{key}: {found['msg']}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from lingxi.cli import data, evaluate, generate, models, recipe, search, select, vectors
+from lingxi.cli import data, evaluate, generate, models, recipe, review, search, select, vectors
 from lingxi.cli.faces import LAZY, Faces
 from lingxi.cli.show import complain
 from lingxi.errors import LingxiError
@@ -32,6 +32,7 @@ models.register(app)
 recipe.register(app)
 generate.register(app)
 data.register(app)
+review.register(app)
 select.register(app)
 evaluate.register(app)
 

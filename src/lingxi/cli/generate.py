@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from lingxi.cli import show
 from lingxi.cli.faces import of
 from lingxi.cli.search import Json, Model
+from lingxi.config import made
 from lingxi.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def negatives(
     as_json: Json = False,
 ) -> None:
     """Mine hard negatives with an embedder: ranked high for the query, and clearly below its positives."""
+    from lingxi.encoding import encoder
     from lingxi.generate.negatives import mine_negatives
     from lingxi.records import write_pairs
 
@@ -49,12 +50,7 @@ def negatives(
     if not pairs.is_file():
         raise InputError(f"no Parquet file at {pairs}", "name a file of pairs, as a stage writes it")
     settings = _settings(ranks=_two(ranks), margin=margin, count=count, pool=pool, seed=seed)
-    embedder, judge = of(context).embedder(model), of(context).reranker(reranker) if reranker else None
-
-    def encode(texts: Sequence[str], instruction: str | None) -> Any:
-        if instruction is None:
-            return embedder.encode_document(list(texts), show_progress_bar=False)
-        return embedder.encode_query(list(texts), instruction=instruction, show_progress_bar=False)
+    encode, judge = encoder(of(context).embedder(model)), of(context).reranker(reranker) if reranker else None
 
     def rerank(asked: Sequence[tuple[str, str]], instruction: str) -> Any:
         return judge.predict(asked, instruction=instruction, show_progress_bar=False)  # type: ignore[union-attr]
@@ -74,12 +70,7 @@ def negatives(
 def _settings(**values: Any) -> NegativeSettings:
     from lingxi.generate.settings import NegativeSettings
 
-    try:
-        return NegativeSettings(**values)
-    except ValidationError as problem:
-        found = problem.errors()[0]
-        named = ".".join(map(str, found["loc"])) or "settings"
-        raise InputError(f"{named}: {found['msg']}", "see `lingxi negatives --help`") from None
+    return made(NegativeSettings, "see `lingxi negatives --help`", **values)
 
 
 def _two(ranks: str) -> tuple[int, int]:

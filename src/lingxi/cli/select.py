@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lingxi.cli import faces, show
 from lingxi.cli.data import curated_of
 from lingxi.cli.search import Json
-from lingxi.errors import InputError
+from lingxi.config import made
+
+if TYPE_CHECKING:
+    from lingxi.curate.select import SelectSettings
 
 
 def register(app: typer.Typer) -> None:
@@ -40,9 +42,10 @@ def select(
     """Write the kept rows of a run that cover the others best, at a wanted mix of difficulties."""
     from lingxi.curate import KEPT_FILE
     from lingxi.curate.pool import select_rows
+    from lingxi.encoding import encoder
 
     settings = _settings(rows, mix, seed)
-    encode = None if model == "none" else _encoder(faces.of(context).embedder(model))
+    encode = None if model == "none" else encoder(faces.of(context).embedder(model), progress=None)
     found = select_rows(curated_of(run) / KEPT_FILE, out, settings, encode, pool or 4 * rows)
     if as_json:
         show.dump(asdict(found))
@@ -59,21 +62,8 @@ def select(
         )
 
 
-def _settings(rows: int, mix: str, seed: int) -> Any:
-    from pydantic import ValidationError
-
+def _settings(rows: int, mix: str, seed: int) -> SelectSettings:
     from lingxi.curate.select import SelectSettings
 
-    try:
-        return SelectSettings(rows=rows, mix=tuple(float(share) for share in mix.split(",")), seed=seed)
-    except (ValueError, ValidationError):
-        raise InputError(
-            f"--rows {rows} --mix {mix}: no selection", "give 1 row or more, and shares that add up to 1"
-        ) from None
-
-
-def _encoder(embedder: Any) -> Any:
-    def encode(texts: Sequence[str], instruction: str | None) -> Any:
-        return embedder.encode(list(texts), instruction=instruction, show_progress_bar=None)
-
-    return encode
+    remedy = "give 1 row or more, and shares that add up to 1"
+    return made(SelectSettings, remedy, rows=rows, mix=mix.split(","), seed=seed)

@@ -9,7 +9,7 @@ where true pairs are not told from shuffled ones the base cannot judge, so nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from lingxi.config import Settings
+from lingxi.encoding import Encode
 from lingxi.records import Pair
 
 Floats = NDArray[np.float64]
-Encode = Callable[[Sequence[str], str | None], NDArray[np.float32]]
-"""Texts to unit vectors [n, dim], under an instruction or (documents) none."""
 
 _NEIGHBOURS = 4
 # Fewer rows have no neighbours to speak of.
@@ -69,37 +68,46 @@ class Scored:
 
 def judge(rows: Sequence[Pair], encode: Encode, settings: AgreementSettings, seed: int = 0) -> Scored:
     """Score the rows of one stratum (at least `FEWEST`) by a base embedder."""
-    asked = rows[0].task in ("retrieval", "code")
-    queries = encode([row.query for row in rows], rows[0].instruction)
-    answers = encode([row.positives[0].text for row in rows], None if asked else rows[0].instruction)
+    first = rows[0]
+    asked = first.task in ("retrieval", "code")
+    queries = encode([row.query for row in rows], first.instruction)
+    answers = encode([row.positives[0].text for row in rows], None if asked else first.instruction)
     similar = np.asarray(queries @ answers.T, np.float64)
-    true = margins(similar, np.arange(len(rows)))
-    false = margins(similar, _apart(rows, seed))
+    scores = _scores(similar, queries, rows)
+    auc, threshold = calibrated(scores["margin"], margins(similar, _apart(rows, seed)), settings)
+    agrees = scores["margin"] >= (-np.inf if threshold is None else threshold)
+    stratum = Stratum(
+        first.task,
+        f"{first.query_language}>{first.document_language}",
+        len(rows),
+        round(auc, 4),
+        None if threshold is None else round(threshold, 4),
+        int((~agrees).sum()),
+    )
+    return Scored(stratum, scores, agrees)
+
+
+def calibrated(true: Floats, false: Floats, settings: AgreementSettings) -> tuple[float, float | None]:
+    """The area under the curve of margins of true and of shuffled pairs, and the threshold it allows.
+
+    None where true pairs are not told from shuffled ones: the base cannot judge.
+    """
     auc = area(true, false)
     can = auc >= settings.least_auc
-    threshold = float(np.quantile(false, 1 - settings.false_pass)) if can else None
-    agrees = true >= threshold if threshold is not None else np.ones(len(rows), bool)
+    return auc, float(np.quantile(false, 1 - settings.false_pass)) if can else None
+
+
+def _scores(similar: Floats, queries: NDArray[np.float32], rows: Sequence[Pair]) -> dict[str, Floats]:
+    """The scores of each row [n] by name, of cosines [n, n] and the queries' vectors [n, dim]."""
     overlap = np.array([overlap_of(row) for row in rows])
-    row = rows[0]
-    return Scored(
-        Stratum(
-            row.task,
-            f"{row.query_language}>{row.document_language}",
-            len(rows),
-            round(auc, 4),
-            None if threshold is None else round(threshold, 4),
-            int((~agrees).sum()),
-        ),
-        {
-            "margin": true,
-            "difficulty": difficulty(similar, rows, overlap),
-            "diversity": diversity(np.asarray(queries, np.float64)),
-            "overlap": overlap,
-            "rival": elsewhere(similar, rows) - np.diagonal(similar),
-            "twin": elsewhere(np.asarray(queries @ queries.T, np.float64), rows),
-        },
-        agrees,
-    )
+    return {
+        "margin": margins(similar, np.arange(len(rows))),
+        "difficulty": difficulty(similar, rows, overlap),
+        "diversity": diversity(np.asarray(queries, np.float64)),
+        "overlap": overlap,
+        "rival": elsewhere(similar, rows) - np.diagonal(similar),
+        "twin": elsewhere(np.asarray(queries @ queries.T, np.float64), rows),
+    }
 
 
 def margins(similar: Floats, paired: NDArray[np.int64]) -> Floats:

@@ -47,23 +47,22 @@ def near_duplicate_rule(least: int = 200, alike: float = 0.85) -> Callable[[Pair
     rensa = _rensa()
     # The same passage may answer questions of another kind: only rows that ask alike are copies.
     seen: dict[str, Any] = {}
-    exact: set[tuple[str, int]] = set()
+    said: dict[tuple[str, int], str | None] = {}
 
     def rule(row: Pair) -> str | None:
         text = row.positives[0].text if row.positives else ""
         if row.task in SENTENCES or len(text) < least:
             return None
-        words = folded(text).split()
-        sketch = rensa.RMinHash(_PERMUTATIONS, _SEED)
-        sketch.update([" ".join(words[i : i + 3]) for i in range(max(1, len(words) - 2))])
-        # Several questions may have one answer; what is looked for is a passage with small changes.
+        # Several questions may have one answer: what was said of a text holds for it again.
         key = (row.instruction, stable_hash(folded(text)))
-        if key in exact:
-            return None
-        exact.add(key)
-        if row.instruction not in seen:
-            seen[row.instruction] = rensa.RMinHashDeduplicator(alike, _PERMUTATIONS, True, _BANDS)
-        return None if seen[row.instruction].add(row.id, sketch) else "near duplicate"
+        if key not in said:
+            words = folded(text).split()
+            sketch = rensa.RMinHash(_PERMUTATIONS, _SEED)
+            sketch.update([" ".join(words[i : i + 3]) for i in range(max(1, len(words) - 2))])
+            if row.instruction not in seen:
+                seen[row.instruction] = rensa.RMinHashDeduplicator(alike, _PERMUTATIONS, True, _BANDS)
+            said[key] = None if seen[row.instruction].add(row.id, sketch) else "near duplicate"
+        return said[key]
 
     return rule
 

@@ -12,6 +12,13 @@ from lingxi.curate.agreement import FEWEST, AgreementSettings, Scored, judge
 from lingxi.curate.duplicates import over_cap
 from lingxi.curate.kinds import kinds_of, rows_at
 from lingxi.curate.rowwise import Columns
+from lingxi.encoding import encoder
+
+_JUDGED = ("bitext", "retrieval", "code")
+# Characters of a side that are read: enough to know what it is about.
+_MOST = 600
+# Rows in memory at a time, and so in one pass over the files.
+_HELD = 100_000
 
 Scores = dict[int, dict[str, float]]
 """Scores by the position of a row in its file."""
@@ -23,24 +30,24 @@ def judged(
     """Positions and scores of the sampled rows of each stratum that has enough of them, largest first."""
     from lingxi.embedder import Embedder
 
-    embedder = Embedder(settings.model)
-
-    def encode(texts: Sequence[str], instruction: str | None) -> NDArray[np.float32]:
-        short = [text[:_MOST] for text in texts]
-        return np.asarray(
-            embedder.encode(short, instruction=instruction, show_progress_bar=False), np.float32
-        )
-
-    sampled = _sampled(settings.rows, files, columns)
-    rows = dict(rows_at(files, np.unique(np.concatenate([*sampled, np.empty(0, np.int64)]))))
-    for positions in sampled:
-        chosen = [int(position) for position in positions]
-        yield chosen, judge([rows[position] for position in chosen], encode, settings, seed)
+    encode = encoder(Embedder(settings.model), _MOST)
+    for group in grouped(_sampled(settings.rows, files, columns), _HELD):
+        rows = dict(rows_at(files, np.sort(np.concatenate(group))))
+        for positions in group:
+            chosen = [int(position) for position in positions]
+            yield chosen, judge([rows[position] for position in chosen], encode, settings, seed)
 
 
-_JUDGED = ("bitext", "retrieval", "code")
-# Characters of a side that are read: enough to know what it is about.
-_MOST = 600
+def grouped(strata: Sequence[NDArray[np.int64]], most: int) -> Iterator[list[NDArray[np.int64]]]:
+    """The strata in their order, so many together as have `most` rows or fewer, or one that has more."""
+    group: list[NDArray[np.int64]] = []
+    for positions in strata:
+        if group and sum(map(len, group)) + len(positions) > most:
+            yield group
+            group = []
+        group.append(positions)
+    if group:
+        yield group
 
 
 def scores_of(scored: Scored, place: int) -> dict[str, float]:

@@ -16,7 +16,8 @@ from lingxi.curate.agreement import Stratum
 from lingxi.errors import InputError, MissingExtraError
 from lingxi.records import require_pyarrow
 
-_SHOWN = 60
+# Languages in the plot, and licences of a source that are named.
+_SHOWN, _LICENCES = 60, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class CurateReport:
-    """The ledger: counts of all rows, of each source and each language of the query; sources' licences."""
+    """The ledger: counts of all rows, of each source and each language of the query; sources' licences.
+
+    A source has the licences of the rows that stayed, the most frequent first; of all where none did.
+    """
 
     total: Counts
     by_source: dict[str, Counts]
@@ -63,7 +67,7 @@ class Ledger:
         self.sources: dict[str, Counter[str | None]] = {}
         self.languages: dict[str, Counter[str | None]] = {}
         self.tasks: dict[str, Counter[str | None]] = {}
-        self.licences: dict[str, str] = {}
+        self.licences: dict[str, Counter[tuple[bool, str]]] = {}
 
     def note(self, batch: Any, reasons: Any) -> None:
         """Count the rows of an Arrow batch under their reasons, an Arrow array (null: kept)."""
@@ -76,7 +80,7 @@ class Ledger:
     def _add(
         self, source: str, licence: str, language: str, task: str, reason: str | None, count: int
     ) -> None:
-        self.licences[source] = licence
+        self.licences.setdefault(source, Counter())[reason is None, licence] += count
         self.all[reason] += count
         self.sources.setdefault(source, Counter())[reason] += count
         self.languages.setdefault(language, Counter())[reason] += count
@@ -89,7 +93,7 @@ class Ledger:
             _table(self.sources),
             _table(self.languages),
             _table(self.tasks),
-            dict(sorted(self.licences.items())),
+            {source: _licences(own) for source, own in sorted(self.licences.items())},
             tuple(strata),
             dict(seconds),
         )
@@ -98,6 +102,13 @@ class Ledger:
 def _counts(reasons: Counter[str | None]) -> Counts:
     dropped = {reason: count for reason, count in reasons.most_common() if reason is not None}
     return Counts(reasons.total(), reasons[None], dropped)
+
+
+def _licences(counts: Counter[tuple[bool, str]]) -> str:
+    stayed = any(kept for kept, _ in counts)
+    own = sorted((-count, name) for (kept, name), count in counts.items() if kept == stayed)
+    more = f"; and {len(own) - _LICENCES} more" if len(own) > _LICENCES else ""
+    return "; ".join(name for _, name in own[:_LICENCES]) + more
 
 
 def _table(counters: dict[str, Counter[str | None]]) -> dict[str, Counts]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from lingxi.curate.evenly import Kind, even_cap, kind_of
 from lingxi.errors import InputError
 from lingxi.records import (
     Pair,
@@ -23,7 +24,6 @@ from lingxi.records import (
     write_pairs,
 )
 
-_Key = tuple[str, str, str]
 _ROWS = 50_000
 # Rows that stand for a stratum when its size is estimated.
 _ESTIMATED = 300
@@ -47,7 +47,8 @@ def pack(curated: Path, out: Path, megabytes: float, seed: int = 0) -> Packed:
     """
     hashes, weights = _survey(curated, seed)
     limit = megabytes * 1e6
-    cap = _cap(hashes, weights, limit)
+    # zstd leaves about a third of such text.
+    cap = even_cap(((len(own), weights[key] / 3 + 12) for key, own in hashes.items()), limit)
     while cap >= 1:
         rows = _write(curated, out, {key: sorted(own)[:cap] for key, own in hashes.items()}, seed)
         size = out.stat().st_size
@@ -68,12 +69,12 @@ def unpack(packed: Path, out: Path) -> int:
     return write_pairs(rows, out)
 
 
-def _survey(curated: Path, seed: int) -> tuple[dict[_Key, list[int]], dict[_Key, float]]:
+def _survey(curated: Path, seed: int) -> tuple[dict[Kind, list[int]], dict[Kind, float]]:
     """The hashes of each stratum's rows, and how many bytes a row of it has before compression."""
-    hashes: dict[_Key, list[int]] = defaultdict(list)
-    lengths: dict[_Key, list[int]] = defaultdict(list)
+    hashes: dict[Kind, list[int]] = defaultdict(list)
+    lengths: dict[Kind, list[int]] = defaultdict(list)
     for row in read_pairs(curated):
-        key = _key(row)
+        key = kind_of(row)
         hashes[key].append(drawn(seed, row.id))
         if len(lengths[key]) < _ESTIMATED:
             texts = (row.query, *(item.text for item in row.positives))
@@ -81,17 +82,7 @@ def _survey(curated: Path, seed: int) -> tuple[dict[_Key, list[int]], dict[_Key,
     return hashes, {key: sum(own) / len(own) for key, own in lengths.items()}
 
 
-def _cap(hashes: dict[_Key, list[int]], weights: dict[_Key, float], limit: float) -> int:
-    """The largest cap whose rows should fit, by bisection; zstd leaves about a third of such text."""
-    low, high = 0, max(map(len, hashes.values()), default=0)
-    while low < high:
-        middle = (low + high + 1) // 2
-        size = sum(min(middle, len(own)) * (weights[key] / 3 + 12) for key, own in hashes.items())
-        low, high = (middle, high) if size <= limit else (low, middle - 1)
-    return max(low, 1)
-
-
-def _write(curated: Path, out: Path, chosen: dict[_Key, list[int]], seed: int) -> int:
+def _write(curated: Path, out: Path, chosen: dict[Kind, list[int]], seed: int) -> int:
     pa = require_pyarrow()
     import pyarrow.parquet as pq
 
@@ -99,7 +90,7 @@ def _write(curated: Path, out: Path, chosen: dict[_Key, list[int]], seed: int) -
     partial, count = out.with_name(out.name + ".part"), 0
     out.parent.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(partial, pair_schema(), compression="zstd", compression_level=_LEVEL) as writer:
-        rows = (_light(row) for row in read_pairs(curated) if drawn(seed, row.id) <= last[_key(row)])
+        rows = (_light(row) for row in read_pairs(curated) if drawn(seed, row.id) <= last[kind_of(row)])
         while batch := list(islice(rows, _ROWS)):
             writer.write_batch(pa.record_batch(pair_columns(batch), schema=pair_schema()))
             count += len(batch)
@@ -111,7 +102,3 @@ def _light(row: Pair) -> Pair:
     # A graded similarity is a label, not a measurement.
     kept = {name: value for name, value in row.scores.items() if name == "similarity"}
     return replace(row, scores=kept, positives=tuple(replace(item, id="") for item in row.positives))
-
-
-def _key(row: Pair) -> _Key:
-    return row.task, row.query_language, row.document_language

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lingxi.curate.agreement import FEWEST, Encode, diversity_score, overlap_of
+from lingxi.curate.agreement import FEWEST, diversity_score, overlap_of
 from lingxi.curate.agreement import difficulty as difficulty_of
+from lingxi.curate.evenly import Kind, even_cap, kind_of, kinds_in
 from lingxi.curate.select import (
+    Places,
     SelectSettings,
     Vectors,
     bands_of,
@@ -21,10 +24,10 @@ from lingxi.curate.select import (
     ngram_diversity,
     select,
 )
+from lingxi.encoding import Encode
 from lingxi.errors import InputError
-from lingxi.records import Pair, batches, drawn, pair_schema, read_pairs, write_pairs
+from lingxi.records import Pair, drawn, read_pairs, write_pairs
 
-_Key = tuple[str, str, str]
 # Characters of a side that are read, and rows among which the hardest answer is looked for.
 _MOST, _AMONG = 600, 1000
 
@@ -61,36 +64,46 @@ def select_rows(
     rows, kept = pooled(curated, pool, settings.seed)
     if not rows:
         raise InputError(f"{curated} holds no rows", "run the curate stage first")
-    vectors = None if encode is None else query_vectors(rows, encode)
-    points: Vectors | list[str]
-    if encode is None or vectors is None:
-        hard, points = word_difficulties(rows), [row.query for row in rows]
+    if encode is None:
+        vectors, hard = None, word_difficulties(rows)
     else:
-        hard, points = difficulties(rows, vectors, encode), vectors
-    ids = [row.id for row in rows]
-    chosen = select(points, hard, settings, ids)
+        vectors = query_vectors(rows, encode)
+        hard = difficulties(rows, vectors, encode)
+    points = [row.query for row in rows] if vectors is None else vectors
+    chosen = select(points, hard, settings, [row.id for row in rows])
     write_pairs((_with(rows[i], float(hard[i]), encode is not None) for i in chosen), out)
-    bands = np.bincount(bands_of(hard, ids, len(settings.mix))[chosen], minlength=len(settings.mix))
-    random = np.random.default_rng(settings.seed).choice(len(rows), len(chosen), replace=False)
-    return Selected(
-        len(chosen),
-        len(rows),
-        kept,
-        tuple(int(count) for count in bands),
-        None if vectors is None else round(coverage(vectors, chosen), 4),
-        None if vectors is None else round(coverage(vectors, random), 4),
-        None if vectors is None else round(diversity_score(np.asarray(vectors[chosen], np.float64)), 1),
-        round(ngram_diversity([rows[i].query for i in chosen]), 1),
-    )
+    return _selected(rows, kept, chosen, hard, vectors, settings)
+
+
+def _selected(
+    rows: Sequence[Pair],
+    kept: int,
+    chosen: Places,
+    hard: NDArray[np.float64],
+    vectors: Vectors | None,
+    settings: SelectSettings,
+) -> Selected:
+    """What is to be told of the places chosen from a pool."""
+    ids, bands = [row.id for row in rows], len(settings.mix)
+    counts = np.bincount(bands_of(hard, ids, bands)[chosen], minlength=bands)
+    ngrams = round(ngram_diversity([rows[i].query for i in chosen]), 1)
+    told = len(chosen), len(rows), kept, tuple(int(count) for count in counts)
+    if vectors is None:
+        return Selected(*told, None, None, None, ngrams)
+    draw = np.random.default_rng(settings.seed).choice(len(rows), len(chosen), replace=False)
+    random = np.argsort(np.array(ids), kind="stable")[draw]
+    vendi = round(diversity_score(np.asarray(vectors[chosen], np.float64)), 1)
+    best, chance = round(coverage(vectors, chosen), 4), round(coverage(vectors, random), 4)
+    return Selected(*told, best, chance, vendi, ngrams)
 
 
 def pooled(curated: Path, pool: int, seed: int) -> tuple[list[Pair], int]:
     """At most `pool` rows by seed, every task and pair of languages up to one cap; and how many there are."""
-    counts = Counter(_keys(curated))
-    most = _cap(counts, pool)
-    heaps: dict[_Key, list[tuple[int, str, int, Pair]]] = defaultdict(list)
+    counts = Counter(kinds_in(curated))
+    most = even_cap(((count, 1) for count in counts.values()), pool)
+    heaps: dict[Kind, list[tuple[int, str, int, Pair]]] = defaultdict(list)
     for position, row in enumerate(read_pairs(curated)):
-        heap = heaps[row.task, row.query_language, row.document_language]
+        heap = heaps[kind_of(row)]
         entry = (-drawn(seed, row.id), row.id, position, row)
         if len(heap) < most:
             heapq.heappush(heap, entry)
@@ -146,32 +159,19 @@ def _encoded(texts: Sequence[str], under: Sequence[str | None], encode: Encode) 
 
 
 def _kinds(rows: Sequence[Pair], places: Sequence[int]) -> Iterator[list[int]]:
-    """Places of rows of one task and language of answers, few ones together, at most `_AMONG` at a time."""
+    """Places of rows of one task and language of answers, few ones together, about `_AMONG` at a time.
+
+    They are parted by id, into parts of one size: which rows stand together, and that each stands among
+    enough, does not depend on the order in which they come.
+    """
     counts = Counter((rows[i].task, rows[i].document_language) for i in places)
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i in places:
         key = (rows[i].task, rows[i].document_language)
         groups[key if counts[key] >= FEWEST else (rows[i].task, "")].append(i)
     for own in groups.values():
-        yield from (own[start : start + _AMONG] for start in range(0, len(own), _AMONG))
-
-
-def _keys(curated: Path) -> Iterator[_Key]:
-    import pyarrow as pa
-
-    names = ("task", "query_language", "document_language")
-    for batch in batches(curated, pa.schema([pair_schema().field(name) for name in names])):
-        yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
-
-
-def _cap(counts: Mapping[_Key, int], pool: int) -> int:
-    """The most rows of a kind with which all kinds fit the pool, by bisection; at least one."""
-    low, high = 1, max(counts.values(), default=1)
-    while low < high:
-        middle = (low + high + 1) // 2
-        fits = sum(min(middle, count) for count in counts.values()) <= pool
-        low, high = (middle, high) if fits else (low, middle - 1)
-    return low
+        ordered = np.array(sorted(own, key=lambda i: (rows[i].id, rows[i].query)), np.int64)
+        yield from (part.tolist() for part in np.array_split(ordered, math.ceil(len(own) / _AMONG)))
 
 
 def _with(row: Pair, hard: float, measured: bool) -> Pair:

@@ -53,7 +53,7 @@ class Columns:
         """Give a reason to rows that have none yet."""
         if reason not in self.reasons:
             self.reasons.append(reason)
-        self.reason[positions] = self.reasons.index(reason)
+        self.reason[positions[self.reason[positions] == 0]] = self.reasons.index(reason)
 
     def alive(self) -> NDArray[np.int64]:
         """Positions of the rows without a reason, in file order."""
@@ -129,11 +129,11 @@ def _write(judged: Iterator[tuple[str | None, int, int]], path: Path) -> None:
     pa = require_pyarrow()
     import pyarrow.parquet as pq
 
-    reasons, keys, draws = zip(*judged, strict=True)
+    # A row group may hold no rows.
+    listed = list(judged)
+    types = (("reason", pa.string()), ("key", pa.uint64()), ("draw", pa.uint64()))
     columns: dict[str, Any] = {
-        "reason": pa.array(reasons, pa.string()),
-        "key": pa.array(keys, pa.uint64()),
-        "draw": pa.array(draws, pa.uint64()),
+        name: pa.array([row[place] for row in listed], kind) for place, (name, kind) in enumerate(types)
     }
     partial = path.with_name(path.name + ".part")
     pq.write_table(pa.table(columns), partial, compression="zstd")

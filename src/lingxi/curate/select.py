@@ -33,6 +33,8 @@ Vectors = NDArray[np.float32]
 Places = NDArray[np.int64]
 # Rows that stand for all when coverage is counted, and how far from sure a step may be of its best candidate.
 _REFERENCES, _DOUBT = 2048, 0.1
+# Rows whose cosines to the references are in memory at a time.
+_AT_ONCE = 2048
 # Scripts without spaces between words are read sign by sign.
 _WORD = re.compile(rf"[぀-ヿ一-鿿㐀-䶿ก-๛ກ-ໟက-႟ក-៩ༀ-࿚]|[\w{MARKS}]+")
 
@@ -135,15 +137,20 @@ def _by_vectors(vectors: Vectors, bands: Places, wanted: Sequence[int], seed: in
     chosen: list[int] = []
     for band, count in enumerate(wanted):
         left = np.flatnonzero(bands == band)
-        for taken in range(count):
-            size = math.ceil(len(left) * math.log(1 / _DOUBT) / (count - taken))
+        size = math.ceil(len(left) * math.log(1 / _DOUBT) / max(count, 1))
+        for _ in range(count):
             at = np.sort(rng.choice(len(left), min(size, len(left)), replace=False))
-            similar = vectors[left[at]] @ seen.T
-            place = int(np.maximum(similar - best, 0).sum(axis=1).argmax())
-            np.maximum(best, similar[place], out=best)
+            place = int(_gains(vectors, left[at], seen, best).argmax())
+            np.maximum(best, seen @ vectors[left[at[place]]], out=best)
             chosen.append(int(left[at[place]]))
             left = np.delete(left, at[place])
     return chosen
+
+
+def _gains(vectors: Vectors, places: Places, seen: Vectors, best: Vectors) -> Vectors:
+    """What each of these rows adds [n] to the cosines `best` [references], so many rows at a time."""
+    parts = (places[start : start + _AT_ONCE] for start in range(0, len(places), _AT_ONCE))
+    return np.concatenate([np.maximum(vectors[own] @ seen.T - best, 0).sum(axis=1) for own in parts])
 
 
 def _by_words(texts: Sequence[str], bands: Places, wanted: Sequence[int]) -> list[int]:

@@ -18,13 +18,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lingxi.encoding import Encode
 from lingxi.generate.settings import NegativeSettings
 from lingxi.generate.strata import Known, Lookup, keys_of, rows_of, strata, text_key
 from lingxi.records import Pair, Passage, drawn, stable_hash
 
 Floats = NDArray[np.float32]
-Encode = Callable[[Sequence[str], str | None], Floats]
-"""Texts to unit vectors [n, dim], under an instruction or (documents) none."""
 Rerank = Callable[[Sequence[tuple[str, str]], str], Floats]
 """Query–document pairs under an instruction to probabilities [n] that they match."""
 
@@ -101,11 +100,11 @@ def limit(positive: Floats, settings: NegativeSettings) -> Floats:
 def _pool(rows: Iterable[Pair], known: Known, encode: Encode, settings: NegativeSettings) -> Pool:
     passages = _drawn(rows, settings)
     keys = [keys_of(item) for item in passages]
-    places = {key: place for place, both in enumerate(keys) for key in both}
-    listed = [key for both in keys for key in both]
-    two, groups, queries = known.of(listed)
+    places = {key: place for place, own in enumerate(keys) for key in own}
+    owners = np.array([place for place, own in enumerate(keys) for _ in own], np.int64)
+    named, groups, queries = known.of([key for own in keys for key in own])
     vectors = np.asarray(encode([item.text for item in passages], None), np.float32)
-    return Pool(passages, vectors, places, Lookup(groups, two // 2), Lookup(queries, two // 2))
+    return Pool(passages, vectors, places, Lookup(groups, owners[named]), Lookup(queries, owners[named]))
 
 
 def _drawn(rows: Iterable[Pair], settings: NegativeSettings) -> list[Passage]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from lingxi.encoding import encoder
 from lingxi.generate.llm import Chat, Spent
 from lingxi.generate.pivot import pivot
 from lingxi.generate.settings import GenerateSettings, WrittenSettings
@@ -136,13 +134,7 @@ def _personas(settings: WrittenSettings) -> Personas | None:
         return None
     from lingxi.embedder import Embedder
 
-    embedder = Embedder(settings.persona_model)
-
-    def encode(texts: Sequence[str], instruction: str | None) -> NDArray[np.float32]:
-        found = embedder.encode(list(texts), instruction=instruction, show_progress_bar=False)
-        return np.asarray(found, np.float32)
-
-    return nearest_personas(settings, encode)
+    return nearest_personas(settings, encoder(Embedder(settings.persona_model)))
 
 
 def _counted(rows: Iterable[tuple[str, Pair]], kinds: Counter[str], tongues: Counter[str]) -> Iterator[Pair]:

@@ -30,13 +30,15 @@ def text_key(text: str) -> int:
     return stable_hash(f"text\x1f{' '.join(text.casefold().split())}")
 
 
-def keys_of(passage: Passage) -> tuple[int, int]:
-    """By its text and by its id: a passage is known where either is."""
-    return text_key(passage.text), stable_hash(f"id\x1f{passage.id}")
+def keys_of(passage: Passage) -> tuple[int, ...]:
+    """By its text and, where it has one, by its id: a passage is known where either is."""
+    # Packed rows have no ids of passages: all would be one.
+    named = (stable_hash(f"id\x1f{passage.id}"),) if passage.id else ()
+    return text_key(passage.text), *named
 
 
 class Known:
-    """The groups and queries of every positive, by the keys of the passage: 48 bytes a positive."""
+    """The groups and queries of every positive, by the keys of the passage: at most 48 bytes a positive."""
 
     def __init__(self, rows: Iterable[Pair]) -> None:
         passages, groups, queries = array("Q"), array("Q"), array("Q")

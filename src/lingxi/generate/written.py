@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from lingxi import languages
 from lingxi.collect.origin import pair
+from lingxi.encoding import Encode
 from lingxi.generate.llm import Chat, RefusedError
-from lingxi.generate.negatives import Encode
 from lingxi.generate.passages import UNKNOWN, clipped, fits, language_of, parts, title_of
 from lingxi.generate.settings import WrittenSettings
 from lingxi.generate.structure import origin_of

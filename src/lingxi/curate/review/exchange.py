@@ -2,7 +2,8 @@
 
 `argilla` is what `dataset.records.to_json` writes and `from_json` reads (Argilla 2): a list of records with
 fields, suggestions and responses. `label-studio` is Label Studio's list of tasks with annotations; its
-labelling configuration is written beside it as XML.
+labelling configuration is written beside it as XML. Both carry the digest of the answer as `seen`, and the
+verdicts on that answer alone: what was said of a row before it was mended stays here.
 """
 
 from __future__ import annotations
@@ -11,12 +12,21 @@ import json
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from lingxi.curate.review.sample import Shown
-from lingxi.curate.review.verdicts import REASONS, Said, Verdicts, export_verdicts, import_verdicts, said_of
+from lingxi.curate.review.shown import Shown
+from lingxi.curate.review.verdicts import (
+    REASONS,
+    Said,
+    Verdicts,
+    export_verdicts,
+    import_verdicts,
+    said_of,
+    taker,
+)
 from lingxi.errors import InputError
 
 Format = Literal["jsonl", "argilla", "label-studio"]
@@ -27,16 +37,17 @@ _Row = Mapping[str, Any]
 
 
 def export_as(form: Format, sample: Sequence[Shown], verdicts: Verdicts, path: Path) -> int:
-    """Write verdicts (`jsonl`), or the whole sample with them; returns how many rows or verdicts."""
+    """Write verdicts (`jsonl`), or the whole sample with those on it; returns how many rows or verdicts."""
     if form == "jsonl":
         return export_verdicts(verdicts, path)
     said: dict[str, list[Said]] = defaultdict(list)
     for one in verdicts.all():
         said[one.row].append(one)
+    on = {shown.id: [one for one in said[shown.id] if one.seen in ("", shown.seen)] for shown in sample}
     if form == "argilla":
-        found = [_record(shown, said[shown.id]) for shown in sample]
+        found = [_record(shown, on[shown.id]) for shown in sample]
     else:
-        found = [_task(number, shown, said[shown.id]) for number, shown in enumerate(sample, 1)]
+        found = [_task(number, shown, on[shown.id]) for number, shown in enumerate(sample, 1)]
         path.with_suffix(".xml").write_text(labelling(), "utf-8")
     path.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", "utf-8")
     return len(found)
@@ -51,13 +62,11 @@ def import_as(form: Format, verdicts: Verdicts, path: Path) -> int:
     if form == "jsonl":
         return import_verdicts(verdicts, path)
     read: Callable[[_Row], Iterator[Said]] = _of_record if form == "argilla" else _of_task
-    newest = {(one.row, one.reviewer): one.at for one in verdicts.all()}
-    count = 0
+    count, take = 0, taker(verdicts)
     for number, row in enumerate(_rows(path), 1):
         try:
             for said in read(row):
-                if not said.at or newest.get((said.row, said.reviewer), 0.0) <= said.at:
-                    verdicts.say(said)
+                take(said)
                 count += 1
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, InputError) as problem:
             raise InputError(
@@ -90,7 +99,7 @@ def labelling() -> str:
 
 
 def _record(shown: Shown, said: Sequence[Said]) -> dict[str, Any]:
-    metadata = {key: getattr(shown, key) for key in _ABOUT if getattr(shown, key) is not None}
+    metadata = {key: getattr(shown, key) for key in (*_ABOUT, "seen") if getattr(shown, key) is not None}
     responses: dict[str, list[dict[str, str]]] = defaultdict(list)
     for one in said:
         for question in _QUESTIONS:
@@ -108,7 +117,8 @@ def _record(shown: Shown, said: Sequence[Said]) -> dict[str, Any]:
 
 
 def _of_record(row: _Row) -> Iterator[Said]:
-    names = {_user(name): name for name in (row.get("metadata") or {}).get("reviewers", ())}
+    about = row.get("metadata") or {}
+    names = {_user(name): name for name in about.get("reviewers", ())}
     answers: dict[str, dict[str, Any]] = defaultdict(dict)
     for question in _QUESTIONS:
         for one in row["responses"].get(question) or ():
@@ -116,7 +126,7 @@ def _of_record(row: _Row) -> Iterator[Said]:
                 answers[str(one["user_id"])][question] = one["value"]
     for user, own in answers.items():
         if "verdict" in own:
-            yield _said(str(row["id"]), names.get(user, user), own)
+            yield _said(str(row["id"]), names.get(user, user), {**own, "seen": about.get("seen")})
 
 
 def _user(name: str) -> str:
@@ -124,7 +134,7 @@ def _user(name: str) -> str:
 
 
 def _task(number: int, shown: Shown, said: Sequence[Said]) -> dict[str, Any]:
-    data = {key: getattr(shown, key) for key in (*_FIELDS, *_ABOUT)}
+    data = {key: getattr(shown, key) for key in (*_FIELDS, *_ABOUT, "seen")}
     return {
         "id": number,
         "data": {"row": shown.id, **data},
@@ -161,9 +171,9 @@ def _of_task(row: _Row) -> Iterator[Said]:
         }
         by = one["completed_by"]
         name = str(by.get("email") or by["id"]) if isinstance(by, dict) else str(by)
-        at = one.get("updated_at") or one.get("created_at")
+        at, seen = one.get("updated_at") or one.get("created_at"), row["data"].get("seen")
         if "verdict" in own:
-            yield _said(row["data"]["row"], name, own | ({"at": _seconds(at)} if at else {}))
+            yield _said(row["data"]["row"], name, {**own, "seen": seen, "at": _seconds(at) if at else 0.0})
 
 
 def _seconds(at: str) -> float:
@@ -173,13 +183,10 @@ def _seconds(at: str) -> float:
 def _said(row: str, reviewer: str, own: Mapping[str, Any]) -> Said:
     """A verdict of another tool: a reason belongs to a reject, a text to a fix, whatever else was filled."""
     found = said_of({**own, "row": row, "reviewer": reviewer})
-    return Said(
-        found.row,
-        found.reviewer,
-        found.verdict,
-        found.reason if found.verdict == "reject" else None,
-        found.fixed if found.verdict == "fix" else None,
-        found.at,
+    return replace(
+        found,
+        reason=found.reason if found.verdict == "reject" else None,
+        fixed=found.fixed if found.verdict == "fix" else None,
     )
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lingxi.curate.review.sample import MOST_TEXT, Shown
+from lingxi.curate.review.shown import MOST_TEXT, Shown
 from lingxi.curate.review.verdicts import Said
+from lingxi.curate.review.votes import by_text
+
+_Text = tuple[str, str]
+"""A row, and the text of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +32,10 @@ def precisions(sample: Sequence[Shown], said: Sequence[Said]) -> list[Precision]
     """The precision of all kept rows, of all dropped rows, and of each stratum; dropped strata are reasons.
 
     Strata have as many rows in the sample and very different numbers in the run, so the two totals weigh each
-    stratum by its rows (`stratified`). Rows that nobody judged do not count.
+    stratum by its rows (`stratified`). Rows that nobody judged do not count, nor do those shown again.
     """
     strata: dict[str, list[bool]] = defaultdict(list)
-    for shown, good in judged_rows(sample, said):
+    for shown, good in evidence(sample, said):
         strata[shown.stratum].append(good)
     rows = {shown.stratum: shown.rows for shown in sample}
     dropped = {shown.stratum for shown in sample if shown.dropped}
@@ -54,39 +59,56 @@ def reviewed(sample: Sequence[Shown], said: Sequence[Said]) -> dict[str, tuple[i
     return {language: (count, accepted[language]) for language, count in judged.most_common()}
 
 
+def evidence(sample: Sequence[Shown], said: Sequence[Said]) -> list[tuple[Shown, bool]]:
+    """The judged rows that were drawn from these files: what earlier verdicts left tells only of them."""
+    return judged_rows([shown for shown in sample if not shown.again], said)
+
+
 def judged_rows(sample: Sequence[Shown], said: Sequence[Said]) -> list[tuple[Shown, bool]]:
-    """The rows that have verdicts, and whether more reviewers accepted than did not.
+    """The rows that have verdicts as they read, and whether more reviewers accepted than did not.
 
     A fix is no acceptance, but of a row that reads as it was mended.
     """
     votes: dict[str, list[Said]] = defaultdict(list)
     for one in said:
         votes[one.row].append(one)
-    return [
-        (shown, 2 * sum(_is_good(one, shown) for one in votes[shown.id]) > len(votes[shown.id]))
-        for shown in sample
-        if shown.id in votes
-    ]
+    found = []
+    for shown in sample:
+        own = {one.reviewer: _is_good(one, shown) for one in votes[shown.id] if _is_on(one, shown)}
+        if own:
+            found.append((shown, 2 * sum(own.values()) > len(own)))
+    return found
+
+
+def _is_on(said: Said, shown: Shown) -> bool:
+    return said.seen in ("", shown.seen) or _reads_as_mended(said, shown)
 
 
 def _is_good(said: Said, shown: Shown) -> bool:
-    mended = said.verdict == "fix" and (said.fixed or "").strip()[:MOST_TEXT] == shown.answer.strip()
-    return said.verdict == "accept" or mended
+    return said.verdict == "accept" or _reads_as_mended(said, shown)
+
+
+def _reads_as_mended(said: Said, shown: Shown) -> bool:
+    fixed, answer = (said.fixed or "").strip()[:MOST_TEXT], shown.answer.strip()
+    # Of a long row the part that nobody saw follows.
+    longer = said.seen not in ("", shown.seen) and answer.startswith(fixed)
+    return said.verdict == "fix" and (fixed == answer or longer)
 
 
 def stratified(name: str, strata: Mapping[str, Sequence[bool]], rows: Mapping[str, int]) -> Precision:
-    """The precision of several strata together: Σ W p with W a stratum's share of the rows.
+    """The precision of several strata together, 0 to 1: Σ W p with W a stratum's share of the rows.
 
     The interval is Wilson's for as many judged rows as a simple sample of the same variance would need,
     n = q (1 − q) / Σ W² q_h (1 − q_h) / n_h with q_h = (accepted + 1) / (n_h + 2) in each stratum and
     q = Σ W q_h: a stratum with no reject is not thereby certain. One stratum alone has its plain interval.
     """
     whole = sum(rows[key] for key in strata)
-    value = middle = variance = 0.0
+    # Summed before it is divided: strata without a reject are exactly 1 together.
+    value = math.fsum(rows[key] * (sum(good) / len(good)) for key, good in strata.items()) / whole
+    middle = variance = 0.0
     for key, good in strata.items():
         weight, n = rows[key] / whole, len(good)
         careful = (sum(good) + 1) / (n + 2)
-        value += weight * sum(good) / n
         middle += weight * careful
         variance += weight**2 * careful * (1 - careful) / n
     effective = middle * (1 - middle) / variance
@@ -96,18 +118,20 @@ def stratified(name: str, strata: Mapping[str, Sequence[bool]], rows: Mapping[st
 
 
 def wilson(good: float, total: float, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval of a share (1927)."""
-    share, square = good / total, z * z / total
+    """Wilson's interval of a share (1927); it ends at 0 where there is none, and at 1 where there are all."""
+    share, square = min(1.0, good / total), z * z / total
     middle = (share + square / 2) / (1 + square)
     half = z * (max(0.0, share * (1 - share) + square / 4) / total) ** 0.5 / (1 + square)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return 0.0 if share == 0 else low, 1.0 if share == 1 else high
 
 
 def kappa(said: Sequence[Said]) -> float | None:
-    """Cohen's kappa of the two reviewers that judged most rows in common; None where no two did."""
-    by_reviewer: dict[str, dict[str, str]] = defaultdict(dict)
-    for one in said:
-        by_reviewer[one.reviewer][one.row] = one.verdict
+    """Cohen's kappa of the two reviewers that judged most texts in common; None where no two did."""
+    by_reviewer: dict[str, dict[_Text, str]] = defaultdict(dict)
+    for text, own in by_text(said).items():
+        for one in own:
+            by_reviewer[one.reviewer][text] = one.verdict
     names = sorted(by_reviewer)
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     best = max(pairs, key=lambda pair: len(_common(by_reviewer, pair)), default=None)
@@ -120,7 +144,7 @@ def kappa(said: Sequence[Said]) -> float | None:
     return 1.0 if chance == 1 else (seen - chance) / (1 - chance)
 
 
-def _common(by_reviewer: Mapping[str, Mapping[str, str]], pair: tuple[str, str]) -> list[str]:
+def _common(by_reviewer: Mapping[str, Mapping[_Text, str]], pair: tuple[str, str]) -> list[_Text]:
     return sorted(set(by_reviewer[pair[0]]) & set(by_reviewer[pair[1]]))
 
 

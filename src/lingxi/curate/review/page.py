@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lingxi.curate.review.figures import kappa, precisions
-from lingxi.curate.review.sample import Shown
+from lingxi.curate.review.shown import Shown
 from lingxi.curate.review.verdicts import REASONS, Verdicts, said_of
 from lingxi.errors import InputError, MissingExtraError
 
@@ -28,7 +28,7 @@ def make_app(sample: Sequence[Shown], verdicts: Verdicts) -> Any:
     app = FastAPI(title="lingxi review", docs_url=None, redoc_url=None, openapi_url=None)
     # Another site's name for this address must not reach the page.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "testserver"])
-    known = {shown.id for shown in sample}
+    known = {shown.id: shown.seen for shown in sample}
 
     @app.get("/", response_class=HTMLResponse)
     def page() -> HTMLResponse:
@@ -44,7 +44,7 @@ def make_app(sample: Sequence[Shown], verdicts: Verdicts) -> Any:
         if said.get("row") not in known:
             raise HTTPException(404, "no such row in this sample")
         try:
-            verdicts.say(said_of(said))
+            verdicts.say(said_of({"seen": known[said["row"]], **said}))
         except InputError as problem:
             raise HTTPException(422, str(problem)) from None
         return state(sample, verdicts, str(said["reviewer"]))
@@ -64,7 +64,7 @@ def state(sample: Sequence[Shown], verdicts: Verdicts, reviewer: str) -> Mapping
     following = next((shown for shown in sample if shown.id not in own), None)
     agreement = kappa(said)
     return {
-        "row": None if following is None else asdict(following),
+        "row": None if following is None else {**asdict(following), "seen": following.seen},
         "done": sum(shown.id in own for shown in sample),
         "total": len(sample),
         "figures": [asdict(found) for found in precisions(sample, said) if found.stratum.startswith("all ")],

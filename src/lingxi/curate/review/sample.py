@@ -1,7 +1,8 @@
 """The rows that people read: drawn by seed, so many of each stratum of source, language and score.
 
 `sample.jsonl` holds the rows, `sample.json` what they were drawn from: after a new curate another sample is
-drawn, in which every row that has a verdict and still exists has its place.
+drawn, in which every row that has a verdict and still exists has its place. Such rows are what the verdicts
+left, so they say nothing of the new files' precision: they are marked `again` and added to the fresh ones.
 """
 
 from __future__ import annotations
@@ -16,32 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from lingxi.curate.files import DROPPED_FILE, KEPT_FILE
+from lingxi.curate.review.shown import Shown, shown_id, shown_of, stratum_of
 from lingxi.errors import InputError
 from lingxi.records import Pair, batches, drawn, numbered_jsonl, pair_schema, pairs_of, stable_hash
 
 SAMPLE, ORIGIN = "sample.jsonl", "sample.json"
-MOST_TEXT = 1500
-"""Characters of a side that a reviewer sees."""
+ROWS, SEED = 200, 0
+"""What a first sample is drawn by where nobody says."""
 _SCANNED = ("id", "source", "query_language", "document_language", "scores", "dropped")
 _Place = tuple[str, int]
 """The file of a row and its position there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A row as a reviewer sees it, its stratum, and how many rows of the run that stratum has."""
-
-    id: str
-    stratum: str
-    instruction: str
-    query: str
-    answer: str
-    query_language: str
-    document_language: str
-    source: str
-    dropped: str | None
-    margin: float | None = None
-    rows: int = 1
 
 
 @dataclass(slots=True)
@@ -51,28 +36,43 @@ class _Survey:
     heaps: dict[str, list[tuple[int, str, _Place]]] = field(default_factory=lambda: defaultdict(list))
     counts: Counter[str] = field(default_factory=Counter)
     judged: list[tuple[str, _Place]] = field(default_factory=list)
+    again: list[_Place] = field(default_factory=list)
 
 
 def draw_sample(
-    curated: Path, out: Path, size: int, seed: int, dropped: bool = False, judged: Collection[str] = ()
+    curated: Path,
+    out: Path,
+    size: int | None = None,
+    seed: int | None = None,
+    dropped: bool = False,
+    judged: Collection[str] = (),
 ) -> list[Shown]:
-    """Draw about `size` rows of a curated folder, as many of each stratum, and write them to `out`.
+    """Draw about `size` fresh rows of a curated folder, as many of each stratum, and write them to `out`.
 
-    With `dropped` the dropped rows are strata too, by reason. A sample of these very rows is kept; another is
-    drawn anew, with the rows named in `judged` (ids of verdicts) that still exist. Raises InputError without
-    curated rows.
+    With `dropped` the dropped rows are strata too, by reason. A sample of these very rows is kept, unless
+    another size or seed is asked for (None: what it has, or `ROWS` and `SEED`); else it is drawn anew, with
+    the rows named in `judged` (ids of verdicts) that still exist: as its own where these very rows were
+    sampled for them, else as `again`, beside it. Raises InputError without curated rows.
     """
-    files = (KEPT_FILE, DROPPED_FILE) if dropped else (KEPT_FILE,)
-    origin = {name: _fingerprint(curated / name) for name in files}
-    if (out / SAMPLE).exists() and origin.items() <= _origin(out).items():
+    old = _origin(out)
+    files = {name: _fingerprint(curated / name) for name in (KEPT_FILE, *([DROPPED_FILE] if dropped else []))}
+    origin = {
+        "seed": old.get("seed", SEED) if seed is None else seed,
+        "size": old.get("size", ROWS) if size is None else size,
+    }
+    same = files.items() <= old.get("drawn from", {}).items()
+    if same and origin.items() <= old.items():
         return read_sample(out)
-    survey = _survey(curated, files, size, seed, frozenset(judged))
+    if same:
+        files = {name: _fingerprint(curated / name) for name in old["drawn from"]}
+    fresh = _fresh(out, old.get("drawn from", {}), files)
+    survey = _survey(curated, list(files), origin["size"], origin["seed"], frozenset(judged), fresh)
     if not survey.counts:
         raise InputError(f"{curated} holds no rows", "run the curate stage first")
-    chosen = _read(curated, _chosen(survey, size), survey.counts)
+    chosen = _read(curated, _chosen(survey, origin["size"]), survey)
     out.mkdir(parents=True, exist_ok=True)
     _replace(out / SAMPLE, "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in chosen))
-    _replace(out / ORIGIN, json.dumps({"seed": seed, "size": size, "drawn from": origin}, indent=1) + "\n")
+    _replace(out / ORIGIN, json.dumps({**origin, "drawn from": files}, indent=1) + "\n")
     return chosen
 
 
@@ -81,32 +81,30 @@ def read_sample(out: Path) -> list[Shown]:
     return [Shown(**row) for _, row in numbered_jsonl(out / SAMPLE)]
 
 
-def stratum_of(row: Pair) -> str:
-    """Source, languages and the band of the margin score, or the reason why the row was dropped."""
-    if row.dropped:
-        return f"dropped: {row.dropped.split(':')[0]}"
-    return f"{group_of(row)} {band_of(row.scores.get('margin'))}"
+def _fresh(out: Path, old: Mapping[str, str], files: Mapping[str, str]) -> frozenset[str]:
+    """Ids of the old sample's rows that were drawn from a file that has not changed."""
+    same = {name for name, found in old.items() if files.get(name) == found}
+    return frozenset(
+        shown.id
+        for shown in (read_sample(out) if same else ())
+        if not shown.again and (DROPPED_FILE if shown.dropped else KEPT_FILE) in same
+    )
 
 
-def group_of(row: Pair | Shown) -> str:
-    """Source and languages: what the strata of one kind of row have in common."""
-    return f"{row.source} {row.query_language}>{row.document_language}"
-
-
-def band_of(margin: float | None) -> str:
-    """The band of a margin score."""
-    return "unscored" if margin is None else "low" if margin < 1.1 else "high"
-
-
-def _survey(curated: Path, files: Sequence[str], size: int, seed: int, judged: frozenset[str]) -> _Survey:
+def _survey(
+    curated: Path, files: Sequence[str], size: int, seed: int, judged: frozenset[str], fresh: frozenset[str]
+) -> _Survey:
     """One pass over the columns that strata need: no text is read, of a row only its place is kept."""
     found = _Survey()
     for name in files:
         for position, row in enumerate(_scanned(curated / name)):
-            stratum, shown = stratum_of(row), _shown_id(row)
+            stratum, shown = stratum_of(row), shown_id(row)
             found.counts[stratum] += 1
             if shown in judged:
-                found.judged.append((stratum, (name, position)))
+                if shown in fresh:
+                    found.judged.append((stratum, (name, position)))
+                else:
+                    found.again.append((name, position))
                 continue
             heap, entry = found.heaps[stratum], (-drawn(seed, row.id), row.id, (name, position))
             if len(heap) < size:
@@ -130,7 +128,7 @@ def _scanned(path: Path) -> Iterator[Pair]:
 
 
 def _chosen(survey: _Survey, size: int) -> list[_Place]:
-    """The judged rows, then one of each stratum in turn until there are enough.
+    """The judged rows, then one of each stratum in turn until there are enough, then those shown again.
 
     Which strata come first is drawn by their names; one with judged rows waits until others have as many.
     """
@@ -141,49 +139,30 @@ def _chosen(survey: _Survey, size: int) -> list[_Place]:
         for name, heap in survey.heaps.items()
         for turn, (_, _, place) in enumerate(sorted(heap, reverse=True))
     ]
-    return places + [place for _, _, place in heapq.nsmallest(max(0, size - len(places)), turns)]
+    places += [place for _, _, place in heapq.nsmallest(max(0, size - len(places)), turns)]
+    return places + survey.again
 
 
-def _read(curated: Path, places: Sequence[_Place], counts: Mapping[str, int]) -> list[Shown]:
+def _read(curated: Path, places: Sequence[_Place], survey: _Survey) -> list[Shown]:
     """The rows at these places, in the order of the places."""
     found: dict[_Place, Shown] = {}
+    again = frozenset(survey.again)
     for name in sorted({name for name, _ in places}):
         wanted, start = sorted(position for own, position in places if own == name), 0
         for batch in batches(curated / name, pair_schema()):
             inside = [position for position in wanted if start <= position < start + batch.num_rows]
             taken = pairs_of(batch.take([position - start for position in inside])) if inside else ()
             for position, row in zip(inside, taken, strict=True):
-                found[name, position] = _shown(row, counts)
+                found[name, position] = shown_of(row, survey.counts, (name, position) in again)
             start += batch.num_rows
     return [found[place] for place in places]
 
 
-def _shown_id(row: Pair) -> str:
-    # A duplicate that was dropped has the id of the row that stayed.
-    return f"{row.id}~" if row.dropped else row.id
-
-
-def _shown(row: Pair, counts: Mapping[str, int]) -> Shown:
-    stratum = stratum_of(row)
-    return Shown(
-        _shown_id(row),
-        stratum,
-        row.instruction,
-        row.query[:MOST_TEXT],
-        row.positives[0].text[:MOST_TEXT] if row.positives else "",
-        row.query_language,
-        row.document_language,
-        row.source,
-        row.dropped,
-        row.scores.get("margin"),
-        counts[stratum],
-    )
-
-
 def _origin(out: Path) -> dict[str, Any]:
-    """What the sample of a folder was drawn from; nothing where it does not say."""
+    """Seed, size and files that the sample of a folder was drawn by; nothing where it does not say."""
     path = out / ORIGIN
-    return dict(json.loads(path.read_text("utf-8"))["drawn from"]) if path.is_file() else {}
+    known = path.is_file() and (out / SAMPLE).exists()
+    return dict(json.loads(path.read_text("utf-8"))) if known else {}
 
 
 def _fingerprint(path: Path) -> str:

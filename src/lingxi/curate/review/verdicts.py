@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -20,9 +20,21 @@ Verdict = Literal["accept", "reject", "fix"]
 REASONS = ("not the same meaning", "wrong language", "not a sentence", "untranslated", "harmful", "other")
 
 
+_COLUMNS = "row, reviewer, verdict, reason, fixed, at, seen"
+# One verdict of a reviewer on a text: who mended a row may judge what it became.
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS said (number INTEGER PRIMARY KEY, row TEXT NOT NULL, reviewer TEXT NOT NULL, "
+    "verdict TEXT NOT NULL, reason TEXT, fixed TEXT, at REAL NOT NULL, seen TEXT NOT NULL DEFAULT '', "
+    "UNIQUE (row, reviewer, seen))"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One verdict: who said what of which row; a reason goes with `reject`, the mended answer with `fix`."""
+    """One verdict: who said what of which row; a reason goes with `reject`, the mended answer with `fix`.
+
+    `seen` is the digest of the answer that was shown (`Shown.seen`), "" where it is not known.
+    """
 
     row: str
     reviewer: str
@@ -30,6 +42,7 @@ class Said:
     reason: str | None = None
     fixed: str | None = None
     at: float = 0.0
+    seen: str = ""
 
 
 class Verdicts:
@@ -39,23 +52,21 @@ class Verdicts:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / VERDICTS
         with self._open() as db:
-            db.execute(
-                "CREATE TABLE IF NOT EXISTS said (number INTEGER PRIMARY KEY, row TEXT NOT NULL, "
-                "reviewer TEXT NOT NULL, verdict TEXT NOT NULL, reason TEXT, fixed TEXT, at REAL NOT NULL, "
-                "UNIQUE (row, reviewer))"
-            )
+            db.execute(_TABLE)
+            if "seen" not in _columns(db):
+                _add_seen(db)
 
     def say(self, said: Said) -> None:
-        """Keep a verdict; a reviewer's later one on a row replaces it. Raises InputError for nonsense."""
+        """Keep a verdict; a later one on the same text replaces it. Raises InputError for nonsense."""
         if said.verdict not in ("accept", "reject", "fix") or not said.reviewer.strip():
             raise InputError(f"no verdict: {said.verdict!r} by {said.reviewer!r}", "accept, reject or fix")
         if said.verdict == "fix" and not (said.fixed or "").strip():
             raise InputError("a fix without a text", "write the mended answer")
         with self._open() as db:
+            values = (said.row, said.reviewer, said.verdict, said.reason, said.fixed)
             db.execute(
-                "INSERT OR REPLACE INTO said (row, reviewer, verdict, reason, fixed, at) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (said.row, said.reviewer, said.verdict, said.reason, said.fixed, said.at or time.time()),
+                f"INSERT OR REPLACE INTO said ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*values, said.at or time.time(), said.seen),
             )
 
     def undo(self, reviewer: str) -> str | None:
@@ -72,9 +83,7 @@ class Verdicts:
     def all(self) -> list[Said]:
         """Every verdict in the order given."""
         with self._open() as db:
-            found = db.execute(
-                "SELECT row, reviewer, verdict, reason, fixed, at FROM said ORDER BY number"
-            ).fetchall()
+            found = db.execute(f"SELECT {_COLUMNS} FROM said ORDER BY number").fetchall()
         return [Said(row[0], row[1], cast(Verdict, row[2]), *row[3:]) for row in found]
 
     @contextmanager
@@ -85,9 +94,25 @@ class Verdicts:
             yield db
 
 
+def _columns(db: sqlite3.Connection) -> list[str]:
+    return [str(column[1]) for column in db.execute("PRAGMA table_info(said)")]
+
+
+def _add_seen(db: sqlite3.Connection) -> None:
+    """Bring a file of before verdicts knew their text up to date; another process may have done so."""
+    db.execute("BEGIN IMMEDIATE")
+    if "seen" in _columns(db):
+        return
+    db.execute("ALTER TABLE said RENAME TO older")
+    db.execute(_TABLE)
+    had = _COLUMNS.removesuffix(", seen")
+    db.execute(f"INSERT INTO said (number, {had}) SELECT number, {had} FROM older")
+    db.execute("DROP TABLE older")
+
+
 def said_of(fields: Mapping[str, Any]) -> Said:
     """A verdict from a JSON object; raises InputError where it is none."""
-    texts = {key: fields.get(key) for key in ("row", "reviewer", "verdict", "reason", "fixed")}
+    texts = {key: fields.get(key) for key in ("row", "reviewer", "verdict", "reason", "fixed", "seen")}
     if not all(text is None or isinstance(text, str) for text in texts.values()):
         raise InputError("a field of the verdict is no text", "give row, reviewer and verdict")
     return Said(
@@ -97,6 +122,7 @@ def said_of(fields: Mapping[str, Any]) -> Said:
         texts["reason"],
         texts["fixed"],
         float(fields.get("at") or 0.0),
+        texts["seen"] or "",
     )
 
 
@@ -109,17 +135,33 @@ def export_verdicts(verdicts: Verdicts, path: Path) -> int:
 
 def import_verdicts(verdicts: Verdicts, path: Path) -> int:
     """Take in verdicts of another machine, or of Argilla or Label Studio exported in these fields."""
-    count = 0
-    newest = {(one.row, one.reviewer): one.at for one in verdicts.all()}
+    count, take = 0, taker(verdicts)
     for number, row in numbered_jsonl(path):
         try:
-            said = said_of(row)
-            # What was said here since stands.
-            if newest.get((said.row, said.reviewer), 0.0) <= (said.at or math.inf):
-                verdicts.say(said)
+            take(said_of(row))
         except InputError as problem:
             raise InputError(
                 f"{path}:{number} is no verdict ({problem})", "give row, reviewer and verdict"
             ) from None
         count += 1
     return count
+
+
+def taker(verdicts: Verdicts) -> Callable[[Said], None]:
+    """Takes in verdicts of elsewhere: what was said here since stands, and so does what says the same.
+
+    A verdict without a time counts as said now.
+    """
+    held: dict[tuple[str, str], list[Said]] = defaultdict(list)
+    for one in verdicts.all():
+        held[one.row, one.reviewer].append(one)
+
+    def take(said: Said) -> None:
+        # Files of other tools, and old ones, do not know the text: such a verdict may be on any.
+        own = held[said.row, said.reviewer]
+        rivals = [one for one in own if one.seen == said.seen or not (one.seen and said.seen)]
+        same = any(replace(one, at=said.at, seen=said.seen) == said for one in rivals)
+        if not same and not (said.at and any(one.at > said.at for one in rivals)):
+            verdicts.say(said)
+
+    return take

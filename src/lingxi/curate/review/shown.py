@@ -1,0 +1,79 @@
+"""A row as a reviewer sees it, and the stratum it stands for: source, languages and band of the margin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lingxi.records import Pair, digest
+
+MOST_TEXT = 1500
+"""Characters of a side that a reviewer sees; verdicts remember what they saw, so it is not to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A row as a reviewer sees it, its stratum, and how many rows of the run that stratum has.
+
+    `again`: the row is there for a verdict on it in other files; it is no fresh draw of these.
+    """
+
+    id: str
+    stratum: str
+    instruction: str
+    query: str
+    answer: str
+    query_language: str
+    document_language: str
+    source: str
+    dropped: str | None
+    margin: float | None = None
+    rows: int = 1
+    again: bool = False
+
+    @property
+    def seen(self) -> str:
+        """The digest of the answer, by which a verdict knows what it was given on."""
+        return digest(self.answer)
+
+
+def stratum_of(row: Pair) -> str:
+    """Source, languages and the band of the margin score, or the reason why the row was dropped."""
+    if row.dropped:
+        return f"dropped: {row.dropped.split(':')[0]}"
+    return f"{group_of(row)} {band_of(row.scores.get('margin'))}"
+
+
+def group_of(row: Pair | Shown) -> str:
+    """Source and languages: what the strata of one kind of row have in common."""
+    return f"{row.source} {row.query_language}>{row.document_language}"
+
+
+def band_of(margin: float | None) -> str:
+    """The band of a margin score."""
+    return "unscored" if margin is None else "low" if margin < 1.1 else "high"
+
+
+def shown_id(row: Pair) -> str:
+    """The id of a row in a sample; one that a rule dropped is marked."""
+    # A duplicate that was dropped has the id of the row that stayed.
+    return f"{row.id}~" if row.dropped else row.id
+
+
+def shown_of(row: Pair, counts: Mapping[str, int], again: bool) -> Shown:
+    """The row as a reviewer sees it, where its stratum has so many rows."""
+    stratum = stratum_of(row)
+    return Shown(
+        shown_id(row),
+        stratum,
+        row.instruction,
+        row.query[:MOST_TEXT],
+        row.positives[0].text[:MOST_TEXT] if row.positives else "",
+        row.query_language,
+        row.document_language,
+        row.source,
+        row.dropped,
+        row.scores.get("margin"),
+        counts[stratum],
+        again,
+    )
