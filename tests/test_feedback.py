@@ -21,7 +21,7 @@ from lingxi.curate.review.feedback import (
 )
 from lingxi.curate.review.figures import judged_rows
 from lingxi.curate.review.sample import draw_sample
-from lingxi.curate.review.shown import MOST_TEXT, Shown, stratum_of
+from lingxi.curate.review.shown import MOST_TEXT, Shown, band_of, group_of
 from lingxi.curate.review.verdicts import Said, Verdict, Verdicts
 from lingxi.errors import InputError
 from lingxi.records import Pair, passage, read_pairs, write_pairs
@@ -36,7 +36,8 @@ def row(name: str, margin: float | None = None, source: str = "one") -> Pair:
 def shown(one: Pair) -> Shown:
     margin = one.scores.get("margin")
     answer = one.positives[0].text[:MOST_TEXT]
-    return Shown(one.id, stratum_of(one), "", one.query, answer, "de", "en", one.source, None, margin)
+    stratum = f"{group_of(one)} {band_of(margin)}"
+    return Shown(one.id, stratum, "", one.query, answer, "de", "en", one.source, None, margin)
 
 
 def say(name: str, verdict: Verdict, who: str = "ann", fixed: str | None = None) -> Said:

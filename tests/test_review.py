@@ -11,9 +11,12 @@ import sys
 import time
 import urllib.request
 import uuid
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given
@@ -27,6 +30,7 @@ from lingxi.curate.review.figures import kappa, precisions, stratified, wilson
 from lingxi.curate.review.page import make_app
 from lingxi.curate.review.sample import draw_sample
 from lingxi.curate.review.shown import Shown
+from lingxi.curate.review.survey import Stock, choose
 from lingxi.curate.review.verdicts import Said, Verdicts, export_verdicts, import_verdicts
 from lingxi.errors import InputError
 from lingxi.records import Pair, read_pairs, write_pairs
@@ -478,3 +482,32 @@ def test_the_ledger_says_what_people_judged(curated: Path, capsys: pytest.Captur
     assert sum(accepted for _, accepted in told.values()) == 2
     assert run(["ledger", str(curated.parent)]) == 0
     assert "| language | reviewed of kept | accepted |" in capsys.readouterr().out
+
+
+def test_a_sample_by_stage_has_tasks_and_reasons(curated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sample = draw_sample(curated, curated.parent / "review", 30, 0, dropped=True, by="stage")
+    rows = {shown.stratum: shown.rows for shown in sample}
+    assert {name.split(":")[0] for name in rows} == {"kept", "dropped"} and "kept: bitext" in rows
+    kept = list(read_pairs(curated / "pairs.parquet"))
+    assert sum(count for name, count in rows.items() if name.startswith("kept")) == len(kept)
+    assert run(["review", str(curated.parent), "--by", "nothing", "--figures"]) == 2
+    assert "no strata by 'nothing'" in capsys.readouterr().err
+
+
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=80),
+    st.integers(1, 30),
+    st.sets(st.integers(0, 79), max_size=10),
+)
+def test_strata_take_turns(strata: list[int], size: int, marked: set[int]) -> None:
+    ids = [f"r{place}" for place in range(len(strata))]
+    names = [f"s{number}" for number in range(max(strata) + 1)]
+    stock = Stock("pairs.parquet", names, np.array(strata, np.int64), pa.array(ids))
+    judged = {f"r{place}" for place in marked if place < len(ids)}
+    chosen = choose([stock], size, 0, judged, judged)
+    assert len(chosen.places) == len(set(chosen.places)) == min(len(ids), max(size, len(judged)))
+    taken = Counter(chosen.stratum[place] for place in chosen.places)
+    if not judged:
+        # No stratum has two rows more than another that still has some.
+        left = {name for name in taken if taken[name] < chosen.rows[name]}
+        assert all(taken[name] <= taken[other] + 1 for other in left for name in taken)

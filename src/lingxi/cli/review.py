@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -36,6 +36,10 @@ def review(
     dropped: Annotated[
         bool, typer.Option("--dropped", help="Sample dropped rows too, as many of each reason.")
     ] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Strata of kept rows: source (at first; with languages and score), stage (task)."),
+    ] = None,
     port: Annotated[int | None, typer.Option(help=f"Port on 127.0.0.1; {_PORT} unless set.")] = None,
     export: Annotated[Path | None, typer.Option(help="Write the verdicts to this file and end.")] = None,
     take: Annotated[
@@ -63,7 +67,7 @@ def review(
         [name for name, value in jobs.items() if value is not None],
         {"--format": form, "--precision": precision, "--port": port, "--json": as_json or None},
     )
-    sample, verdicts = _opened(curated_of(run), rows, seed, dropped)
+    sample, verdicts = _opened(curated_of(run), rows, seed, dropped, by)
     if export is not None:
         _export(_format(form), sample, verdicts, export, as_json)
     elif take is not None:
@@ -95,14 +99,20 @@ def _format(form: str | None) -> Format:
     return cast("Format", form or _FORMATS[0])
 
 
-def _opened(curated: Path, rows: int | None, seed: int | None, dropped: bool) -> tuple[list[Shown], Verdicts]:
+def _opened(
+    curated: Path, rows: int | None, seed: int | None, dropped: bool, by: str | None
+) -> tuple[list[Shown], Verdicts]:
     """The sample of a run, drawn where it is not there yet, and what was said of it."""
     from lingxi.curate.review.sample import draw_sample
+    from lingxi.curate.review.survey import By
     from lingxi.curate.review.verdicts import Verdicts
 
+    if by not in (None, *get_args(By)):
+        raise InputError(f"no strata by {by!r}", f"name one of {', '.join(get_args(By))}")
     out = curated.with_name(REVIEW)
     verdicts = Verdicts(out)
-    return draw_sample(curated, out, rows, seed, dropped, {one.row for one in verdicts.all()}), verdicts
+    judged = {one.row for one in verdicts.all()}
+    return draw_sample(curated, out, rows, seed, dropped, judged, cast("By | None", by)), verdicts
 
 
 def _export(form: Format, sample: Sequence[Shown], verdicts: Verdicts, path: Path, as_json: bool) -> None:

@@ -30,12 +30,16 @@ def over_cap(kinds: NDArray[np.int64], draws: NDArray[np.uint64], most: int) -> 
 
     The choice does not depend on the order of the rows, and a larger cap keeps all that a smaller one kept.
     """
+    return ranks(kinds, draws) >= most
+
+
+def ranks(kinds: NDArray[np.int64], draws: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The place [n], from 0, of each row among those of its kind by their draws."""
     order = np.lexsort((draws, kinds))
     sorted_kinds = kinds[order]
-    first = np.searchsorted(sorted_kinds, sorted_kinds, "left")
-    over = np.empty(len(kinds), bool)
-    over[order] = np.arange(len(kinds)) - first >= most
-    return over
+    places = np.empty(len(kinds), np.int64)
+    places[order] = np.arange(len(kinds)) - np.searchsorted(sorted_kinds, sorted_kinds, "left")
+    return places
 
 
 def near_duplicate_rule(least: int = 200, alike: float = 0.85) -> Callable[[Pair], str | None]:

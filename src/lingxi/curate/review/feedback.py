@@ -162,7 +162,8 @@ def _imprecise(
     strata: dict[str, list[bool]] = defaultdict(list)
     points: dict[str, list[tuple[float, bool]]] = defaultdict(list)
     for shown, good in kept:
-        strata[shown.stratum].append(good)
+        # Whatever the sample was drawn by.
+        strata[f"{group_of(shown)} {band_of(shown.margin)}"].append(good)
         if shown.margin is not None:
             points[group_of(shown)].append((shown.margin, good))
     bad = {name for name, own in strata.items() if _is_imprecise(own, wanted)}

@@ -8,35 +8,24 @@ left, so they say nothing of the new files' precision: they are marked `again` a
 from __future__ import annotations
 
 import hashlib
-import heapq
 import json
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lingxi.curate.files import DROPPED_FILE, KEPT_FILE
-from lingxi.curate.review.shown import Shown, shown_id, shown_of, stratum_of
+from lingxi.curate.kinds import rows_at
+from lingxi.curate.review.shown import Shown, shown_of
+from lingxi.curate.review.survey import By, Chosen, Place, choose, stock_of
 from lingxi.errors import InputError
-from lingxi.records import Pair, batches, drawn, numbered_jsonl, pair_schema, pairs_of, stable_hash
+from lingxi.records import numbered_jsonl
 
 SAMPLE, ORIGIN = "sample.jsonl", "sample.json"
-ROWS, SEED = 200, 0
+FIRST: Mapping[str, Any] = {"seed": 0, "size": 200, "by": "source"}
 """What a first sample is drawn by where nobody says."""
-_SCANNED = ("id", "source", "query_language", "document_language", "scores", "dropped")
-_Place = tuple[str, int]
-"""The file of a row and its position there."""
-
-
-@dataclass(slots=True)
-class _Survey:
-    """What one pass over a run keeps: positions with the smallest hashes, and counts, of each stratum."""
-
-    heaps: dict[str, list[tuple[int, str, _Place]]] = field(default_factory=lambda: defaultdict(list))
-    counts: Counter[str] = field(default_factory=Counter)
-    judged: list[tuple[str, _Place]] = field(default_factory=list)
-    again: list[_Place] = field(default_factory=list)
 
 
 def draw_sample(
@@ -46,19 +35,20 @@ def draw_sample(
     seed: int | None = None,
     dropped: bool = False,
     judged: Collection[str] = (),
+    by: By | None = None,
 ) -> list[Shown]:
     """Draw about `size` fresh rows of a curated folder, as many of each stratum, and write them to `out`.
 
-    With `dropped` the dropped rows are strata too, by reason. A sample of these very rows is kept, unless
-    another size or seed is asked for (None: what it has, or `ROWS` and `SEED`); else it is drawn anew, with
-    the rows named in `judged` (ids of verdicts) that still exist: as its own where these very rows were
-    sampled for them, else as `again`, beside it. Raises InputError without curated rows.
+    Strata are what `survey` says; with `dropped` the dropped rows are strata too. A sample of these very rows
+    is kept, unless another size, seed or `by` is asked for (None: what it has, or `FIRST`); else it is drawn
+    anew, with the rows named in `judged` (ids of verdicts) that still exist: as its own where these very rows
+    were sampled for them, else as `again`, beside it. Raises InputError without curated rows.
     """
     old = _origin(out)
     files = {name: _fingerprint(curated / name) for name in (KEPT_FILE, *([DROPPED_FILE] if dropped else []))}
-    origin = {
-        "seed": old.get("seed", SEED) if seed is None else seed,
-        "size": old.get("size", ROWS) if size is None else size,
+    asked = {"seed": seed, "size": size, "by": by}
+    origin: dict[str, Any] = {
+        name: old.get(name, first) if asked[name] is None else asked[name] for name, first in FIRST.items()
     }
     same = files.items() <= old.get("drawn from", {}).items()
     if same and origin.items() <= old.items():
@@ -66,14 +56,15 @@ def draw_sample(
     if same:
         files = {name: _fingerprint(curated / name) for name in old["drawn from"]}
     fresh = _fresh(out, old.get("drawn from", {}), files)
-    survey = _survey(curated, list(files), origin["size"], origin["seed"], frozenset(judged), fresh)
-    if not survey.counts:
+    stocks = [stock_of(curated, name, origin["by"]) for name in files]
+    chosen = choose(stocks, origin["size"], origin["seed"], frozenset(judged), fresh)
+    if not chosen.rows.total():
         raise InputError(f"{curated} holds no rows", "run the curate stage first")
-    chosen = _read(curated, _chosen(survey, origin["size"]), survey)
+    sample = _read(curated, chosen)
     out.mkdir(parents=True, exist_ok=True)
-    _replace(out / SAMPLE, "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in chosen))
+    _replace(out / SAMPLE, "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in sample))
     _replace(out / ORIGIN, json.dumps({**origin, "drawn from": files}, indent=1) + "\n")
-    return chosen
+    return sample
 
 
 def read_sample(out: Path) -> list[Shown]:
@@ -91,71 +82,15 @@ def _fresh(out: Path, old: Mapping[str, str], files: Mapping[str, str]) -> froze
     )
 
 
-def _survey(
-    curated: Path, files: Sequence[str], size: int, seed: int, judged: frozenset[str], fresh: frozenset[str]
-) -> _Survey:
-    """One pass over the columns that strata need: no text is read, of a row only its place is kept."""
-    found = _Survey()
-    for name in files:
-        for position, row in enumerate(_scanned(curated / name)):
-            stratum, shown = stratum_of(row), shown_id(row)
-            found.counts[stratum] += 1
-            if shown in judged:
-                if shown in fresh:
-                    found.judged.append((stratum, (name, position)))
-                else:
-                    found.again.append((name, position))
-                continue
-            heap, entry = found.heaps[stratum], (-drawn(seed, row.id), row.id, (name, position))
-            if len(heap) < size:
-                heapq.heappush(heap, entry)
-            elif entry > heap[0]:
-                heapq.heapreplace(heap, entry)
-    return found
-
-
-def _scanned(path: Path) -> Iterator[Pair]:
-    """The rows of a file without their texts."""
-    import pyarrow as pa
-
-    schema = pa.schema([pair_schema().field(name) for name in _SCANNED])
-    for batch in batches(path, schema):
-        columns = [batch.column(name).to_pylist() for name in _SCANNED]
-        for key, source, query, document, scores, dropped in zip(*columns, strict=True):
-            yield Pair(
-                key, "", "", (), (), "", "bitext", query, document, source, "", dict(scores or ()), dropped
-            )
-
-
-def _chosen(survey: _Survey, size: int) -> list[_Place]:
-    """The judged rows, then one of each stratum in turn until there are enough, then those shown again.
-
-    Which strata come first is drawn by their names; one with judged rows waits until others have as many.
-    """
-    places = [place for _, place in survey.judged]
-    had = Counter(stratum for stratum, _ in survey.judged)
-    turns = [
-        (had[name] + turn, stable_hash(name), place)
-        for name, heap in survey.heaps.items()
-        for turn, (_, _, place) in enumerate(sorted(heap, reverse=True))
-    ]
-    places += [place for _, _, place in heapq.nsmallest(max(0, size - len(places)), turns)]
-    return places + survey.again
-
-
-def _read(curated: Path, places: Sequence[_Place], survey: _Survey) -> list[Shown]:
-    """The rows at these places, in the order of the places."""
-    found: dict[_Place, Shown] = {}
-    again = frozenset(survey.again)
-    for name in sorted({name for name, _ in places}):
-        wanted, start = sorted(position for own, position in places if own == name), 0
-        for batch in batches(curated / name, pair_schema()):
-            inside = [position for position in wanted if start <= position < start + batch.num_rows]
-            taken = pairs_of(batch.take([position - start for position in inside])) if inside else ()
-            for position, row in zip(inside, taken, strict=True):
-                found[name, position] = shown_of(row, survey.counts, (name, position) in again)
-            start += batch.num_rows
-    return [found[place] for place in places]
+def _read(curated: Path, chosen: Chosen) -> list[Shown]:
+    """The rows of a sample, in its order."""
+    found: dict[Place, Shown] = {}
+    for name in sorted({name for name, _ in chosen.places}):
+        positions = np.array(sorted(position for own, position in chosen.places if own == name), np.int64)
+        for position, row in rows_at([curated / name], positions):
+            place, stratum = (name, position), chosen.stratum[name, position]
+            found[place] = shown_of(row, stratum, chosen.rows[stratum], place in chosen.again)
+    return [found[place] for place in chosen.places]
 
 
 def _origin(out: Path) -> dict[str, Any]:

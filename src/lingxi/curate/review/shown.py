@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lingxi.records import Pair, digest
@@ -37,16 +36,14 @@ class Shown:
         return digest(self.answer)
 
 
-def stratum_of(row: Pair) -> str:
-    """Source, languages and the band of the margin score, or the reason why the row was dropped."""
-    if row.dropped:
-        return f"dropped: {row.dropped.split(':')[0]}"
-    return f"{group_of(row)} {band_of(row.scores.get('margin'))}"
-
-
 def group_of(row: Pair | Shown) -> str:
     """Source and languages: what the strata of one kind of row have in common."""
-    return f"{row.source} {row.query_language}>{row.document_language}"
+    return group_name(row.source, row.query_language, row.document_language)
+
+
+def group_name(source: str, query_language: str, document_language: str) -> str:
+    """As `group_of`, of the values."""
+    return f"{source} {query_language}>{document_language}"
 
 
 def band_of(margin: float | None) -> str:
@@ -54,15 +51,18 @@ def band_of(margin: float | None) -> str:
     return "unscored" if margin is None else "low" if margin < 1.1 else "high"
 
 
+# A duplicate that was dropped has the id of the row that stayed.
+GONE = "~"
+"""What stands behind the id of a row that a rule dropped."""
+
+
 def shown_id(row: Pair) -> str:
     """The id of a row in a sample; one that a rule dropped is marked."""
-    # A duplicate that was dropped has the id of the row that stayed.
-    return f"{row.id}~" if row.dropped else row.id
+    return f"{row.id}{GONE}" if row.dropped else row.id
 
 
-def shown_of(row: Pair, counts: Mapping[str, int], again: bool) -> Shown:
+def shown_of(row: Pair, stratum: str, rows: int, again: bool) -> Shown:
     """The row as a reviewer sees it, where its stratum has so many rows."""
-    stratum = stratum_of(row)
     return Shown(
         shown_id(row),
         stratum,
@@ -74,6 +74,6 @@ def shown_of(row: Pair, counts: Mapping[str, int], again: bool) -> Shown:
         row.source,
         row.dropped,
         row.scores.get("margin"),
-        counts[stratum],
+        rows,
         again,
     )
