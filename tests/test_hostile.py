@@ -51,9 +51,9 @@ def repeated(text: str, times: int) -> Any:
     return pa.DictionaryArray.from_arrays(pa.array([0] * times, pa.int32()), pa.array([text]))
 
 
-def in_one_row(values: Any) -> Any:
+def in_one_row(values: Any, before: int = 0) -> Any:
     pa = pytest.importorskip("pyarrow")
-    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
+    return pa.ListArray.from_arrays(pa.array([0] * (before + 1) + [len(values)], pa.int32()), values)
 
 
 def test_tables_that_unpack_without_end_are_refused(tmp_path: Path) -> None:
@@ -61,6 +61,7 @@ def test_tables_that_unpack_without_end_are_refused(tmp_path: Path) -> None:
     zeros = pa.nulls(2**25, pa.int8()).fill_null(0)
     for name, column, words in (
         ("rows", repeated("0" * 300_000, 10_000), "unpacks to far more than its size"),
+        ("list", in_one_row(repeated("0" * 300_000, 10_000), 1), "list.parquet:2 is a row of many megabytes"),
         ("row", in_one_row(repeated("0" * 300_000, 10_000)), "row.parquet:1 is a row of many megabytes"),
         ("cells", in_one_row(zeros), "unpacks to far more than its size"),
         ("wide", pa.array([b"0" * 300_000] * 300, pa.binary(300_000)), "unpacks to far more than its size"),
@@ -78,7 +79,7 @@ def test_tables_that_unpack_without_end_are_refused(tmp_path: Path) -> None:
             tracemalloc.stop()
 
 
-def test_tables_of_every_type_are_read_as_they_are(tmp_path: Path) -> None:
+def test_tables_of_every_type_are_read_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     table = pa.Table.from_pylist(
         [
@@ -97,8 +98,13 @@ def test_tables_of_every_type_are_read_as_they_are(tmp_path: Path) -> None:
     large = pa.array(["x", "y"], pa.large_string())
     table = table.append_column("map", maps).append_column("large", large)
     table = table.append_column("category", large.dictionary_encode())
-    pq.write_table(table, tmp_path / "a.parquet", row_group_size=1)
-    assert [row for _, row in numbered(tmp_path / "a.parquet")] == table.to_pylist()
+    table = table.append_column("pair", pa.array([["o", None], ["p", "q"]], pa.list_(pa.string(), 2)))
+    table = table.append_column("json", pa.array(["{}", None], pa.json_()))
+    for size in (1, 2):
+        pq.write_table(table, tmp_path / "a.parquet", row_group_size=size)
+        assert [row for _, row in numbered(tmp_path / "a.parquet")] == table.to_pylist()
+        # As where a text is too long to be repeated: in parts of one row.
+        monkeypatch.setattr("lingxi.tables._MOST_PART", 120)
     pq.write_table(table.slice(0, 0), tmp_path / "a.parquet")
     assert not list(numbered(tmp_path / "a.parquet"))
 
