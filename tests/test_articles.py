@@ -74,7 +74,7 @@ def test_one_s_own_documents(tmp_path: Path) -> None:
         "sw",
         "MIT",
         "u",
-        digest("source", "1"),
+        digest("source", "a.jsonl", "1"),
     )
     assert (two.text, two.language, two.licence, two.uri) == ("Kahawa", "en", "not stated", "b.parquet#1")
     assert (three.text, three.title, four.text) == ("Maji,\nbaridi", None, '"Maziwa')

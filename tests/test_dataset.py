@@ -11,7 +11,7 @@ from lingxi.collect.dataset import read_dataset
 from lingxi.collect.instructions import ANSWER, SEARCH, SIMILAR
 from lingxi.collect.origin import Origin
 from lingxi.errors import InputError
-from lingxi.records import Pair, digest
+from lingxi.records import Pair, digest, read_pairs
 
 
 def read(path: Path, language: str | None = "en") -> list[Pair]:
@@ -171,7 +171,10 @@ def beir(folder: Path, qrels: str = "qrels/train.tsv") -> Path:
 
 @pytest.mark.parametrize("qrels", ["qrels/train.tsv", "qrels.tsv"])
 def test_folders_of_beir(qrels: str, tmp_path: Path) -> None:
-    (pair,) = read(beir(tmp_path, qrels))
+    beir(tmp_path, qrels)
+    origin = Origin("source", "MIT", "en")
+    (pair,) = read_dataset(tmp_path / "qrels.tsv" if qrels == "qrels.tsv" else tmp_path, origin)
+    assert not origin.left_out, "its own judgements are no unknown file"
     assert [(p.id, p.text, p.score) for p in pair.positives] == [("d1", "T\na", 2.0)]
     assert [(p.id, p.score) for p in pair.negatives] == [("d2", 0.0)]
 
@@ -179,6 +182,26 @@ def test_folders_of_beir(qrels: str, tmp_path: Path) -> None:
 def test_judgements_for_measuring_are_not_learned(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="its judgements are for measuring"):
         read(beir(tmp_path, "qrels/test.tsv"))
+
+
+def test_judgements_that_do_not_say_what_for_are_asked_about(tmp_path: Path) -> None:
+    beir(tmp_path / "set", "qrels.tsv")
+    with pytest.raises(InputError, match=r"qrels\.tsv does not say whether .* name it in paths"):
+        read(tmp_path / "set")
+    source = {"reader": "dataset", "paths": [tmp_path / "set" / "qrels.tsv"], "language": "en"}
+    settings = CollectSettings(mediawiki="none", cache=tmp_path / "cache", sources=[source])
+    assert collect_pairs(settings, tmp_path / "out").by_source == {"set": 1}
+    lines(tmp_path / "set" / "corpus.jsonl", {"_id": "d1", "text": "new"}, {"_id": "d2", "text": "c"})
+    collect_pairs(settings, tmp_path / "out")
+    assert next(read_pairs(tmp_path / "out" / "pairs.parquet")).positives[0].text == "new"
+
+
+def test_sets_in_a_folder_of_sets_are_named(tmp_path: Path) -> None:
+    beir(tmp_path / "inner")
+    lines(tmp_path / "a.jsonl", {"query": "q", "positive": "a"})
+    origin = Origin("source", "MIT", "en")
+    assert len(list(read_dataset(tmp_path, origin))) == 1
+    assert "inner/corpus.jsonl: part of another set; give its folder as a path of its own" in origin.left_out
 
 
 def test_ids_are_looked_up_in_the_corpus_beside(tmp_path: Path) -> None:
@@ -207,8 +230,94 @@ def test_only_the_split_for_training_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("place", "split"),
+    [
+        ("nli_test.jsonl", "test"), ("stsb-dev.jsonl", "dev"), ("test/en/0.jsonl", "test"),
+        ("a/validation/b/c/0.jsonl", "validation"), ("nq.Test.jsonl", "test"), ("train/dev.jsonl", "dev"),
+        ("testset.jsonl", "test"), ("train-test.jsonl", "test"), ("evaluation_0.jsonl", "evaluation"),
+        ("nli_train.jsonl", None), ("dev/train.jsonl", None), ("latest.jsonl", None), ("contest.jsonl", None),
+        ("devices.jsonl", None), ("test/training/0.jsonl", None), ("0.jsonl", None),
+    ],
+)  # fmt: skip
+def test_splits_are_known_wherever_they_are_named(place: str, split: str | None, tmp_path: Path) -> None:
+    lines(tmp_path / place, {"query": "q", "positive": "a"})
+    origin = Origin("source", "MIT", "en")
+    found = list(read_dataset(tmp_path, origin))
+    assert len(found) == (split is None)
+    assert origin.left_out == (
+        [] if split is None else [f"{place}: of the split {split}, which is for measuring"]
+    )
+
+
+@pytest.mark.parametrize("first", ["premise", "sentence1"])
+def test_inference_is_read_by_its_words(first: str, tmp_path: Path) -> None:
+    second = "hypothesis" if first == "premise" else "sentence2"
+    label = "label" if first == "premise" else "gold_label"
+    rows = [
+        {first: "p", second: said, label: said} for said in ("entailment", "neutral", "contradiction", "-")
+    ]
+    yes, no = read(lines(tmp_path / "a.jsonl", *rows))
+    assert sides(yes) == (["entailment"], []) and sides(no) == ([], ["contradiction"])
+
+
+def test_ids_count_through_all_columns_of_negatives(tmp_path: Path) -> None:
+    row = {"query": "q", "positive": "a", "negative_1": "b", "negative_2": None, "negative_3": ["c", "d"]}
+    (pair,) = read(lines(tmp_path / "a.jsonl", row | {"negative_ids": ["1", "2", "3", "4"]}))
+    assert [(item.id, item.text) for item in pair.negatives] == [("1", "b"), ("3", "c"), ("4", "d")]
+    (pair,) = read(lines(tmp_path / "b.jsonl", row))
+    assert [item.text for item in pair.negatives] == ["b", "c", "d"]
+
+
+AUTOMODEL = {
+    "question_id": "1",
+    "question": "q",
+    "corpus_id": "c",
+    "pos_doc": [{"id": "7"}],
+    "neg_doc": ["8"],
+}
+
+
+def test_a_list_of_rows_is_no_squad(tmp_path: Path) -> None:
+    lines(tmp_path / "corpus.jsonl", {"id": "7", "text": "a"}, {"id": "8", "text": "c"})
+    (tmp_path / "train.json").write_text(json.dumps({"corpus": [{"path": "c"}], "data": [AUTOMODEL]}))
+    (pair,) = read(tmp_path)
+    assert sides(pair) == (["a"], ["c"]) and pair.negatives[0].id == "8"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [AUTOMODEL, {"question": "q", "pos_doc": ["7"], "corpus_id": "c"},
+     {"question": "q", "pos_doc": {"id": "7"}},
+     {"question": "q", "pos_doc": "a text", "neg_doc": [{"id": "8"}]}],
+)  # fmt: skip
+def test_ids_without_a_corpus_are_no_texts(row: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="it names documents by id, and there is no corpus"):
+        read(lines(tmp_path / "a.jsonl", row))
+
+
+def test_what_gives_no_row_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "squad.json").write_text('{"data": [{"paragraphs": []}]}')
+    (tmp_path / "odd.json").write_text('{"data": [{"paragraphs": [{"qas": 3}]}]}')
+    lines(tmp_path / "good.jsonl", {"query": "q", "positive": "a"})
+    origin = Origin("source", "MIT", "en")
+    assert len(list(read_dataset(tmp_path, origin))) == 1
+    assert [said.rpartition("/")[2].partition(";")[0] for said in origin.left_out] == [
+        "empty.jsonl gives no row",
+        "odd.json:1: 'qas' of SQuAD is no list of objects",
+        "squad.json gives no row",
+    ]
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="folder holds no rows for training"):
+        read(tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
     ("row", "words"),
     [
+        ({"premise": "p", "hypothesis": "h", "label": 0}, "the label 0 of a premise .* as 0 or as 1"),
+        ({"premise": "p", "hypothesis": "h", "label": "1"}, "write entailment, contradiction, neutral"),
+        ({"premise": "p", "hypothesis": "h"}, "have no label"),
         ({"text": "a", "label": 1}, r"a.jsonl:1 has the fields text, label, which are no known shape.*Flag"),
         ({"query": "", "positive": "a"}, "a.jsonl:1: the query is missing or empty"),
         ({"query": "q", "positive": ""}, "the field 'positive' is empty"),

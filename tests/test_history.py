@@ -1,7 +1,9 @@
 """A repository's history: a message asks for its change; nothing that the repository names is run."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,7 @@ from lingxi.collect import CollectSettings, collect_pairs
 from lingxi.collect.history import commits, message_of, read_history
 from lingxi.collect.instructions import CHANGE
 from lingxi.collect.origin import Origin
-from lingxi.collect.registries import fetched_git
+from lingxi.collect.registries import fetched_git, name_of_git
 from lingxi.collect.sources import SourceSettings
 from lingxi.errors import InputError
 
@@ -125,8 +127,88 @@ def test_a_folder_without_history_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no git repository"):
         list(read_history(tmp_path, ORIGIN))
     (tmp_path / ".git").mkdir()
+    with pytest.raises(InputError, match="is no git repository of its own"):
+        list(read_history(tmp_path, ORIGIN))
+    for part in ("objects", "refs"):
+        (tmp_path / ".git" / part).mkdir()
+    (tmp_path / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
     with pytest.raises(InputError, match="git cannot read the history"):
         list(read_history(tmp_path, ORIGIN))
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    """A repository that nobody named."""
+    there = tmp_path / "private"
+    there.mkdir()
+    git("init", "-q", at=there)
+    commit(there, "the first commit", secret_py="x = 1\n")
+    commit(there, "Write down the secret password", secret_py="x = 2\n")
+    return there
+
+
+def _pointed(there: Path, private: Path) -> None:
+    (there / ".git").write_text(f"gitdir: {private}/.git\n")
+
+
+def _linked(there: Path, private: Path) -> None:
+    (there / ".git").symlink_to(private / ".git", target_is_directory=True)
+
+
+def _bare(there: Path, private: Path) -> None:
+    (there / "HEAD").write_text("ref: refs/heads/main\n")
+
+
+def _shared(there: Path, private: Path) -> None:
+    for name in ("objects", "refs"):
+        (there / ".git" / name).mkdir(parents=True)
+    (there / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    (there / ".git" / "commondir").write_text(f"{private}/.git\n")
+
+
+def _borrowing(there: Path, private: Path) -> None:
+    git("init", "-q", at=there)
+    head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=private, text=True)
+    (there / ".git" / "objects" / "info" / "alternates").write_text(f"{private}/.git/objects\n")
+    (there / ".git" / "refs" / "heads" / "main").write_text(head)
+
+
+@pytest.mark.parametrize("make", [_pointed, _linked, _bare, _shared, _borrowing])
+@pytest.mark.parametrize(
+    "read", [read_history, lambda there, origin: fetched_git(str(there), there / "cache")]
+)
+def test_no_repository_is_read_but_the_one_that_was_named(
+    make: Callable[[Path, Path], None], read: Callable[[Path, Origin], Any], private: Path
+) -> None:
+    there = private / "inside"
+    there.mkdir()
+    make(there, private)
+    with pytest.raises(InputError, match=r"no git repository of its own|names another repository"):
+        list(read(there, ORIGIN))
+
+
+def test_the_environment_names_no_repository(
+    repository: Path, private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_DIR", str(private / ".git"))
+    monkeypatch.setenv("GIT_OBJECT_DIRECTORY", str(private / ".git" / "objects"))
+    monkeypatch.setenv("GIT_CONFIG_PARAMETERS", "broken")
+    (row,) = read_history(repository, ORIGIN)
+    assert row.query.startswith("Brew")
+    (row,) = read_history(fetched_git(str(repository), tmp_path / "cache", 100), ORIGIN)
+    assert row.query.startswith("Brew")
+
+
+def test_a_bare_repository_and_a_relative_path(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git("clone", "-q", "--bare", "--no-local", str(repository), "bare.git", at=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    source = {"reader": "history", "git": ["there", "bare.git"], "depth": 100, "licence": "MIT"}
+    settings = CollectSettings(mediawiki="none", cache=Path("cache"), sources=[source])
+    report = collect_pairs(settings, Path("out"))
+    assert report.by_source == {"there": 1, "bare": 1}, report.skipped
+    assert name_of_git(".") == tmp_path.name
 
 
 def test_a_cap_ends_git_early(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_a_tree_of_pages(tmp_path: Path) -> None:
     found = {page.uri: page for page in read(tmp_path, "xx")}
     assert {place: (page.title, page.language) for place, page in found.items()} == {
         "html/tea.html": ("Chai", "sw"),
-        "docs/fr/thé.md": ("Thé", "fr"),
+        "docs/fr/thé.md": ("Thé", "xx"),
         "docs/front.md": ("Tea", "en"),
         "letter.txt.gz": ("To the reader", "xx"),
         "a.rst": ("Tea", "xx"),
@@ -227,12 +227,37 @@ def test_books_are_read_by_chapter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "language"),
     [("usr/share/man/pt_BR/man1/x.1", "pt"), ("man/ast/man5/x.5", "ast"), ("docs/zh_TW/a.md", "zh-hant"),
-     ("usr/share/doc/HTML/de/k/index.html", "de"), ("a/index.fr.html", "fr"),
-     ("man/sr@latin/man1/x.1.gz", "sr-latn"),
-     ("usr/share/man/man1/x.1", None), ("usr/lib/js/war/bin/a.md", None), ("src/io/a.md", None)],
+     ("usr/share/doc/HTML/de/k/index.html", "de"), ("a/index.fr.html", "fr"), ("a/index.zh-cn.html", "zh"),
+     ("man/sr@latin/man1/x.1.gz", "sr-latn"), ("locale/ast/a.md", "ast"),
+     ("usr/share/man/man1/x.1", None), ("usr/lib/js/war/bin/a.md", None), ("src/io/a.md", None),
+     ("docs/os/a.md", None), ("docs/ml/a.md", None), ("api/ts/a.md", None), ("a.in.html", None),
+     ("languages/ml/a.md", None), ("docs/fr/a.md", None)],
 )  # fmt: skip
 def test_languages_of_places(place: str, language: str | None) -> None:
-    assert language_of_place(place) == language
+    assert language_of_place(place, lambda _: ()) == language
+
+
+@pytest.mark.parametrize(
+    ("names", "language"),
+    [(("en", "ml", "img"), "ml"), (("de", "fr", "ja", "ml"), "ml"), (("os", "ml", "ts", "api"), None),
+     (("de", "fr", "ml"), None), (("ml",), None), (("bin", "ml", "war"), None)],
+)  # fmt: skip
+def test_versions_beside_each_other_are_languages(names: tuple[str, ...], language: str | None) -> None:
+    beside = {".": ("docs",), "docs": names, "docs/a": tuple(f"guide.{name}.html" for name in names)}
+    assert language_of_place("docs/ml/a.md", beside.__getitem__) == language
+    assert language_of_place("docs/a/guide.ml.html", beside.__getitem__) == language
+
+
+def test_a_path_gives_way_to_the_language_of_the_source(tmp_path: Path) -> None:
+    for name in ("docs/en/a.md", "docs/fr/a.md", "man/de/man1/x.1"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(
+            ".TH x 1\n.SH NAME\nx\n.SH A\nb\n" if name.endswith("1") else "# A\n\nb\n"
+        )
+    assert [page.language for page in read(tmp_path)] == ["en", "fr", "de"]
+    assert [page.language for page in read(tmp_path, "sw")] == ["sw", "sw", "de"]
+    assert [page.language for page in read(tmp_path / "docs" / "fr")] == ["fr"]
+    assert [page.language for page in read(tmp_path / "docs" / "fr", "sw")] == ["sw"]
 
 
 # --- what means harm -----------------------------------------------------------------------------
@@ -312,6 +337,7 @@ def test_a_single_page_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_an_archive_of_pages_is_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "site.zip", "w") as archive:
         archive.writestr("site/en/tea.html", HTML.replace(' lang="sw-KE"', ""))
+        archive.writestr("site/fr/code.py", "")
         archive.write(book(tmp_path / "b.epub"), "site/b.epub")
     with archives.unpacked(tmp_path / "site.zip", tmp_path / "cache") as folder:
         found = read(folder)

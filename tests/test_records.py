@@ -14,6 +14,7 @@ from lingxi.records import (
     Document,
     Pair,
     Passage,
+    batches,
     digest,
     document_schema,
     pair_schema,
@@ -65,6 +66,24 @@ def test_more_rows_than_a_batch(tmp_path: Path) -> None:
     rows = (Document(id=str(number), text="t") for number in range(20_001))
     assert write_documents(rows, tmp_path / "d.parquet") == 20_001
     assert [row.id for row in read_documents(tmp_path / "d.parquet")][-1] == "20000"
+
+
+def test_a_batch_ends_where_its_text_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lingxi.records.BATCH_SIZE", 100_000)
+    path = tmp_path / "d.parquet"
+    rows = [Document(id=str(number), text=f"{number:05}" * 4000) for number in range(40)]
+    assert write_documents(rows, path) == 40
+    sizes = [batch.num_rows for batch in batches(path, document_schema())]
+    assert max(sizes) <= 5 and list(read_documents(path)) == rows
+    # A file that others wrote in one piece.
+    pq = pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pq.read_table(path), path, row_group_size=40)
+    sizes = [batch.num_rows for batch in batches(path, document_schema())]
+    assert max(sizes) <= 5 and list(read_documents(path)) == rows
+    pairs = [replace(PAIR, id=str(n), negatives=(passage("x" * 60_000),)) for n in range(4)]
+    write_pairs(pairs, path)
+    assert [batch.num_rows for batch in batches(path, pair_schema())] == [2, 2]
+    assert list(read_pairs(path)) == pairs
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from lingxi.collect.parallel import read_parallel
 from lingxi.collect.registries import fetched_git, fetched_npm, fetched_pypi, fetched_source
 from lingxi.collect.wiki import read_dump, sections
 from lingxi.errors import InputError
+from lingxi.lines import MOST_LINE
 from lingxi.records import read_pairs
 
 ORIGIN = Origin("source", "MIT")
@@ -159,8 +160,8 @@ BOMB = (
     [
         ("bomb.tmx", BOMB.encode(), "declares XML entities"),
         ("torn.tmx", TMX[:200].encode(), "no well-formed TMX"),
-        ("latin.tsv", "sw\ten\nol\xe9\tolé\n".encode("latin-1"), "cannot be read as a UTF-8 table"),
-        ("long.tsv", b"sw\ten\n" + b"x" * 1_000_002, "has a line of over 1,000,000 characters"),
+        ("latin.tsv", "sw\ten\nol\xe9\tolé\n".encode("latin-1"), "is not UTF-8"),
+        ("long.tsv", b"sw\ten\n" + b"x" * (MOST_LINE + 1), "is a line of many megabytes"),
         ("bare.csv", b"Ndiyo,Yes\n", "names no languages"),
         ("what.bin", b"\0", "is no .tmx"),
     ],
@@ -443,8 +444,8 @@ def test_one_bad_file_stops_none_beside_it(tmp_path: Path) -> None:
     report = collect_pairs(settings, tmp_path / "out")
     assert time.monotonic() - start < 10 and report.rows == 1
     assert [said.split("; ")[0].rpartition("/")[2] for said in report.skipped] == [
-        "bomb.tmx declares XML entities",
-        "long.tsv has a line of over 1,000,000 characters",
+        "bomb.tmx declares XML entities or other markup",
+        "long.tsv:2 is a line of many megabytes",
     ]
 
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, model_validator
 
 from lingxi import config, manifest
 from lingxi.collect import CollectSettings, collect_pairs
+from lingxi.collect.sources import own_state
 from lingxi.config import Settings
 from lingxi.curate import CurateSettings, curate_pairs
 from lingxi.errors import RecipeError
@@ -113,7 +114,7 @@ def _collect(life: Life) -> Stage:
     if settings.labelled is not None and settings.labelled.exists():
         inputs["labelled"] = manifest.hash_file(settings.labelled)
     for path in (path.expanduser() for source in settings.sources for path in source.paths):
-        inputs[str(path)] = manifest.state_of(path)
+        inputs[str(path)] = own_state(path)
 
     def work(out: Path) -> Mapping[str, Any]:
         report = collect_pairs(settings, out, _barred())

@@ -1,7 +1,8 @@
-"""Lines of text files, plain or packed by gzip, in bounded memory: an endless line is refused."""
+"""Lines of text files, plain or packed, in bounded memory: an endless line is refused."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import zlib
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ from lingxi.errors import InputError
 
 # Bytes of the longest line: a book is shorter.
 MOST_LINE = 16 * 2**20
+PACKED = (".gz", ".bz2", ".parquet")
 # Text packs to a fifth, tables of it to a fiftieth; what unpacks to more is made to fill a machine.
 _MOST_TIMES, _ALWAYS = 200, 64 * 2**20
 
 
 def numbered_lines(path: Path, most: int = MOST_LINE) -> Iterator[tuple[int, str]]:
-    """Stream the lines of a UTF-8 file (`.gz` too) with their numbers, from 1, without their ends.
+    """Stream the lines of a UTF-8 file (`.gz`, `.bz2` too) with their numbers, from 1, without their ends.
 
     Raises InputError naming the file, and the line where one is at fault: it is missing, torn, not UTF-8, has
     a line of over `most` bytes, or unpacks to more than text would.
@@ -37,14 +39,16 @@ def numbered_lines(path: Path, most: int = MOST_LINE) -> Iterator[tuple[int, str
 
 
 def opened(path: Path) -> IO[bytes]:
-    """The bytes of a file, unpacked where its name ends in .gz."""
+    """The bytes of a file, unpacked where its name ends in .gz or .bz2."""
+    if path.suffix == ".bz2":
+        return cast(IO[bytes], bz2.open(path))
     return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
 def most_unpacked(path: Path) -> int:
-    """Most bytes that a file of text may hold: its size, or for gzip as much as text could unpack to."""
+    """Most bytes that a file of text may hold: its size, or where it is packed, what text could unpack to."""
     size = path.stat().st_size
-    return max(_ALWAYS, size * _MOST_TIMES) if path.suffix == ".gz" else size
+    return max(_ALWAYS, size * _MOST_TIMES) if path.suffix in PACKED else size
 
 
 def _check(path: Path, number: int, long: bool, full: bool) -> None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,8 @@ from lingxi.errors import InputError, MissingExtraError
 from lingxi.lines import numbered_lines
 
 Task = Literal["bitext", "retrieval", "code", "sts", "classification", "pair"]
-BATCH_ROWS = 10_000
+# A batch ends at so many rows, or at so many characters of text.
+BATCH_ROWS, BATCH_SIZE = 10_000, 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +107,16 @@ def pair_schema() -> Any:
 
 
 def write_pairs(rows: Iterable[Pair], path: Path) -> int:
-    """Write pairs as zstd Parquet, `BATCH_ROWS` rows in memory at a time; returns how many.
+    """Write pairs as zstd Parquet, one batch (`BATCH_ROWS`, `BATCH_SIZE`) in memory; returns how many.
 
     The file appears under its name only when complete.
     """
-    return _write(rows, path, pair_schema(), pair_columns)
+    return _write(rows, path, pair_schema(), pair_columns, _size_of_pair)
 
 
 def write_documents(rows: Iterable[Document], path: Path) -> int:
     """Write documents as zstd Parquet in bounded memory; returns how many."""
-    return _write(rows, path, document_schema(), _document_columns)
+    return _write(rows, path, document_schema(), _document_columns, lambda row: len(row.text))
 
 
 def read_pairs(path: Path) -> Iterator[Pair]:
@@ -165,25 +165,6 @@ def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, row
 
 
-def numbered_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Stream the rows of any Parquet file with their numbers; raises InputError as `numbered_jsonl`."""
-    require_pyarrow()
-    import pyarrow.parquet as pq
-    from pyarrow.lib import ArrowException
-
-    if not path.is_file():
-        raise InputError(f"no file at {path}", "correct the path")
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH_ROWS):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except ArrowException as problem:
-        raise InputError(f"{path} is no readable Parquet file ({problem})", "write it again") from problem
-
-
 def check_pairs(path: Path) -> None:
     """Raise InputError where `read_pairs` would: the file is missing, damaged or lacks columns."""
     for _ in batches(path, pair_schema()):
@@ -191,7 +172,7 @@ def check_pairs(path: Path) -> None:
 
 
 def batches(path: Path, schema: Any) -> Iterator[Any]:
-    """Arrow record batches of a Parquet file, columns in the order of the schema.
+    """Arrow record batches of a Parquet file, columns in the order of the schema, each of `BATCH_SIZE` or so.
 
     Raises InputError when the file is missing, damaged or lacks columns of the schema.
     """
@@ -208,19 +189,44 @@ def batches(path: Path, schema: Any) -> Iterator[Any]:
                 raise InputError(
                     f"{path} lacks the columns {', '.join(lacking)}", "write it with lingxi.records"
                 )
-            yield from file.iter_batches(BATCH_ROWS, columns=schema.names)
-    except ArrowException as problem:
+            for group in range(file.num_row_groups):
+                rows = rows_at_once(file.metadata.row_group(group))
+                yield from file.iter_batches(rows, row_groups=[group], columns=schema.names)
+    except (ArrowException, OSError) as problem:
         raise InputError(f"{path} is no readable Parquet file ({problem})", "write it again") from problem
 
 
-def _write(rows: Iterable[Any], path: Path, schema: Any, columns: Any) -> int:
+def rows_at_once(group: Any) -> int:
+    """How many rows of a row group are read at a time: `BATCH_ROWS`, or fewer where they are large."""
+    each = group.total_byte_size / max(group.num_rows, 1)
+    return max(1, min(BATCH_ROWS, int(BATCH_SIZE // max(each, 1))))
+
+
+def _batched(rows: Iterable[Any], size: Callable[[Any], int]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    room = BATCH_SIZE
+    for row in rows:
+        batch.append(row)
+        room -= size(row)
+        if room <= 0 or len(batch) >= BATCH_ROWS:
+            yield batch
+            batch, room = [], BATCH_SIZE
+    if batch:
+        yield batch
+
+
+def _size_of_pair(row: Pair) -> int:
+    return len(row.query) + sum(len(item.text) for item in (*row.positives, *row.negatives))
+
+
+def _write(rows: Iterable[Any], path: Path, schema: Any, columns: Any, size: Callable[[Any], int]) -> int:
     pa = require_pyarrow()
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial, count, stream = path.with_name(path.name + ".part"), 0, iter(rows)
+    partial, count = path.with_name(path.name + ".part"), 0
     with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-        while batch := list(islice(stream, BATCH_ROWS)):
+        for batch in _batched(rows, size):
             writer.write_batch(pa.record_batch(columns(batch), schema=schema))
             count += len(batch)
     partial.replace(path)

@@ -230,10 +230,11 @@ def _unpack_deb(source: Path, folder: Path) -> None:
         if file.read(8) != b"!<arch>\n":
             raise InputError(f"{source} is no Debian package", "download it again")
         while header := file.read(60):
-            try:
-                name, size = header[:16].decode("ascii").strip().rstrip("/"), int(header[48:58])
-            except ValueError:
+            stated = header[48:58].strip()
+            # A size below zero would lead back to where this header stands.
+            if not (header.isascii() and stated.isdigit()):
                 break
+            name, size = header[:16].decode("ascii").strip().rstrip("/"), int(stated)
             if name.startswith("data.tar"):
                 _unpack_stream(
                     io.BytesIO(file.read(size)), name.endswith(".zst"), source, folder, "download it again"

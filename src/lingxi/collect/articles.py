@@ -28,21 +28,25 @@ def read_articles(path: Path, origin: Origin) -> Iterator[Document]:
     `lines.numbered_lines`.
     """
     if path.is_dir():
-        for _, inner in files_below(path):
+        for place, inner in files_below(path):
             if inner.name.endswith(_SUFFIXES):
-                yield from unless_refused(read_articles(inner, origin), origin)
+                yield from unless_refused(_articles(inner, place, origin), origin, inner)
         return
+    yield from _articles(path, path.name, origin)
+
+
+def _articles(path: Path, place: str, origin: Origin) -> Iterator[Document]:
     empty = 0
     for number, row in numbered_jsonl(path):
-        found = _article(row, path, number, origin)
+        found = _article(row, path, number, place, origin)
         empty += found is None
         if found is not None:
             yield found
     if empty:
-        origin.left_out.append(f"{path.name}: {empty:,} rows have neither abstract nor text")
+        origin.left_out.append(f"{place}: {empty:,} rows have neither abstract nor text")
 
 
-def _article(row: Row, path: Path, number: int, origin: Origin) -> Document | None:
+def _article(row: Row, path: Path, number: int, place: str, origin: Origin) -> Document | None:
     key = next((row[name] for name in _IDS if row.get(name) is not None), None)
     if key is None or not isinstance(row.get("title"), str):
         raise InputError(
@@ -53,9 +57,9 @@ def _article(row: Row, path: Path, number: int, origin: Origin) -> Document | No
     text = "\n\n".join(part for part in parts if part)
     if not text:
         return None
-    place = f"{path.name}#{key}"
     title = " ".join(row["title"].split())
-    return document(origin, place, text, title=title, language=_language(row), licence=_licence(row))
+    said = {"title": title, "language": _language(row), "licence": _licence(row)}
+    return document(origin, f"{place}#{key}", text, **said)
 
 
 def _body(row: Row) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from xml.parsers import expat
 
 from lingxi.errors import InputError
 from lingxi.lines import opened
 
-# Where the declarations of an XML file stand, before anything that could use them.
-_HEAD = 1 << 16
+# What stands before the root of an XML file is a comment or two.
+_MOST_PROLOG = 1 << 20
+_AT_ONCE = 1 << 14
 
 
 def files_below(place: Path) -> Iterator[tuple[str, Path]]:
@@ -39,14 +41,59 @@ def read_whole(path: Path, most: int) -> bytes:
     return data
 
 
+class Prolog:
+    """What stands before the root of an XML file, fed as it is read; declarations of its own are refused.
+
+    Entities may expand without end, and they are declared there.
+    """
+
+    def __init__(self, named: str) -> None:
+        self._named, self._read, self._over = named, 0, False
+        self._parser = expat.ParserCreate()
+        self._parser.StartDoctypeDeclHandler = self._doctype
+        self._parser.EntityDeclHandler = self._declared
+        self._parser.StartElementHandler = self._root
+
+    def feed(self, data: bytes) -> bool:
+        """Whether the root was reached, or what is no XML; nothing is the end of the file.
+
+        Raises InputError for declarations, and where no root comes.
+        """
+        if self._over:
+            return True
+        self._read += len(data)
+        try:
+            self._parser.Parse(data, not data)
+        except (expat.ExpatError, ValueError, LookupError):
+            # Whoever reads it says what is wrong.
+            self._over = True
+        if not self._over and self._read > _MOST_PROLOG:
+            raise InputError(f"{self._named} does not begin as XML", "check that it is what it says")
+        return self._over
+
+    def _doctype(self, _name: str, _system: str | None, _public: str | None, inside: int) -> None:
+        if inside:
+            self._declared()
+
+    def _declared(self, *_said: object) -> None:
+        raise InputError(f"{self._named} declares XML entities or other markup", "remove its DOCTYPE")
+
+    def _root(self, *_said: object) -> None:
+        self._over = True
+        self._parser.StartElementHandler = None
+
+
 def refuse_entities(data: bytes, named: str) -> None:
-    """Raise InputError where the head of an XML file declares entities: they may expand without end."""
-    # In UTF-16 a zero stands between the letters.
-    if b"<!ENTITY" in data[:_HEAD].replace(b"\0", b""):
-        raise InputError(f"{named} declares XML entities", "remove its DOCTYPE")
+    """Raise InputError where an XML file declares entities, as `Prolog`."""
+    prolog = Prolog(named)
+    for start in range(0, len(data) + _AT_ONCE, _AT_ONCE):
+        if prolog.feed(data[start : start + _AT_ONCE]):
+            return
 
 
 def refuse_entities_of(path: Path) -> None:
     """As `refuse_entities`, for a file."""
+    prolog = Prolog(str(path))
     with path.open("rb") as file:
-        refuse_entities(file.read(_HEAD), str(path))
+        while not prolog.feed(file.read(_AT_ONCE)):
+            pass

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lingxi import languages
-from lingxi.collect.origin import Origin, translation
+from lingxi.collect.origin import Origin, code_of, translation
 from lingxi.records import Pair
 
 # CLDR's way to say that a name is its parent's, and the key of the code itself.
@@ -26,7 +26,7 @@ def read_names(folder: Path, origin: Origin) -> Iterator[Pair]:
     for english_file in sorted(folder.rglob("en/*.json")):
         english = dict(names(english_file))
         for path in sorted(english_file.parent.parent.glob(f"*/{english_file.name}")):
-            code = languages.of_locale(path.parent.name)
+            code = code_of(path.parent.name)
             # A region's table is mostly a copy of its language's.
             if _REGION.search(path.parent.name) or code.split("-")[0] in {"en", *languages.CONSTRUCTED}:
                 continue

@@ -33,9 +33,9 @@ class CodeShares:
 
 
 def read_code(folder: Path, origin: Origin, shares: CodeShares = CodeShares()) -> Iterator[Pair]:
-    """Stream the pairs of every documented function and type below a folder, in path order."""
-    for path in sorted(folder.rglob("*")):
-        place = path.relative_to(folder).as_posix()
+    """Stream the pairs of every documented function and type of a file, or below a folder in path order."""
+    for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
+        place = path.name if path == folder else path.relative_to(folder).as_posix()
         kind, language = kind_of(path)
         if kind != "code" or path.is_symlink() or not path.is_file() or _SKIPPED.search(place):
             continue

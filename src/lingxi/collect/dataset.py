@@ -1,7 +1,8 @@
 """Training data of one's own or of the Hub, in the shapes that trainers know (`shapes`), and in BEIR's.
 
 A file of JSON Lines, JSON, Parquet or CSV, or a folder: its `train` files, a `corpus` that their ids name, or
-corpus, queries and judgements. Judgements and files of other splits are for measuring, and are not read.
+corpus, queries and judgements. Judgements and files of other splits are for measuring, and are not read; nor
+is a bare `qrels.tsv`, which does not say its split, unless it is named itself.
 """
 
 from __future__ import annotations
@@ -13,56 +14,96 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from lingxi import languages
 from lingxi.collect.bounded import files_below, read_whole
 from lingxi.collect.examples import Example, Where
 from lingxi.collect.instructions import SEARCH
-from lingxi.collect.origin import Origin, unless_refused
+from lingxi.collect.origin import Origin, code_of, unless_refused
 from lingxi.collect.shapes import read_row, similarity_of, squad
 from lingxi.errors import InputError
-from lingxi.parse.code import LANGUAGES
 from lingxi.records import Pair, Passage, digest
-from lingxi.tables import Judged, Row, is_table, keyed_texts, number_of, numbered, read_judgements, table
+from lingxi.tables import Row, is_table, keyed_texts, number_of, numbered, read_judgements, table
 
 _MOST_JSON = 512 * 2**20
-_SPLIT = re.compile(r"(train|dev|development|valid|validation|val|test|eval)(?![a-z])", re.I)
-_BESIDE = re.compile(r"(corpus|queries|qrels|answers)\b|dataset_(infos?|dict)\.json$|state\.json$")
+JUDGEMENTS = "qrels.tsv"
+_SPLIT = re.compile(
+    r"(?:^|[^a-z])(train(?:ing)?|dev(?:el|elopment)?|val(?:id|idation)?|tests?|testing|eval(?:uation)?)(?:set)?"
+    r"(?![a-z])",
+    re.I,
+)
+_TRAIN = ("train", "training")
+_BESIDE = re.compile(r"(corpus|queries|qrels|answers)\b")
+_ABOUT = re.compile(r"(dataset_(infos?|dict)|state)\.json")
 
 
 def read_dataset(path: Path, origin: Origin) -> Iterator[Pair]:
     """Stream the pairs of a dataset, its passages with the ids and scores it gives them.
 
-    Raises InputError for rows of no known shape, ids that the corpus lacks, and rows that do not say their
-    language where the source does not either.
+    Raises InputError for rows of no known shape, ids that the corpus lacks, rows that do not say their
+    language where the source does not either, and where nothing is for training.
     """
+    if path.name == JUDGEMENTS and path.is_file():
+        yield from _beir(path.parent, path, origin)
+        return
     if not path.is_dir():
         yield from _file(path, None, origin)
         return
-    if table(path, "queries").is_file() and table(path, "corpus").is_file():
-        yield from _beir(path, origin)
-    corpus = keyed_texts(table(path, "corpus")) if table(path, "corpus").is_file() else None
-    for place, inner in files_below(path):
-        if (is_table(inner) or inner.suffix == ".json") and not _BESIDE.match(inner.name):
-            if (split := _split_of(place)) not in (None, "train"):
-                origin.left_out.append(f"{place}: of the split {split}, which is for measuring")
-            else:
-                yield from unless_refused(_file(inner, corpus, origin), origin)
+    came = False
+    for row in chain(_judged(path, origin), _tables(path, origin)):
+        came = True
+        yield row
+    if not came and not origin.left_out:
+        raise InputError(f"{path} holds no rows for training", "give a file, or a folder of train files")
+
+
+def set_of(path: Path) -> Path:
+    """The folder whose files a path is read with: that of judgements named themselves, else the path."""
+    return path.parent if path.name == JUDGEMENTS else path
+
+
+def _tables(folder: Path, origin: Origin) -> Iterator[Pair]:
+    """The rows of every file for training; what is left out is named."""
+    corpus = keyed_texts(table(folder, "corpus")) if table(folder, "corpus").is_file() else None
+    for place, inner in files_below(folder):
+        if not (is_table(inner) or inner.suffix == ".json") or _ABOUT.fullmatch(inner.name):
+            continue
+        if place.startswith("qrels/") or ("/" not in place and _BESIDE.match(place)):
+            continue
+        if (split := _split_of(place)) not in (None, *_TRAIN):
+            origin.left_out.append(f"{place}: of the split {split}, which is for measuring")
+        elif _BESIDE.match(inner.name):
+            origin.left_out.append(f"{place}: part of another set; give its folder as a path of its own")
+        else:
+            yield from unless_refused(_file(inner, corpus, origin), origin, inner)
 
 
 def _split_of(place: str) -> str | None:
-    """The split that a file, or the folder above it, names."""
-    for part in reversed(place.split("/")[-2:]):
-        if found := _SPLIT.match(part):
-            return found[1].lower()
+    """The split that a file, or a folder above it, names, innermost first; one for measuring before train."""
+    for part in reversed(place.split("/")):
+        named = [str(found).lower() for found in _SPLIT.findall(part)]
+        if named:
+            return next((split for split in named if split not in _TRAIN), named[0])
     return None
 
 
 def _file(path: Path, corpus: Mapping[str, str] | None, origin: Origin) -> Iterator[Pair]:
-    document = _json(path) if path.suffix == ".json" else None
-    if isinstance(document, dict) and isinstance(document.get("data"), list):
-        for example in squad(document, Where(path, 1)):
-            yield _pair(example, document, Where(path, 1), origin)
-        return
+    """The pairs of a file; raises InputError where it has none."""
+    came = False
+    for row in _pairs(path, corpus, origin):
+        came = True
+        yield row
+    if not came:
+        raise InputError(f"{path} gives no row", "check that it is whole, or leave it out")
+
+
+def _pairs(path: Path, corpus: Mapping[str, str] | None, origin: Origin) -> Iterator[Pair]:
+    document: Any = _json(path) if path.suffix == ".json" else None
+    listed = document.get("data") if isinstance(document, dict) else None
+    if isinstance(listed, list):
+        if any(isinstance(article, dict) and "paragraphs" in article for article in listed):
+            for example in squad(document, Where(path, 1)):
+                yield _pair(example, document, Where(path, 1), origin)
+            return
+        document = listed
     top = max((_similarity(row, path, n) for n, row in _rows(path, document)), default=0.0)
     for number, row in _rows(path, document):
         where = Where(path, number, corpus, top)
@@ -99,12 +140,28 @@ def _json(path: Path) -> Any:
         raise InputError(f"{path} is no JSON ({problem})", "write it again") from problem
 
 
-def _beir(folder: Path, origin: Origin) -> Iterator[Pair]:
+def _judged(folder: Path, origin: Origin) -> Iterator[Pair]:
+    """The pairs of a folder with queries, corpus and judgements for training; none without judgements.
+
+    Raises InputError where judgements are for measuring, or do not say what for.
+    """
+    if not (table(folder, "queries").is_file() and table(folder, "corpus").is_file()):
+        return
+    if (folder / "qrels" / "train.tsv").is_file():
+        yield from _beir(folder, folder / "qrels" / "train.tsv", origin)
+    elif (folder / "qrels").is_dir():
+        raise InputError(f"{folder}/qrels has no train.tsv: its judgements are for measuring", "leave it out")
+    elif (folder / JUDGEMENTS).is_file():
+        raise InputError(
+            f"{folder / JUDGEMENTS} does not say whether it is for training or for measuring",
+            "if it is for training, name it in paths, or move it to qrels/train.tsv",
+        )
+
+
+def _beir(folder: Path, judgements: Path, origin: Origin) -> Iterator[Pair]:
     """Every judged query with its documents: a grade of 0 is a negative, one above is a positive's score."""
     where = Where(folder, 1)
-    judged = _judgements(folder)
-    if judged is None:
-        return
+    judged = read_judgements(judgements)
     queries, corpus = keyed_texts(table(folder, "queries")), keyed_texts(table(folder, "corpus"))
     for query, grades in judged.items():
         for key in chain([query] if query not in queries else [], (k for k in grades if k not in corpus)):
@@ -114,16 +171,6 @@ def _beir(folder: Path, origin: Origin) -> Iterator[Pair]:
         wrong = tuple(item for grade, item in found if grade <= 0)
         example = Example(queries[query], right, wrong, "retrieval", SEARCH, query)
         yield _pair(example, {}, where, origin)
-
-
-def _judgements(folder: Path) -> Judged | None:
-    """Those for training; None where rows say what is right. Raises InputError for test ones alone."""
-    for path in (folder / "qrels" / "train.tsv", folder / "qrels.tsv"):
-        if path.is_file():
-            return read_judgements(path)
-    if (folder / "qrels").is_dir():
-        raise InputError(f"{folder}/qrels has no train.tsv: its judgements are for measuring", "leave it out")
-    return None
 
 
 def _pair(example: Example, row: Mapping[str, Any], where: Where, origin: Origin) -> Pair:
@@ -153,4 +200,4 @@ def _language(row: Mapping[str, Any], name: str, where: Where, origin: Origin) -
             f"{where.path}:{where.number}: the row does not say its language",
             'set it for the source, for example language = "en", or add a column `language`',
         )
-    return said if said in LANGUAGES else languages.of_locale(said)
+    return code_of(said)

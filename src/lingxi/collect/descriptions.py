@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-from lingxi import languages
 from lingxi.collect.instructions import PARALLEL, SYNOPSIS
-from lingxi.collect.origin import Origin, pair
+from lingxi.collect.origin import Origin, code_of, pair
 from lingxi.records import Pair, Task, digest
 
 _STANZA = re.compile(
@@ -37,7 +36,7 @@ def read_descriptions(folder: Path, origin: Origin) -> Iterator[Pair]:
         if len(body) >= _LEAST_BODY:
             yield _pair(md5, synopsis, body, "en", SYNOPSIS, origin)
     for name, paths in files.items():
-        code = languages.of_locale(name)
+        code = code_of(name)
         translated = {md5: texts for path in paths for _, md5, texts in stanzas(path)}
         for md5, texts in translated.items():
             own = english.get(md5, [])

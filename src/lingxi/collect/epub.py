@@ -53,10 +53,15 @@ def _listed(book: zipfile.ZipFile, package: str, place: str) -> Iterator[Chapter
     tree = _xml(book, package, place)
     said = {name: _text(tree, name) for name in ("title", "language")}
     items = {item.get("id"): item for item in tree.iter(f"{_OPF}item")}
+    seen: set[str] = set()
     for reference in tree.iter(f"{_OPF}itemref"):
         item = items.get(reference.get("idref"))
-        if item is not None and "html" in item.get("media-type", ""):
-            inside = _inside(package, item.get("href", ""), place)
+        if item is None or "html" not in item.get("media-type", ""):
+            continue
+        inside = _inside(package, item.get("href", ""), place)
+        # A spine may name a chapter without end.
+        if inside not in seen:
+            seen.add(inside)
             yield Chapter(f"{place}#{inside}", _read(book, inside, place), said["title"], said["language"])
 
 

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lingxi import languages
-from lingxi.collect.origin import Origin, translation
-from lingxi.errors import MissingExtraError
+from lingxi.collect.origin import Origin, code_of, translation, unless_refused
+from lingxi.errors import InputError, MissingExtraError
 from lingxi.records import Pair, digest
 
 LEFT_OUT = languages.CONSTRUCTED
+CATALOGS = (".mo", ".po")
 # Larger catalogs than any program has; a file that claims more is no catalog.
 _MOST_BYTES = 64 * 2**20
 
@@ -29,14 +30,31 @@ _SPACE = re.compile(r"\s+")
 
 
 def read_catalogs(folder: Path, origin: Origin) -> Iterator[Pair]:
-    """Stream X → English pairs of every catalog below a folder, in path order, without unreadable ones."""
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".mo", ".po")):
+    """Stream X → English pairs of every catalog below a folder, in path order, without unreadable ones.
+
+    Raises InputError for a catalog that is given itself and names no language, or is too large.
+    """
+    given = folder.is_file()
+    for path in [folder] if given else sorted(p for p in folder.rglob("*") if p.suffix in CATALOGS):
         code = language_of(path)
         if code is None or path.is_symlink() or path.stat().st_size > _MOST_BYTES:
+            if given:
+                raise InputError(f"{path} names no language, or is too large", "name it so, as sw.po")
             continue
-        for context, english, text in messages(path):
-            group = f"{origin.source}:{path.stem}#{digest(context, english)}"
-            yield translation(origin, group, code, text, english)
+        rows = _catalog(path, f"{origin.source}:{_domain(path, folder)}", code, origin)
+        yield from rows if given else unless_refused(rows, origin, path)
+
+
+def _catalog(path: Path, domain: str, code: str, origin: Origin) -> Iterator[Pair]:
+    for context, english, text in messages(path):
+        yield translation(origin, f"{domain}#{digest(context, english)}", code, text, english)
+
+
+def _domain(path: Path, folder: Path) -> str:
+    """What the catalogs of all languages share: a program's name, or the folder of `de.po` and `sw.po`."""
+    if path.parent.name == "LC_MESSAGES":
+        return path.stem
+    return "" if path == folder else path.parent.relative_to(folder).as_posix()
 
 
 def language_of(path: Path) -> str | None:
@@ -44,7 +62,7 @@ def language_of(path: Path) -> str | None:
     named = path.parent.parent.name if path.parent.name == "LC_MESSAGES" else path.stem
     if not re.fullmatch(r"[A-Za-z]{2,3}([_@.-]\w+)*", named):
         return None
-    code = languages.of_locale(named)
+    code = code_of(named)
     return None if code.split("-")[0] in {"en", *LEFT_OUT} else code
 
 

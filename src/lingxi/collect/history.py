@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from lingxi.collect.git import environment, repository_of
 from lingxi.collect.instructions import CHANGE
 from lingxi.collect.origin import Origin, pair
 from lingxi.errors import InputError
@@ -77,8 +78,6 @@ def read_history(folder: Path, origin: Origin) -> Iterator[Pair]:
 
     Raises InputError for a folder that is no repository, or one that git cannot read.
     """
-    if not ((folder / ".git").exists() or (folder / "HEAD").is_file()):
-        raise InputError(f"{folder} is no git repository", "give the folder that holds .git")
     for commit in commits(folder):
         said, change = message_of(commit.message), _NOISE.sub("", commit.diff).strip("\n")
         language = _language(commit.diff)
@@ -90,12 +89,18 @@ def read_history(folder: Path, origin: Origin) -> Iterator[Pair]:
 
 
 def commits(folder: Path) -> Iterator[Commit]:
-    """Stream the commits of a repository that are no merges, with what they change, in bounded memory."""
+    """Stream the commits of a repository that are no merges, with what they change, in bounded memory.
+
+    Raises InputError as `read_history`.
+    """
     options = [part for setting in _SETTINGS for part in ("-c", setting)]
-    command = ["git", "--no-pager", *options, "-C", str(folder), *_LOG]
+    # Named outright, so that git looks for no other in the folders above.
+    command = ["git", "--no-pager", *options, f"--git-dir={repository_of(folder)}", *_LOG]
     # Complaints go to a file: a pipe that nobody empties would stop git.
     with tempfile.TemporaryFile() as complaints:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints) as running:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=complaints, env=environment()
+        ) as running:
             assert running.stdout is not None
             # Who reads no further than a cap closes the pipe, and git ends.
             yield from _parsed(running.stdout)

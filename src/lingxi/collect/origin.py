@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Iterator
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from lingxi.collect.instructions import PARALLEL
-from lingxi.errors import InputError
+from lingxi.errors import InputError, MissingExtraError
+from lingxi.languages import normalise, of_locale
+from lingxi.parse.code import LANGUAGES
 from lingxi.records import Document, Pair, Task, digest, passage
 
 Row = TypeVar("Row", Pair, Document)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 # Names of Debian's copyright files, as `curate` knows them.
 _SPELLINGS = {
@@ -79,7 +83,7 @@ def document(
         id=digest(origin.source, place, text),
         text=text,
         title=title or None,
-        language=language or origin.language,
+        language=code_of(language) if language else origin.language,
         source=origin.source,
         licence=licence or origin.licence,
         uri=place,
@@ -94,30 +98,67 @@ def translation(
     return pair(origin, key, group, text, target, task="bitext", instruction=PARALLEL, languages=both)
 
 
-def unless_refused(rows: Iterator[Row], origin: Origin) -> Iterator[Row]:
-    """Pass the rows of one file of many through; where it is refused, that is noted and the others go on."""
+def code_of(stated: str) -> str:
+    """Our code of a language of people or of programs as it is stated: `ja-JP`, `zh_Hans`, `c_sharp`."""
+    # The script that a region stood behind may be the usual one.
+    return stated if stated in LANGUAGES else normalise(of_locale(stated))
+
+
+def unless_refused(rows: Iterator[Row], origin: Origin, path: Path | str) -> Iterator[Row]:
+    """Pass the rows of one file of many through; where it is refused, that is noted and the others go on.
+
+    Raises MissingExtraError, and where the machine itself is at its end.
+    """
     try:
         yield from rows
-    except InputError as refused:
-        origin.left_out.append(str(refused))
+    except MissingExtraError:
+        raise
+    except Exception as problem:
+        # Files of strangers break libraries in ways of their own.
+        if is_of_the_machine(problem):
+            raise
+        origin.left_out.append(str(problem) if isinstance(problem, InputError) else f"{path}: {problem!r}")
+
+
+def is_of_the_machine(problem: BaseException) -> bool:
+    """Whether the disk is full or the memory, which is the fault of no file: what follows would fail too."""
+    cause: BaseException | None = problem
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return isinstance(problem, MemoryError)
 
 
 def name_of(folder: Path) -> str | None:
     """The name that an unpacked package of npm states; None for anything else."""
-    for path in (folder / "package.json", folder / "package" / "package.json"):
-        if path.is_file() and isinstance(name := _json(path).get("name"), str):
+    for path in _manifests(folder):
+        if isinstance(name := _json(path).get("name"), str):
             return name
     return None
 
 
+def _manifests(folder: Path) -> list[Path]:
+    """The package.json of a folder, or of the folder `package` in which npm packs."""
+    named = (folder / "package.json", folder / "package" / "package.json")
+    return [path for path in named if path.is_file()]
+
+
 def licence_of(folder: Path, default: str) -> str:
-    """The licence a package states: Debian's copyright file, package.json or METADATA; else `default`."""
+    """The licence a package states for all of itself; else `default`.
+
+    Debian's copyright file, the package.json of npm's archive, or a wheel's METADATA: those of packages that
+    lie deeper speak for themselves alone.
+    """
     for path in sorted(folder.glob("usr/share/doc/*/copyright")):
         if found := re.search(r"^Files:\s*\*.*?^License:\s*(\S[^\n]*)", _text(path), re.S | re.M):
             return _SPELLINGS.get(found[1].strip(), found[1].strip())
-    manifests = [p for p in folder.glob("**/package.json") if "node_modules" not in p.parts]
-    for path in sorted(manifests, key=lambda p: (len(p.parts), p))[:1]:
-        return str(_json(path).get("license") or default)
+    for path in _manifests(folder):
+        said = _json(path).get("license")
+        # As npm wrote it at first.
+        said = said.get("type") if isinstance(said, dict) else said
+        if isinstance(said, str) and said:
+            return said
     for path in sorted(folder.glob("*.dist-info/METADATA")):
         text = _text(path)
         if found := re.search(r"^License(?:-Expression)?: (\S[^\n]{0,60})$", text, re.M):

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from lingxi import languages
 from lingxi.collect.bounded import files_below, read_whole, refuse_entities
-from lingxi.collect.epub import Chapter, chapters
+from lingxi.collect.epub import chapters
 from lingxi.collect.origin import Origin, document, unless_refused
-from lingxi.collect.spoken import language_of_place
+from lingxi.collect.spoken import language_of_place, names_below
 from lingxi.errors import InputError
 from lingxi.lines import opened
 from lingxi.parse import Content, Skip, decode, kind_of, sections, size_limit
@@ -38,21 +37,24 @@ Read = Callable[[str, Path, Origin], Iterator[Document]]
 def read_pages(path: Path, origin: Origin) -> Iterator[Document]:
     """Stream the documents of a page, or of every page below a folder in path order; links are not followed.
 
-    The language is what the page states, else what its path says, else the origin's. Raises InputError for a
-    single file that cannot be read; those of a folder are noted in `origin.left_out`.
+    The language is what the page states, else as `spoken.language_of_place`. Raises InputError for a single
+    file that cannot be read; those of a folder are noted in `origin.left_out`.
     """
+    top = path.absolute().parent
     if path.is_file():
         read = _reader_of(path)
         if read is None:
             raise InputError(f"{path} is no page", "give HTML, Markdown, text, PDF, EPUB or a manual page")
-        yield from read(path.name, path, origin)
+        said = language_of_place(path.name, names_below(top), origin.language)
+        yield from read(path.name, path, replace(origin, language=said))
         return
+    beside = names_below(path)
     # A folder of one language may be given itself, as `man/de`.
-    named = language_of_place(f"{path.parent.name}/{path.name}/page")
-    origin = replace(origin, language=named or origin.language)
+    whole = language_of_place(f"{top.name}/{path.name}/page", names_below(top.parent), origin.language)
     for place, inner in files_below(path):
         if read := _reader_of(inner):
-            yield from unless_refused(read(place, inner, origin), origin)
+            said = language_of_place(place, beside, origin.language) or whole
+            yield from unless_refused(read(place, inner, replace(origin, language=said)), origin, inner)
 
 
 def _reader_of(path: Path) -> Read | None:
@@ -83,10 +85,10 @@ def _page(place: str, path: Path, origin: Origin) -> Iterator[Document]:
     name = Path(_unpacked_name(path))
     data = read_whole(path, size_limit(name))
     if kind_of(name)[0] == "html":
-        yield from _of_html(place, data, None, language_of_place(place), origin)
+        yield from _of_html(place, data, None, None, origin)
     elif (content := _decoded(name, data, place)) is not None:
         title, language, text = _of_content(content)
-        yield from _said(origin, place, text, title, language or language_of_place(place))
+        yield from _said(origin, place, text, title, language)
 
 
 def _of_content(content: Content) -> tuple[str | None, str | None, str]:
@@ -101,38 +103,33 @@ def _of_content(content: Content) -> tuple[str | None, str | None, str]:
         stated = dict(_STATED.findall(front[1])) if front else {}
         text = content.text[front.end() :] if front else content.text
         language = stated.get("lang") or stated.get("language")
-        return stated.get("title") or _first_heading(text), _code(language), text
+        return stated.get("title") or _first_heading(text), language, text
     return _first_line(content.text), None, content.text
 
 
 def _of_html(
     place: str, data: bytes, title: str | None, language: str | None, origin: Origin
 ) -> Iterator[Document]:
-    refuse_entities(re.split(rb"<html", data, maxsplit=1, flags=re.I)[0], place)
+    refuse_entities(data, place)
     content = _decoded(Path("page.html"), data, place)
     if content is not None:
         stated = _LANG.search(data[:65536])
         heading = _first_heading(content.text) or _html_title(data) or title
-        yield from _said(
-            origin, place, content.text, heading, _code(stated and stated[1].decode()) or language
-        )
+        said = stated[1].decode() if stated else language
+        yield from _said(origin, place, content.text, heading, said)
 
 
 def _book(place: str, path: Path, origin: Origin) -> Iterator[Document]:
     for chapter in chapters(path, place):
-        yield from unless_refused(_chapter(chapter, place, origin), origin)
-
-
-def _chapter(chapter: Chapter, place: str, origin: Origin) -> Iterator[Document]:
-    language = _code(chapter.language) or language_of_place(place)
-    return _of_html(chapter.place, chapter.data, chapter.title, language, origin)
+        rows = _of_html(chapter.place, chapter.data, chapter.title, chapter.language, origin)
+        yield from unless_refused(rows, origin, chapter.place)
 
 
 def _manual(place: str, path: Path, origin: Origin) -> Iterator[Document]:
     content = _decoded(Path("manual.txt"), read_whole(path, size_limit(Path("manual.txt"))), place)
     if content is not None:
         title, text = read_roff(content.text)
-        yield from _said(origin, place, text, title, language_of_place(place))
+        yield from _said(origin, place, text, title, None)
 
 
 def _decoded(name: Path, data: bytes, place: str) -> Content | None:
@@ -166,7 +163,3 @@ def _first_line(text: str) -> str | None:
 def _html_title(data: bytes) -> str | None:
     found = _TITLE.search(data[:65536])
     return " ".join(html.unescape(found[1].decode("utf-8", "replace")).split()) if found else None
-
-
-def _code(stated: str | None) -> str | None:
-    return languages.of_locale(stated) if stated else None

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
 from xml.etree import ElementTree
 
-from lingxi import languages
 from lingxi.collect import gettext
 from lingxi.collect.bounded import files_below, refuse_entities_of
-from lingxi.collect.origin import Origin, translation, unless_refused
+from lingxi.collect.origin import Origin, code_of, translation, unless_refused
 from lingxi.errors import InputError
+from lingxi.lines import MOST_LINE, numbered_lines
 from lingxi.records import Pair
 
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
-# A line longer than this is no sentence: the file is not what it says.
-_MOST_LINE = 1_000_000
 _CODE = re.compile(r"[a-z]{2,3}(-[a-z]+)*")
 
 
@@ -28,19 +25,21 @@ def read_parallel(path: Path, origin: Origin) -> Iterator[Pair]:
     Raises InputError for a file that is not what it says, declares XML entities, or names no languages.
     """
     if path.is_dir():
-        for _, inner in files_below(path):
-            if inner.suffix in (".tmx", ".tsv", ".csv"):
-                yield from unless_refused(read_parallel(inner, origin), origin)
+        for place, inner in files_below(path):
+            if inner.suffix in _READ:
+                yield from unless_refused(_units(inner, place, origin), origin, inner)
         yield from gettext.read_catalogs(path, origin)
-        return
-    if path.suffix == ".tmx":
-        units = _tmx(path)
-    elif path.suffix in (".tsv", ".csv"):
-        units = _table(path)
+    elif path.suffix in gettext.CATALOGS:
+        yield from gettext.read_catalogs(path, origin)
+    elif path.suffix in _READ:
+        yield from _units(path, path.name, origin)
     else:
-        raise InputError(f"{path} is no .tmx, .tsv, .csv or folder", "convert it, or leave it out")
-    for number, texts in enumerate(units):
-        yield from _pairs(f"{origin.source}:{path.stem}#{number}", texts, origin)
+        raise InputError(f"{path} is no .tmx, .tsv, .csv, .po, .mo or folder", "convert it, or leave it out")
+
+
+def _units(path: Path, place: str, origin: Origin) -> Iterator[Pair]:
+    for number, texts in enumerate(_READ[path.suffix](path)):
+        yield from _pairs(f"{origin.source}:{place}#{number}", texts, origin)
 
 
 def _tmx(path: Path) -> Iterator[dict[str, str]]:
@@ -62,35 +61,32 @@ def _tmx(path: Path) -> Iterator[dict[str, str]]:
 def _variant(unit: ElementTree.Element) -> tuple[str, str]:
     segment = unit.find("seg")
     text = "" if segment is None else "".join(segment.itertext())
-    return languages.of_locale(unit.get(_LANG) or unit.get("lang") or ""), " ".join(text.split())
+    return code_of(unit.get(_LANG) or unit.get("lang") or ""), " ".join(text.split())
 
 
 def _table(path: Path) -> Iterator[dict[str, str]]:
     """Rows of a table whose first line names the languages of its columns."""
-    csv.field_size_limit(_MOST_LINE)
+    csv.field_size_limit(MOST_LINE)
+    lines = (f"{line}\n" for _, line in numbered_lines(path))
+    tabs = path.suffix == ".tsv"
+    rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(lines)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = _bounded(file, path)
-            tabs = path.suffix == ".tsv"
-            rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(lines)
-            codes = [languages.of_locale(name) for name in next(rows, [])]
-            if len(codes) < 2 or not all(_CODE.fullmatch(code) for code in codes):
-                raise InputError(
-                    f"{path}: the first line names no languages", "begin with a line such as `sw<TAB>en`"
-                )
-            for row in rows:
-                yield {code: text.strip() for code, text in zip(codes, row, strict=False)}
-    except (UnicodeDecodeError, csv.Error) as problem:
-        raise InputError(
-            f"{path} cannot be read as a UTF-8 table ({problem})", "convert it to UTF-8"
-        ) from problem
+        codes = [code_of(name) for name in next(rows, [])]
+        if len(codes) < 2 or not all(_CODE.fullmatch(code) for code in codes):
+            raise InputError(
+                f"{path}: the first line names no languages", "begin with a line such as `sw<TAB>en`"
+            )
+        for row in rows:
+            yield {code: text.strip() for code, text in zip(codes, row, strict=False)}
+    except csv.Error as problem:
+        raise InputError(f"{path}:{rows.line_num} is no table ({problem})", "write it again") from problem
 
 
-def _bounded(file: TextIO, path: Path) -> Iterator[str]:
-    while line := file.readline(_MOST_LINE + 1):
-        if len(line) > _MOST_LINE:
-            raise InputError(f"{path} has a line of over {_MOST_LINE:,} characters", "split it into lines")
-        yield line
+_READ: Mapping[str, Callable[[Path], Iterator[dict[str, str]]]] = {
+    ".tmx": _tmx,
+    ".tsv": _table,
+    ".csv": _table,
+}
 
 
 def _pairs(group: str, texts: dict[str, str], origin: Origin) -> Iterator[Pair]:

@@ -9,12 +9,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from threading import Lock
 
+from lingxi.collect.git import environment, repository_of
 from lingxi.errors import InputError
 from lingxi.records import digest
 
 # Packages in one call of apt-get.
 _TOGETHER = 100
+_UPDATE = Lock()
 _GIT = re.compile(r"(https|ssh|git)://[\w.@:-]+/|[\w.-]+@[\w.-]+:[\w./-]+$")
 
 
@@ -98,6 +101,12 @@ def fetched_indices(codes: Sequence[str], cache: Path) -> Path:
     """Download the indices of package descriptions in these languages and return their folder."""
     folder = cache / f"descriptions-{digest(*codes)}"
     lists = folder / "lists"
+    with _UPDATE:
+        _update_indices(codes, folder, lists)
+    return lists
+
+
+def _update_indices(codes: Sequence[str], folder: Path, lists: Path) -> None:
     if not any(lists.glob("*Translation-*")):
         for name in ("lists/partial", "cache/archives/partial"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -110,7 +119,6 @@ def fetched_indices(codes: Sequence[str], cache: Path) -> Path:
         }
         options = [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
         _run(["apt-get", *options, "update"], folder, "the package descriptions")
-    return lists
 
 
 def fetched_source(package: str, cache: Path) -> Path:
@@ -122,9 +130,11 @@ def fetched_source(package: str, cache: Path) -> Path:
     folder = cache / f"source-{package}"
     if found := _upstream(folder):
         return found[-1]
-    options = _source_options(cache / "apt")
-    if not any((cache / "apt" / "lists").glob("*_Sources*")):
-        _run(["apt-get", *options, "update"], cache, package)
+    # Several sources are fetched at a time, and apt-get updates a folder for one alone.
+    with _UPDATE:
+        options = _source_options(cache / "apt")
+        if not any((cache / "apt" / "lists").glob("*_Sources*")):
+            _run(["apt-get", *options, "update"], cache, package)
     folder.mkdir(parents=True, exist_ok=True)
     # Only the upstream archive is wanted; a missing patch of the distribution does not matter.
     found_or_not = subprocess.run(
@@ -152,8 +162,11 @@ def fetched_git(url: str, cache: Path, depth: int = 1) -> Path:
 
     Raises InputError for an address of another kind, or one that git cannot clone.
     """
+    url = address_of(url)
     if url.startswith("-") or "::" in url or not (_GIT.match(url) or Path(url).is_dir()):
         raise InputError(f"{url!r} is no address of a repository", "give https://…, ssh://…, or a local path")
+    if Path(url).is_dir():
+        repository_of(Path(url))
     key = digest(url) if depth == 1 else digest(url, str(depth))
     folder = cache / f"git-{name_of_git(url)}-{key}"
     if not folder.is_dir():
@@ -169,9 +182,17 @@ def fetched_git(url: str, cache: Path, depth: int = 1) -> Path:
     return folder
 
 
+def address_of(url: str) -> str:
+    """An address as git reads it from any folder: a local path is absolute."""
+    local = Path(url).expanduser() if url.startswith("~/") else Path(url)
+    return str(local.resolve()) if not url.startswith("-") and local.is_dir() else url
+
+
 def name_of_git(url: str) -> str:
     """The name of a repository: the last part of its address."""
-    return re.sub(r"\W+", "-", url.rstrip("/").removesuffix(".git").rpartition("/")[2])
+    return re.sub(
+        r"\W+", "-", address_of(url).rstrip("/").removesuffix(".git").rstrip("/").rpartition("/")[2]
+    )
 
 
 def fetched_npm(package: str, cache: Path) -> Path:
@@ -251,7 +272,7 @@ def _source_lists(etc: Path) -> str:
 
 def _run(command: list[str], folder: Path, package: str) -> None:
     try:
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, env=environment())
     except (OSError, subprocess.CalledProcessError) as problem:
         detail = _last_line(getattr(problem, "stderr", "") or str(problem))
         raise InputError(

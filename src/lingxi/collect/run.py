@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -69,41 +69,70 @@ def collect_pairs(settings: CollectSettings, out: Path, barred: Sequence[str] = 
     missing or unreadable.
     """
     cache = settings.cache.expanduser()
-    inputs: dict[str, str] = {}
-    skipped: list[str] = []
-    parts: list[Path] = []
-    texts: list[Path] = []
+    came = [
+        *_labelled(settings, out, cache),
+        *_mediawiki(settings, out, cache),
+        *_packages(settings, out, cache, barred),
+    ]
+    return _merged(came, out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """What one input gave: the part files of its pairs and documents, and what of it was left out."""
+
+    source: str
+    file: str
+    pairs: Path | None = None
+    documents: Path | None = None
+    skipped: tuple[str, ...] = ()
+
+
+def _labelled(settings: CollectSettings, out: Path, cache: Path) -> Iterator[_Came]:
     if settings.labelled is not None:
         folder = archives.opened_tar(settings.labelled, cache)
-        inputs["labelled"] = settings.labelled.name
-        skipped = labelled.unknown_files(folder)
         rows = chain(labelled.read_folder(folder, _origins(settings)), aligned.read_translations(folder))
-        parts.append(_part(rows, out, "labelled"))
+        part, unknown = _part(rows, out, "labelled"), tuple(labelled.unknown_files(folder))
+        yield _Came("labelled", settings.labelled.name, part, skipped=unknown)
+
+
+def _mediawiki(settings: CollectSettings, out: Path, cache: Path) -> Iterator[_Came]:
     if settings.mediawiki != "none":
         package = mediawiki_package(settings.mediawiki, cache)
-        inputs["mediawiki"] = package.name
-        parts.append(_part(mediawiki.read_pairs(archives.opened_deb(package, cache)), out, "mediawiki"))
-    found = list(pieces(settings.sources, out / PARTS, cache, barred))
+        rows = mediawiki.read_pairs(archives.opened_deb(package, cache))
+        yield _Came("mediawiki", package.name, _part(rows, out, "mediawiki"))
+
+
+def _packages(settings: CollectSettings, out: Path, cache: Path, barred: Sequence[str]) -> Iterator[_Came]:
+    """The pieces of the sources, those first that did not come; what two sources name alike is read once."""
+    found = list(dict.fromkeys(pieces(settings.sources, out / PARTS, cache, barred)))
     asked = [json.dumps(asdict(piece)) for piece in found if isinstance(piece, Piece)]
     done = spread(read_piece, asked, settings.runner, settings.processes)
-    came = [piece for piece in found if isinstance(piece, Part)]
-    for part in (*came, *(Part(**json.loads(said)) for said in done)):
-        inputs[part.source] = Path(part.path).name
-        skipped += [f"{part.source}: {said}" for said in ([part.refused] if part.refused else part.left_out)]
-        if part.pairs:
-            parts.append(Path(part.path))
-        if part.documents:
-            texts.append(Path(part.path))
-    counts = _merge(parts, out / PAIRS_FILE, pair_schema(), ("source", "query_language", "task"))
-    documents = _merge_documents(texts, out / DOCUMENTS_FILE)
+    absent = [piece for piece in found if isinstance(piece, Part)]
+    for part in (*absent, *(Part(**json.loads(said)) for said in done)):
+        reasons = [part.refused] if part.refused else part.left_out
+        path = Path(part.path)
+        yield _Came(
+            part.source,
+            path.name,
+            path if part.pairs else None,
+            path if part.documents else None,
+            tuple(f"{part.source}: {reason}" for reason in reasons),
+        )
+
+
+def _merged(came: Sequence[_Came], out: Path) -> CollectReport:
+    pairs = [each.pairs for each in came if each.pairs]
+    counts = _merge(pairs, out / PAIRS_FILE, pair_schema(), ("source", "query_language", "task"))
+    texts = [each.documents for each in came if each.documents]
     return CollectReport(
         rows=sum(counts["source"].values()),
         by_source=dict(counts["source"].most_common()),
         by_language=dict(counts["query_language"].most_common()),
         by_task=dict(counts["task"].most_common()),
-        inputs=inputs,
-        skipped=tuple(skipped),
-        documents=documents,
+        inputs={each.source: each.file for each in came},
+        skipped=tuple(reason for each in came for reason in each.skipped),
+        documents=_merge_documents(texts, out / DOCUMENTS_FILE),
     )
 
 

@@ -1,7 +1,8 @@
 """Rows of training data as others write them: sentence-transformers, FlagEmbedding, Tevatron, ms-swift, …
 
 A shape is recognised by the fields of its rows. A label of 0 makes a negative; what is empty is no negative,
-nor is a text that is a positive of the same row.
+nor is a text that is a positive of the same row. Of the labels of inference only the words are read: as
+numbers, 0 means entailment in some sets and the contrary in others.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ _ALIKE = (
 )
 _NEGATIVE = re.compile(r"(?:hard_)?negatives?(?:_\d+)?")
 _LARGEST_SIMILARITY = 5.0
+# What a premise says of its hypothesis; annotators who did not agree are no answer either.
+_INFERRED: Mapping[str, bool | None] = {
+    "entailment": True, "contradiction": False, "neutral": None, "-": None,
+}  # fmt: skip
 
 
 Read = Callable[[Row, Where], Iterator[Example]]
@@ -58,13 +63,23 @@ def similarity_of(row: Row) -> Any:
 
 
 def squad(document: Any, where: Where) -> Iterator[Example]:
-    """The questions of a SQuAD file: each asks for its paragraph, a negative where it holds no answer."""
-    for article in document["data"]:
-        for paragraph in article.get("paragraphs", ()):
-            for asked in paragraph.get("qas", ()):
+    """The questions of a SQuAD file: each asks for its paragraph, a negative where it holds no answer.
+
+    Raises InputError for what is no list of objects where SQuAD has one.
+    """
+    for article in _objects(document, "data", where):
+        for paragraph in _objects(article, "paragraphs", where):
+            for asked in _objects(paragraph, "qas", where):
                 row = {**asked, "context": paragraph.get("context")}
                 answered = not asked.get("is_impossible") and bool(asked.get("answers", True))
                 yield _question(row, where, answered)
+
+
+def _objects(held: Row, name: str, where: Where) -> list[Row]:
+    listed = held.get(name, [])
+    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+        raise where.wrong(f"{name!r} of SQuAD is no list of objects")
+    return listed
 
 
 def _flag(row: Row, where: Where) -> Iterator[Example]:
@@ -100,7 +115,9 @@ def _tevatron(row: Row, where: Where) -> Iterator[Example]:
 
 def _automodel(row: Row, where: Where) -> Iterator[Example]:
     """Automodel: `pos_doc` and `neg_doc`, texts or ids of a corpus beside it."""
-    by_id = where.corpus is not None
+    items = [item for name in ("pos_doc", "neg_doc") for item in _listed(row.get(name))]
+    without_text = any(isinstance(item, dict) and "id" in item and "text" not in item for item in items)
+    by_id = where.corpus is not None or "corpus_id" in row or without_text
     right, wrong = (passages(row.get(name), where, name, by_id=by_id) for name in ("pos_doc", "neg_doc"))
     yield example(row["question"], right, wrong, where, row, ANSWER)
 
@@ -122,15 +139,15 @@ def _columns(row: Row, where: Where) -> Iterator[Example]:
     """sentence-transformers: a query, positives, negatives; `label` or `score` where it has one."""
     asks, answers = next(pair for pair in (*_PAIRS, *_ALIKE) if pair[0] in row and pair[1] in row)
     if (asks, answers) in _ALIKE:
-        yield _alike(row, asks, answers, where)
+        yield from _alike(row, asks, answers, where)
         return
     scores = row.get("scores", row.get("score"))
     labels = row.get("labels", row.get("label"))
     named = [name for name in row if isinstance(name, str) and _NEGATIVE.fullmatch(name)]
     right: Sequence[Passage] = passages(row[answers], where, answers, ids=row.get("positive_ids"))
-    wrong: Sequence[Passage] = [
-        p for name in named for p in passages(row[name], where, name, ids=row.get("negative_ids"))
-    ]
+    # Ids and scores count through all the columns of negatives, those that are empty too.
+    texts = ["" if text is None else text for name in named for text in _listed(row[name])]
+    wrong: Sequence[Passage] = passages(texts, where, ", ".join(named), ids=row.get("negative_ids"))
     instruction = ANSWER if asks == "question" else SEARCH
     if labels is not None and not wrong:
         right, wrong = labelled(right, labels, where)
@@ -139,8 +156,11 @@ def _columns(row: Row, where: Where) -> Iterator[Example]:
     yield example(row[asks], right, wrong, where, row, instruction)
 
 
-def _alike(row: Row, first: str, second: str, where: Where) -> Example:
-    """Two texts: with a similarity, with a label that says whether they mean the same, or without."""
+def _alike(row: Row, first: str, second: str, where: Where) -> Iterator[Example]:
+    """Two texts: with a similarity, with a label that says whether they mean the same, or without.
+
+    A pair of inference that is neutral says neither.
+    """
     found: Sequence[Passage] = passages([row[second]], where, second)
     similarity = similarity_of(row)
     if similarity is not None:
@@ -149,10 +169,31 @@ def _alike(row: Row, first: str, second: str, where: Where) -> Example:
             raise where.wrong(f"the similarity {value:g} is not between 0 and 1, or 0 and 5")
         scale = _LARGEST_SIMILARITY if where.top <= 1 else 1.0
         scores = {"similarity": value * scale}
-        return example(row[first], found, (), where, row, SIMILAR, task="sts", scores=scores)
-    labels = row.get("labels", row.get("label"))
+        yield example(row[first], found, (), where, row, SIMILAR, task="sts", scores=scores)
+        return
+    labels = row.get("labels", row.get("label", row.get("gold_label")))
+    if first == "premise" or str(labels) in _INFERRED:
+        labels = _inferred(labels, where)
+        if labels is None:
+            return
     right, wrong = (found, ()) if labels is None else labelled(found, labels, where)
-    return example(row[first], right, wrong, where, row, SIMILAR, task="pair")
+    yield example(row[first], right, wrong, where, row, SIMILAR, task="pair")
+
+
+def _inferred(label: Any, where: Where) -> bool | None:
+    """Whether a premise entails its hypothesis; None where it says neither that nor the contrary."""
+    if label is None:
+        raise where.wrong("a premise and its hypothesis have no label")
+    if not isinstance(label, str) or label not in _INFERRED:
+        raise where.wrong(
+            f"the label {label!r} of a premise and its hypothesis may mean either, as sets number entailment "
+            f"as 0 or as 1: write {', '.join(name for name in _INFERRED if len(name) > 1)}"
+        )
+    return _INFERRED[label]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _turns(chat: Any, where: Where, role: str | None) -> list[str]:

@@ -30,10 +30,10 @@ from lingxi.collect import (
     wiki,
 )
 from lingxi.collect.held_out import refuse_held_out
-from lingxi.collect.origin import Origin, licence_of, name_of
+from lingxi.collect.origin import Origin, code_of, is_of_the_machine, licence_of, name_of
 from lingxi.config import Settings
 from lingxi.errors import InputError, MissingExtraError
-from lingxi.manifest import hash_code
+from lingxi.manifest import hash_code, state_of
 from lingxi.records import Document, Pair, digest, write_documents, write_pairs
 
 Reader = Literal[
@@ -56,6 +56,7 @@ DOCUMENT_READERS: Mapping[str, Callable[[Path, Origin], Iterator[Document]]] = {
     "pages": pages.read_pages,
     "rows": own.read_rows,
 }
+NOT_STATED = "not stated"
 # As many reasons of one piece are reported; the rest is counted.
 _MOST_REASONS = 20
 
@@ -77,15 +78,15 @@ class SourceSettings(Settings):
     pypi: tuple[str, ...] = ()
     """Packages of PyPI, `name` or `name==version`."""
     git: tuple[str, ...] = ()
-    """Addresses of repositories; their newest commit is read."""
+    """Addresses of repositories; their newest commit is read, as it was when they were first fetched."""
     depth: int = Field(default=1, ge=1, le=10_000)
     """How many commits of a repository are fetched: more than one for `history`."""
     paths: tuple[Path, ...] = ()
     """Folders, archives or files of one's own."""
-    licence: str = "not stated"
-    """The licence of packages that do not state one."""
+    licence: str = NOT_STATED
+    """The licence of packages that do not state one; for one's own (`paths`, `git`) the last word."""
     language: str | None = None
-    """The language of texts that do not state theirs; `dataset` asks for it."""
+    """The language of texts that do not state theirs; `dataset` asks for it, `wiki` takes it first."""
     languages: tuple[str, ...] = ()
     """For `descriptions`: the languages of the indices."""
     without: tuple[str, ...] = ()
@@ -109,7 +110,10 @@ class SourceSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One package or file to read, as plain data that travels to another process."""
+    """One package or file to read, as plain data that travels to another process: its paths are absolute.
+
+    `licensed` says that the licence is the user's word and not the package's.
+    """
 
     reader: str
     source: str
@@ -119,6 +123,7 @@ class Piece:
     out: str
     cache: str
     language: str | None = None
+    licensed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,8 @@ def pieces(
     Several sources are fetched at a time; pieces come in the order of the sources.
     Raises InputError where a source as a whole cannot be read, as where apt-get is missing.
     """
+    # Workers of a cluster stand in other folders.
+    out, cache = out.resolve(), cache.resolve()
     code_hash = hash_code("collect", "parse", "languages", "lines", "tables", "records")
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         fetched = pool.map(lambda source: _fetched(source, cache, barred), sources)
@@ -155,12 +162,18 @@ def pieces(
             if not place.exists():
                 yield Part(name, "", 0, f"no file or folder at {place}")
                 continue
-            said = (source.licence, " ".join(source.languages), str(source.language))
-            asked = (source.reader, name, str(source.cap), *said)
-            key = digest(*asked, str(place.resolve()), _state(place), code_hash)
-            path = str(out / f"{name.replace('/', '_')}-{key}.parquet")
-            origin = (source.reader, name, source.licence, str(place))
-            yield Piece(*origin, source.cap, path, str(cache), source.language)
+            # A link keeps its name: it may say what kind of file it leads to.
+            yield _piece(source, name, place.absolute(), out, cache, code_hash)
+
+
+def _piece(source: SourceSettings, name: str, place: Path, out: Path, cache: Path, code_hash: str) -> Piece:
+    licensed = source.licence != NOT_STATED and bool(source.paths or source.git)
+    said = (source.licence, str(licensed), " ".join(source.languages), str(source.language))
+    asked = (source.reader, name, str(source.cap), *said)
+    key = digest(*asked, str(place.resolve()), own_state(place), code_hash)
+    path = str(out / f"{name.replace('/', '_')}-{key}.parquet")
+    origin = (source.reader, name, source.licence, str(place))
+    return Piece(*origin, source.cap, path, str(cache), source.language, licensed)
 
 
 def _fetched(
@@ -170,17 +183,16 @@ def _fetched(
     return [(name, place) for name, place in _places(source, cache, left_out) if name not in left_out]
 
 
-def _state(place: Path) -> str:
-    """What changes where a file, or any file of a folder, does: names, sizes and times."""
-    files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
-    stated = ((p, p.stat()) for p in files)
-    return digest(*(f"{p} {s.st_size} {s.st_mtime_ns}" for p, s in stated))
+def own_state(place: Path) -> str:
+    """What changes where a file or folder of one's own does, or the set that a file of judgements is of."""
+    return state_of(dataset.set_of(place))
 
 
 def read_piece(written: str) -> str:
     """Write the part file of a piece (given and answered as JSON) where it is not there yet.
 
-    What is damaged or hostile is refused by name and stops nothing else.
+    What is damaged or hostile is refused by name and stops nothing else. Raises MissingExtraError, and
+    OSError or MemoryError where disk or memory are full, since all other pieces would fail too.
     """
     piece = Piece(**json.loads(written))
     path = Path(piece.out)
@@ -194,6 +206,8 @@ def read_piece(written: str) -> str:
         raise
     except Exception as problem:
         # Files of strangers break libraries in ways of their own: whatever it is, the rest goes on.
+        if is_of_the_machine(problem):
+            raise
         said = str(problem) if isinstance(problem, InputError) else f"{piece.place}: {problem!r}"
         return json.dumps(asdict(Part(piece.source, str(path), 0, said)))
     part = json.dumps(asdict(came))
@@ -205,20 +219,23 @@ def read_piece(written: str) -> str:
 
 def _read(piece: Piece, path: Path) -> Part:
     with archives.unpacked(Path(piece.place), Path(piece.cache)) as folder:
-        if folder != Path(piece.place).expanduser():
+        if folder != Path(piece.place):
             # The sources of a JDK lie in an archive inside of their package; what was not unpacked by us
             # is somebody's own folder, and is only read.
             for inner in sorted(p for p in folder.rglob("src.zip") if not p.is_symlink()):
                 archives.unpack_beside(inner)
         refuse_held_out(name_of(folder) or piece.source)
-        licence = licence_of(folder, piece.licence) if folder.is_dir() else piece.licence
-        origin = Origin(piece.source, licence, piece.language)
+        own = piece.licensed or not folder.is_dir()
+        licence = piece.licence if own else licence_of(folder, piece.licence)
+        origin = Origin(piece.source, licence, code_of(piece.language) if piece.language else None)
         if piece.reader in DOCUMENT_READERS:
             texts = DOCUMENT_READERS[piece.reader](folder, origin)
             documents, pairs = write_documents(islice(texts, piece.cap), path), 0
         else:
             rows = READERS[piece.reader](folder, origin)
             documents, pairs = 0, write_pairs(islice(rows, piece.cap), path)
+        if folder.is_file() and not (documents or pairs or origin.left_out):
+            raise InputError(f"{piece.place} has nothing for the reader {piece.reader}", "choose another")
     return Part(piece.source, str(path), pairs, None, documents, _shortened(origin.left_out))
 
 
@@ -235,7 +252,9 @@ def _places(
     for url in source.git:
         yield registries.name_of_git(url), _tried(_cloned(source.depth), url, cache)
     for path in source.paths:
-        yield path.name, path.expanduser()
+        place = dataset.set_of(path.expanduser())
+        # A path such as `.` has no name of its own.
+        yield place.name if place.name not in ("", "..") else place.resolve().name, path.expanduser()
     for name in _unless(source.source, barred):
         yield name, _tried(registries.fetched_source, name, cache)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -262,6 +281,8 @@ def _tried(fetch: Callable[[str, Path], Path], name: str, cache: Path) -> Path |
         refuse_held_out(name)
         return fetch(name, cache)
     except InputError as refused:
+        if is_of_the_machine(refused):
+            raise
         return refused
 
 

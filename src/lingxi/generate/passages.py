@@ -17,7 +17,8 @@ from lingxi.records import Document
 UNKNOWN = "und"
 # Scripts that say in one character what others say in 2.5, as `languages.weighted_length` counts.
 _DENSE, _DENSITY = frozenset(("Hani", "Jpan", "Hang")), 2.5
-_LINK = re.compile(r"!?\[([^\]\n]*)\]\([^()\n]*\)")
+# A bracket ends where the next one begins, so that many without an end cost no more than their number.
+_LINK = re.compile(r"!?\[([^\[\]\n]*)\]\([^()\n]*\)")
 _FENCED = re.compile(r"^ {0,3}(`{3,}|~{3,})[^\n]*\n.*?(?:^ {0,3}\1[`~]*[ \t]*$|\Z)", re.S | re.M)
 _BLANK = re.compile(r"\n[ \t]*\n")
 # Tables, quotations, lists, markup, indented code, pictures.

@@ -19,8 +19,9 @@ _DIRECTIVE = re.compile(
     r"(?:\n[ \t]+:[\w-]+:[^\n]*)*$",
     re.M,
 )
-_ROLE = re.compile(r":[\w:+.-]+:`[~!]?([^`<]*?)\s*(?:<[^`]*>)?`")
-_LINK = re.compile(r"`([^`<]+?)\s*<([^`>\s]+)>`__?")
+# Bounded, so that marks without an end cost no more than their number.
+_ROLE = re.compile(r":[\w:+.-]{1,80}:`[~!]?([^`<]{0,400}?)\s{0,20}(?:<[^`]{0,400}>)?`")
+_LINK = re.compile(r"`([^`<]{1,400}?)\s{0,20}<([^`>\s]{1,2000})>`__?")
 _NAMED_LINK = re.compile(r"`([^`]+)`__?(?!\w)")
 _LITERAL = re.compile(r"``([^`]+)``")
 _COLONS = re.compile(r"::[ \t]*$", re.M)
