@@ -13,6 +13,7 @@ from lingxi.curate import CurateSettings, curate_pairs
 from lingxi.curate.agreement import (
     AgreementSettings,
     area,
+    calibrated,
     difficulty,
     diversity,
     diversity_score,
@@ -146,3 +147,18 @@ def test_a_run_keeps_scores_and_says_what_it_found(
     kept = list(read_pairs(tmp_path / "out" / "pairs.parquet"))
     assert set(kept[0].scores) == {"margin", "difficulty", "diversity", "overlap", "rival", "twin"}
     assert report.by_task["bitext"].kept == len(kept)
+
+
+@given(st.integers(0, 5))
+def test_only_what_is_likelier_wrong_falls(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    right, wrong = rng.normal(2, 1, 400), rng.normal(0, 1, 2000)
+    clean = calibrated(right, wrong, AgreementSettings(least_auc=0.8, most_wrong=0.3))[1]
+    assert clean is not None and (right < clean).mean() <= 0.05, "right pairs that the base likes less stay"
+    mixed = np.concatenate([right, rng.normal(0, 1, 100)])
+    threshold = calibrated(mixed, wrong, AgreementSettings(least_auc=0.8, most_wrong=0.3))[1]
+    assert threshold is not None
+    fallen = mixed < threshold
+    assert fallen[400:].sum() >= fallen.sum() / 2 and fallen[400:].mean() > 0.3
+    strict = calibrated(mixed, wrong, AgreementSettings(least_auc=0.8, most_wrong=0.3, sure=0.9))[1]
+    assert strict is not None and strict <= threshold

@@ -151,7 +151,7 @@ def licence_of(folder: Path, default: str) -> str:
     lie deeper speak for themselves alone.
     """
     for path in sorted(folder.glob("usr/share/doc/*/copyright")):
-        if found := re.search(r"^Files:\s*\*.*?^License:\s*(\S[^\n]*)", _text(path), re.S | re.M):
+        if found := re.search(r"^Files:\s*\*.*?^License:[ \t]*(\S[^\n]*)", _text(path), re.S | re.M):
             return _SPELLINGS.get(found[1].strip(), found[1].strip())
     for path in _manifests(folder):
         said = _json(path).get("license")

@@ -23,6 +23,8 @@ from lingxi.records import Pair
 Floats = NDArray[np.float64]
 
 _NEIGHBOURS = 4
+# Where fewer shuffled pairs lie, their share says little of the mixture.
+_MANY = 0.5
 # Fewer rows have no neighbours to speak of.
 FEWEST = 50
 
@@ -34,10 +36,13 @@ class AgreementSettings(Settings):
     """The base embedder: one that ships, a directory, or a hub id."""
     rows: int = Field(default=1_000, ge=FEWEST)
     """Rows of each stratum that are judged, drawn by seed; the others are neither scored nor dropped."""
-    false_pass: float = Field(default=0.05, gt=0, lt=1)
-    """Share of shuffled pairs that may pass."""
-    least_auc: float = Field(default=0.8, ge=0.5, le=1)
-    """Where true pairs rank above shuffled ones less often than this, the base cannot judge."""
+    sure: float = Field(default=0.5, gt=0, le=1)
+    """How likely rows must be wrong, by the estimate of `calibrated`, for them to be dropped."""
+    most_wrong: float = Field(default=0.1, ge=0, lt=1)
+    """Largest share of wrong rows that is believed: of what people translated little is wrong, of mined
+    pairs more."""
+    least_auc: float = Field(default=0.95, ge=0.5, le=1)
+    """Where right pairs rank above shuffled ones less often than this, the base cannot judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +93,24 @@ def judge(rows: Sequence[Pair], encode: Encode, settings: AgreementSettings, see
 
 
 def calibrated(true: Floats, false: Floats, settings: AgreementSettings) -> tuple[float, float | None]:
-    """The area under the curve of margins of true and of shuffled pairs, and the threshold it allows.
+    """The area under the curve of margins of the rows and of shuffled pairs, and the threshold it allows.
 
-    None where true pairs are not told from shuffled ones: the base cannot judge.
+    Rows are a mixture of right pairs and a share π of pairs as wrong as shuffled ones, so below any margin t
+    F(t) ≥ π S(t), with F the share of rows and S that of shuffled pairs below it: π is taken as the least
+    F / S where S ≥ ½ (the estimate of a mixture's proportion by Blanchard et al. 2010), or `most_wrong`: right
+    rows that the base knows little of look wrong too. The threshold
+    maximises π S(t) / `sure` − F(t): wrong rows dropped against all rows dropped. None where the base cannot
+    judge: the right rows alone, (area − π / 2) / (1 − π), are not told from shuffled ones.
     """
     auc = area(true, false)
-    can = auc >= settings.least_auc
-    return auc, float(np.quantile(false, 1 - settings.false_pass)) if can else None
+    points = np.sort(true)
+    below = np.searchsorted(points, points, "left") / len(points)
+    wrong = np.searchsorted(np.sort(false), points, "left") / len(false)
+    many = wrong >= _MANY
+    share = min(settings.most_wrong, (below[many] / wrong[many]).min() if many.any() else 0.0)
+    if auc - share / 2 < settings.least_auc * (1 - share):
+        return auc, None
+    return auc, float(points[np.argmax(share * wrong / settings.sure - below)])
 
 
 def _scores(similar: Floats, queries: NDArray[np.float32], rows: Sequence[Pair]) -> dict[str, Floats]:

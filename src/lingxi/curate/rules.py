@@ -63,8 +63,8 @@ class RuleSettings(Settings):
     """Largest ratio of the lengths of two parallel texts."""
     detect_languages: bool = False
     """Whether a detector checks the language of parallel text (needs the extra `curate`)."""
-    min_script_share: float = Field(default=0.3, ge=0, le=1)
-    """Least share of letters in the script of the language, where the script is known."""
+    min_script_share: float = Field(default=0.22, ge=0, le=1)
+    """Least share of letters in the language's script, where it is known; names of programs are Latin."""
 
 
 def rules(settings: RuleSettings) -> tuple[Rule, ...]:

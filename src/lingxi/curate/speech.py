@@ -79,11 +79,17 @@ def mismatch(text: str, claimed: str) -> str | None:
     """The language that a text speaks instead of the one claimed; None where it may be the one, or short."""
     if languages.weighted_length(text) < LEAST_LENGTH:
         return None
-    base = claimed.split("-")[0] if claimed != "zh-hant" else claimed
+    base = claimed if claimed == "zh-hant" else claimed.split("-")[0]
     # In another script than its usual one the detector never saw a language either.
     if claimed in ngrams.taught() and (base not in VOTES or claimed != base):
         return _unlike(text, base)
-    return _outvoted(text, base)
+    return _outvoted(text, claimed if _is_in_another_script(claimed) else base)
+
+
+def _is_in_another_script(claimed: str) -> bool:
+    """Whether a code names a script, as `be-latn` does: a script that is not the language's usual one."""
+    suffix = claimed.partition("-")[2]
+    return len(suffix) == 4 and claimed != "zh-hant"
 
 
 def _outvoted(text: str, claimed: str) -> str | None:

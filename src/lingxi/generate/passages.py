@@ -15,8 +15,8 @@ from lingxi.records import Document
 
 # ISO 639 for a language that nobody stated.
 UNKNOWN = "und"
-# Scripts that say in one character what others say in 2.5, as `languages.weighted_length` counts.
-_DENSE, _DENSITY = frozenset(("Hani", "Jpan", "Hang")), 2.5
+# Dense scripts say in one character what others say in 2.5, as `languages.weighted_length` counts.
+_DENSITY = 2.5
 # A bracket ends where the next one begins, so that many without an end cost no more than their number.
 _LINK = re.compile(r"!?\[([^\[\]\n]*)\]\([^()\n]*\)")
 _FENCED = re.compile(r"^ {0,3}(`{3,}|~{3,})[^\n]*\n.*?(?:^ {0,3}\1[`~]*[ \t]*$|\Z)", re.S | re.M)
@@ -97,7 +97,7 @@ def clipped(text: str, most: int, code: str) -> str:
 
 
 def _room(length: int, code: str) -> int:
-    return int(length / _DENSITY) if languages.script(code) in _DENSE else length
+    return int(length / _DENSITY) if languages.script(code) in languages.DENSE_SCRIPTS else length
 
 
 def _first_heading(text: str) -> str:

@@ -10,7 +10,11 @@ references, bibliography, notes, footnotes, external links, see also, further re
 einzelnachweise, weblinks, anmerkungen, siehe auch, références, bibliographie, voir aussi, liens externes,
 referencias, bibliografía, enlaces externos, véase también, referências, bibliografia, referenties,
 примечания, ссылки, см. также, примітки, посилання, przypisy, 참고문헌, 각주, 参考文献, 参考资料, 外部链接,
-相关条目, 脚注, 関連項目, 外部リンク, المراجع, مراجع, منابع
+相关条目, 脚注, 関連項目, 外部リンク, المراجع, مراجع, منابع,
+author, authors, copyright, reporting bugs, colophon, autor, autoren, autores, auteur, auteurs, autore,
+autori, forfatter, forfattere, autorzy, автор, авторы, 作者, 著者, 저자, ver también, ver também,
+vedere anche, zobacz także, viz také, se også, смотрите также, 另见, 另見, 参照, signaler des bogues,
+fehler melden, informe de errores, zgłaszanie błędów, сообщения об ошибках, 報告臭蟲, バグの報告
 """
 HOLLOW = frozenset(name.strip() for name in _HOLLOW.split(","))
 """Headings, in one case, of sections that every page has, in no page's words."""
