@@ -97,10 +97,10 @@ def calibrated(true: Floats, false: Floats, settings: AgreementSettings) -> tupl
 
     Rows are a mixture of right pairs and a share π of pairs as wrong as shuffled ones, so below any margin t
     F(t) ≥ π S(t), with F the share of rows and S that of shuffled pairs below it: π is taken as the least
-    F / S where S ≥ ½ (the estimate of a mixture's proportion by Blanchard et al. 2010), or `most_wrong`: right
-    rows that the base knows little of look wrong too. The threshold
-    maximises π S(t) / `sure` − F(t): wrong rows dropped against all rows dropped. None where the base cannot
-    judge: the right rows alone, (area − π / 2) / (1 − π), are not told from shuffled ones.
+    F / S where S ≥ ½ (the estimate of a mixture's proportion by Blanchard et al. 2010), or `most_wrong`, as
+    right rows that the base knows little of look wrong too. The threshold maximises π S(t) / `sure` − F(t):
+    wrong rows dropped against all rows dropped. None where the base cannot judge: the right rows alone,
+    (area − π / 2) / (1 − π), are not told from shuffled ones.
     """
     auc = area(true, false)
     points = np.sort(true)
