@@ -33,7 +33,7 @@ export RAY_USAGE_STATS_ENABLED=0
 ray=$1; python=$2; job=$3
 $ray start --head --node-ip-address=127.0.0.1 --port=6399 --num-cpus=1 --include-dashboard=false >/dev/null
 $ray start --address=127.0.0.1:6399 --node-ip-address=127.0.0.1 --num-cpus=1 >/dev/null
-( for i in $(seq 300); do [ $(ls $4/ray/parts 2>/dev/null | wc -l) -ge 6 ] && break; sleep 0.1; done
+( for i in $(seq 1500); do [ $(ls $4/ray/parts 2>/dev/null | wc -l) -ge 6 ] && break; sleep 0.1; done
   worker=$(ps -eo pid,args | awk '$2 ~ /^ray::InMemoryScan/ {print $1; exit}')
   kill -9 $worker && echo killed one ) &
 RAY_ADDRESS=127.0.0.1:6399 $python $job $4
