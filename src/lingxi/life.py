@@ -34,6 +34,7 @@ Say = Callable[[str], None]
 
 Record = TypeVar("Record", bound=Settings)
 
+LAST = "evaluate"
 _FOLDERS = {"collect": "1-collect", "generate": "2-generate"}
 _PIECES = frozenset({"parts", "rows"})
 _FLOOR = ("records", "prompts", "languages", "model", "engine")
@@ -83,7 +84,7 @@ def run(
     overrides: Sequence[str] = (),
     *,
     runs: Path = Path("runs"),
-    until: str = "evaluate",
+    until: str = LAST,
     dry_run: bool = False,
     say: Say = lambda line: None,
 ) -> dict[str, Any]:
@@ -94,6 +95,8 @@ def run(
     """
     recipe = config.load(recipe_path, Recipe, overrides)
     resolved = config.to_json(recipe)
+    if until != LAST and getattr(recipe, until) is None:
+        raise RecipeError(f"{recipe_path}: no table [{until}]", "add it, or name another stage")
     if dry_run:
         return {"recipe": resolved}
     folder = runs / recipe.name
@@ -101,8 +104,6 @@ def run(
     for name, stage in STAGES.items():
         if getattr(recipe, name) is not None:
             done[name] = _do(stage(Life(recipe, folder, done, say)), say)
-        elif name == until != "evaluate":
-            raise RecipeError(f"{recipe_path}: no table [{name}]", "add it, or name another stage")
         if name == until:
             break
     return {"recipe": resolved, "folder": str(folder), "stages": {n: m.counts for n, m in done.items()}}
