@@ -118,6 +118,7 @@ def _collect(life: Life) -> Stage:
         inputs[str(path)] = own_state(path)
 
     def work(out: Path) -> Mapping[str, Any]:
+        """Collect, and say what did not come."""
         report = collect_pairs(settings, out, _barred())
         if report.skipped:
             kept = out / manifest.FILE
@@ -177,6 +178,7 @@ def _train(life: Life) -> Stage:
     settings, curated = _set(life.recipe.train), life.done["curate"]
 
     def work(out: Path) -> Mapping[str, Any]:
+        """Learn the models, with cards that say of what."""
         from lingxi import cards
         from lingxi.parity import make_golden
         from lingxi.records import read_pairs
@@ -196,6 +198,7 @@ def _evaluate(life: Life) -> Stage:
     settings = _set(life.recipe.evaluate)
 
     def work(out: Path) -> Mapping[str, Any]:
+        """Measure the models, and write the numbers into their cards."""
         from lingxi import cards
         from lingxi.evaluate.run import evaluate_models
 

@@ -54,6 +54,7 @@ def near_duplicate_rule(least: int = 200, alike: float = 0.85) -> Callable[[Pair
     said: dict[tuple[str, int], str | None] = {}
 
     def rule(row: Pair) -> str | None:
+        """The reason for a row whose long answer was seen before with small changes, or None."""
         text = row.positives[0].text if row.positives else ""
         if row.task in SENTENCES or len(text) < least:
             return None

@@ -80,6 +80,7 @@ class _Page:
     tag: bool = False
 
     def take(self, line: str) -> None:
+        """Read the next line of the page."""
         if line[:1] in (".", "'"):
             name, _, rest = line[1:].strip().partition(" ")
             self._macro(name, _arguments(rest))
@@ -91,6 +92,7 @@ class _Page:
             self._say(plain(line))
 
     def done(self) -> tuple[str | None, str]:
+        """The title and the text of the page, after its last line."""
         self._unfence()
         self._end()
         first = next((i for i, block in enumerate(self.blocks) if block.startswith("## ")), None)

@@ -57,15 +57,16 @@ def choose(
     own: list[Place] = []
     again: list[Place] = []
     stratum: dict[Place, str] = {}
-    for stock in stocks:
+    known = [_judged(stock, judged) for stock in stocks]
+    for stock, positions in zip(stocks, known, strict=True):
         rows.update(dict(zip(stock.names, np.bincount(stock.strata).tolist(), strict=True)))
-        for place, name, shown in _at(stock, _judged(stock, judged)):
+        for place, name, shown in _at(stock, positions):
             stratum[place] = name
             (own if shown in fresh else again).append(place)
     had = Counter(stratum[place] for place in own)
     turns = []
-    for stock in stocks:
-        for place, name, turn in _candidates(stock, size, seed, judged):
+    for stock, positions in zip(stocks, known, strict=True):
+        for place, name, turn in _candidates(stock, size, seed, positions):
             stratum[place] = name
             turns.append((had[name] + turn, stable_hash(name), place))
     drawn_places = [place for *_, place in sorted(turns)[: max(0, size - len(own))]]
@@ -85,7 +86,8 @@ def stock_of(curated: Path, file: str, by: By) -> Stock:
         kinds, names = _by_source(path)
     # Reasons that differ in their details are one stratum.
     merged = sorted(set(names))
-    places = np.array([merged.index(name) for name in names], np.int64)
+    numbers = {name: number for number, name in enumerate(merged)}
+    places = np.array([numbers[name] for name in names], np.int64)
     return Stock(file, merged, places[kinds] if len(places) else kinds, _column(path, "id"))
 
 
@@ -123,11 +125,11 @@ def _judged(stock: Stock, judged: Collection[str]) -> NDArray[np.int64]:
 
 
 def _candidates(
-    stock: Stock, size: int, seed: int, judged: Collection[str]
+    stock: Stock, size: int, seed: int, judged: NDArray[np.int64]
 ) -> Iterator[tuple[Place, str, int]]:
-    """Rows without a verdict, the first `size` of each stratum by their draws, with their turn in it."""
+    """Rows but those at `judged`, the first `size` of each stratum by their draws, with their turn in it."""
     open_rows = np.ones(len(stock.strata), bool)
-    open_rows[_judged(stock, judged)] = False
+    open_rows[judged] = False
     positions = np.flatnonzero(open_rows)
     draws = np.array([drawn(seed, one) for one in stock.ids.to_pylist()], np.uint64)[positions]
     turns = ranks(stock.strata[positions], draws)
