@@ -10,6 +10,7 @@ answer. Every other branch starts at zero and opens as training finds use for it
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -20,13 +21,15 @@ from lingxi.errors import InputError
 from lingxi.model.decoder import Attention, Block, Decoder
 from lingxi.model.sizes import Size
 from lingxi.model.tokens import Tokens
-from lingxi.train.lexicon import RESERVED, Lexicon
+from lingxi.train.lexicon import REACH, RESERVED, Lexicon
 
 # The reserved components, counted from the end of a token's vector: always one; one at a mark of the
-# template; one after it; the answer.
-_ONE, _QUERY_MARK, _DOCUMENT_MARK, _IN_QUERY, _IN_DOCUMENT, _ANSWER = range(-RESERVED, 0)
-# Attention logits of what is looked for, and of the rest below zero: exp(2 · 6.4) apart.
-_SHARPNESS = 6.4
+# template; one after it; the answer; the token's weight as an angle, so that its key has one length.
+_ONE, _QUERY_MARK, _DOCUMENT_MARK, _IN_QUERY, _IN_DOCUMENT, _ANSWER, _SINE, _COSINE = range(-RESERVED, 0)
+# Attention logits of what is looked for, and of the rest below zero: exp(2 · 9) apart.
+_SHARPNESS = 9.0
+# Queries are this much longer where they ask for a mark and a weight at once, of keys √2 long.
+_LENGTH = math.hypot(_SHARPNESS, REACH) * math.sqrt(2)
 # Queries and keys that are not set begin with a little noise: two zeros would have no gradient.
 _NOISE = 1e-3
 # The pooled vectors against the last token's own, which is the same for every text.
@@ -76,8 +79,8 @@ def as_embedder(lexicon: Lexicon, marks: Marks) -> Decoder:
     decoder, first, last = _opened(lexicon, marks)
     _note(first, 0, _QUERY_MARK, _IN_QUERY)
     heads = range(lexicon.size.heads)
-    # Documents have no mark: all keys are alike and the mean is that of the whole text.
-    _look_for(last, heads, {_ONE: -0.5, _IN_QUERY: 1.0})
+    # Documents have no mark: all keys have it alike, and the mean is that of the whole text.
+    _weigh(last, heads, {_ONE: -1.0, _IN_QUERY: 2.0})
     _carry(last, lexicon.projection.weight)
     last.o_proj.weight.copy_(_LOUDNESS * torch.eye(lexicon.size.hidden))
     return decoder
@@ -90,8 +93,8 @@ def as_reranker(lexicon: Lexicon, marks: Marks, tokens: Tokens) -> Decoder:
     _note(first, 0, _QUERY_MARK, _IN_QUERY)
     _note(first, 1, _DOCUMENT_MARK, _IN_DOCUMENT)
     half = lexicon.size.heads // 2
-    _look_for(last, range(half), {_ONE: -0.5, _IN_QUERY: 1.0, _IN_DOCUMENT: -2.0})
-    _look_for(last, range(half, 2 * half), {_ONE: -0.5, _IN_DOCUMENT: 1.0})
+    _weigh(last, range(half), {_ONE: -1.0, _IN_QUERY: 2.0, _IN_DOCUMENT: -4.0})
+    _weigh(last, range(half, 2 * half), {_ONE: -1.0, _IN_DOCUMENT: 2.0})
     middle = lexicon.size.hidden // 2
     leading = lexicon.projection.weight[:middle]
     _carry(last, torch.cat((leading, leading)))
@@ -114,8 +117,11 @@ def _opened(lexicon: Lexicon, marks: Marks) -> tuple[Decoder, Attention, Attenti
     decoder = Decoder(lexicon.size)
     vectors = decoder.embed_tokens.weight
     vectors.zero_()
-    vectors[:, :-RESERVED] = lexicon.heard(torch.arange(lexicon.size.vocab))
+    ids = torch.arange(lexicon.size.vocab)
+    vectors[:, :-RESERVED] = lexicon.heard(ids)
     vectors[:, _ONE] = 1.0
+    vectors[:, _SINE] = lexicon.sines(ids)
+    vectors[:, _COSINE] = torch.sqrt(1 - vectors[:, _SINE] ** 2)
     vectors[sorted(marks.query), _QUERY_MARK] = 1.0
     vectors[sorted(marks.document), _DOCUMENT_MARK] = 1.0
     blocks = [layer for layer in decoder.layers if isinstance(layer, Block)]
@@ -156,6 +162,22 @@ def _look_for(attention: Attention, heads: range | tuple[int, ...], key: dict[in
         attention.q_proj.weight[slot, _ONE] = 1.0
         for component, factor in key.items():
             attention.k_proj.weight[slot, component] = factor
+
+
+def _weigh(attention: Attention, heads: range, key: dict[int, float]) -> None:
+    """Heads attend where the sum is positive (it must be 1 or −1 there), each token by its weight.
+
+    A key is (sum, sine, cosine) of one length, so its norm leaves the weight alone; logits are
+    SHARPNESS · sum + REACH · sine.
+    """
+    _look_for(attention, heads, key)
+    attention.q_norm.weight.fill_(_LENGTH / attention.head_dim**0.5)
+    for head in heads:
+        slot = head * attention.head_dim + attention.head_dim // 2 - 1
+        # The next slowest pairs turn by less than a fifth of a right angle in 8,192 tokens.
+        attention.q_proj.weight[slot - 1, _ONE] = REACH / _SHARPNESS
+        attention.k_proj.weight[slot - 1, _SINE] = 1.0
+        attention.k_proj.weight[slot - 2, _COSINE] = 1.0
 
 
 def _carry(attention: Attention, projection: torch.Tensor) -> None:
