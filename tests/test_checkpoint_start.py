@@ -28,20 +28,20 @@ CAUSAL, BARE, CLASSIFIER = "Qwen3ForCausalLM", "Qwen3Model", "Qwen3ForSequenceCl
 
 
 def saved(out: Path, name: str, *, tied: bool = True, dtype: str = "float32", **options: Any) -> Any:
-    """A tiny model of transformers, saved by it with a tokenizer.json beside."""
+    """A tiny model of transformers, saved by it with a tokenizer.json beside, and read back."""
     import transformers
 
     config = config_from_size(toy_size(vocab=VOCAB, tied_head=tied), end_id=0, dtype=dtype)
     torch.manual_seed(0)
-    model = getattr(transformers, name)(transformers.Qwen3Config(**config)).to(getattr(torch, dtype)).eval()
-    model.save_pretrained(out, **options)
+    kind = getattr(transformers, name)
+    kind(transformers.Qwen3Config(**config)).to(getattr(torch, dtype)).save_pretrained(out, **options)
     (out / "tokenizer.json").write_text(toy_tokenizer(), encoding="utf-8")
-    return model
+    return kind.from_pretrained(out, dtype=torch.float32).eval()
 
 
 @torch.inference_mode()
 def their_states(model: Any) -> torch.Tensor:
-    inner = getattr(model, "model", model).float()
+    inner = getattr(model, "model", model)
     return torch.cat([inner(torch.tensor([s])).last_hidden_state[:, -1] for s in IDS])
 
 

@@ -87,19 +87,6 @@ def test_a_seed_means_the_same_adapter_and_another_another() -> None:
     assert torch.equal(drawn(3), drawn(3)) and not torch.equal(drawn(3), drawn(4))
 
 
-def test_the_first_a_is_spread_as_in_peft() -> None:
-    from peft import LoraConfig, get_peft_model
-
-    theirs = get_peft_model(transformers_model("embedder"), LoraConfig(r=4, target_modules=["q_proj"]))
-    ours = base()
-    attach(ours, LoraSettings(rank=4, targets=("q_proj",)), 0)
-    a = ours.get_parameter("layers.0.self_attn.q_proj.lora_A.weight")
-    b = theirs.base_model.model.layers[0].self_attn.q_proj.lora_A["default"].weight
-    assert a.shape == b.shape
-    assert a.abs().max() < SIZE.hidden**-0.5 and b.abs().max() < SIZE.hidden**-0.5
-    assert abs(float(a.std() - b.std())) < 0.1 * float(b.std())
-
-
 @pytest.mark.parametrize(
     ("targets", "count"),
     [
@@ -161,9 +148,26 @@ def their_vectors(peft_model: Any, kind: Kind) -> torch.Tensor:
     return unit(torch.cat([inner(torch.tensor([s])).last_hidden_state[:, -1] for s in IDS]))
 
 
+# peft asks transformers by a name that transformers is giving up.
+THEIRS = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 KINDS = pytest.mark.parametrize("kind", ["embedder", "reranker"])
 
 
+@THEIRS
+def test_the_first_a_is_spread_as_in_peft() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    theirs = get_peft_model(transformers_model("embedder"), LoraConfig(r=4, target_modules=["q_proj"]))
+    ours = base()
+    attach(ours, LoraSettings(rank=4, targets=("q_proj",)), 0)
+    a = ours.get_parameter("layers.0.self_attn.q_proj.lora_A.weight").detach()
+    b = theirs.base_model.model.layers[0].self_attn.q_proj.lora_A["default"].weight.detach()
+    assert a.shape == b.shape
+    assert a.abs().max() < SIZE.hidden**-0.5 and b.abs().max() < SIZE.hidden**-0.5
+    assert abs(float(a.std() - b.std())) < 0.1 * float(b.std())
+
+
+@THEIRS
 @KINDS
 @pytest.mark.parametrize(
     "lora",
@@ -186,6 +190,7 @@ def test_peft_computes_what_we_wrote(kind: Kind, lora: LoraSettings, tmp_path: P
     assert torch.equal(vectors(again), vectors(decoder))
 
 
+@THEIRS
 @KINDS
 @pytest.mark.parametrize(
     "options",
@@ -234,6 +239,10 @@ def _truncated(folder: Path) -> None:
     (folder / TENSORS).write_bytes((folder / TENSORS).read_bytes()[:100])
 
 
+def _broken_json(folder: Path) -> None:
+    (folder / CONFIG).write_text("{")
+
+
 def _nan(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     name = next(iter(tensors))
     return {**tensors, name: tensors[name] * float("nan")}
@@ -249,6 +258,7 @@ DAMAGES: list[tuple[Callable[[Path], None], str]] = [
     (_tensors(_nan), "not finite"),
     (_says(target_modules=["q_proj"]), "for no linear"),
     (_says(target_modules=None), "target_modules"),
+    (_says(lora_alpha="much"), "alpha is 'much'"),
     (_says(r=8), "shape"),
     (_says(use_dora=True), "use_dora"),
     (_says(bias="all"), "bias"),
@@ -259,7 +269,7 @@ DAMAGES: list[tuple[Callable[[Path], None], str]] = [
     (_truncated, "truncated"),
     (lambda folder: (folder / TENSORS).unlink(), TENSORS),
     (lambda folder: (folder / CONFIG).unlink(), CONFIG),
-    (lambda folder: None if (folder / CONFIG).write_text("{") else None, "not JSON"),
+    (_broken_json, "not JSON"),
 ]
 
 
@@ -337,7 +347,7 @@ def test_merging_that_changes_nothing_is_refused() -> None:
 
 def test_merged_vectors_that_differ_are_refused() -> None:
     # In half precision the adapted network rounds what the merged one does not.
-    half = taught(base()).bfloat16()
+    half = taught(base(), scale=2).bfloat16()
     broken = taught(base())
     with torch.no_grad():
         next(adapted(broken))[1].lora_B.weight.fill_(float("nan"))

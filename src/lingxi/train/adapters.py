@@ -115,7 +115,7 @@ def read_adapter(folder: Path) -> Adapter:
     Raises ModelError for a folder without one, a damaged file, or a form that is not plain LoRA.
     """
     config = _read_config(folder)
-    _refuse_other_forms(folder, config)
+    _check_config(folder, config)
     try:
         settings = LoraSettings(
             rank=config["r"],
@@ -123,9 +123,12 @@ def read_adapter(folder: Path) -> Adapter:
             targets=config["target_modules"],
             rslora=bool(config.get("use_rslora")),
         )
-    except (KeyError, ValidationError) as error:
-        found = " ".join(str(error).split())
-        raise ModelError(f"{folder / _CONFIG}: does not fit ({found})", "save the adapter again") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ModelError(
+            f"{folder / _CONFIG}: {first['loc'][0]} is {first['input']!r} ({first['msg']})",
+            "save the adapter again",
+        ) from None
     return Adapter(settings, _read_tensors(folder), str(config.get("base_model_name_or_path") or ""))
 
 
@@ -142,12 +145,15 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _refuse_other_forms(folder: Path, config: Mapping[str, Any]) -> None:
+def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
     found = [key for key in _REFUSED if config.get(key)]
     if config.get("bias", "none") != "none":
         found.append("bias")
     if config.get("init_lora_weights") not in _KEEP_THE_BASE:
         found.append("init_lora_weights")
+    absent = [key for key in ("r", "lora_alpha", "target_modules") if config.get(key) is None]
+    if absent:
+        raise ModelError(f"{folder / _CONFIG}: no {absent[0]!r}", "save the adapter again")
     if found:
         raise ModelError(
             f"{folder / _CONFIG}: {found[0]} is {config[found[0]]!r}, which is not plain LoRA",
