@@ -33,7 +33,12 @@ def register(app: typer.Typer) -> None:
     models.command("list")(list_shipped)
     models.command("show")(describe)
     models.command("export")(export)
-    app.add_typer(models, name="models", help="What ships; `models DIR` describes one; `export` copies it.")
+    models.command("adapt")(adapt)
+    app.add_typer(
+        models,
+        name="models",
+        help="What ships; `models DIR` describes one; `export` copies it; `adapt` merges an adapter into it.",
+    )
     app.command("check")(check)
 
 
@@ -78,11 +83,25 @@ def export(
 
     write_directory(_files(directory), out, dtype)
     make_golden(out)
-    values = _values(out)
-    if as_json:
-        show.dump(values)
-    else:
-        typer.echo(f"{values['kind']} in {out}, {dtype}, {values['bytes'] / 1e6:.1f} MB")
+    _tell(out, dtype, as_json)
+
+
+def adapt(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="The model that the adapter was trained on.")],
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="A folder with adapter_config.json.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; must not exist.")],
+    dtype: Annotated[str, typer.Option(help="float32, float16, bfloat16 or int8 (ours alone).")] = "float32",
+    kind: Annotated[
+        str | None, typer.Option(help="embedder or reranker, where BASE does not say which it is.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Merge a LoRA adapter into a model, prove that it took effect, and write the model to OUT."""
+    from lingxi.parity import make_golden
+    from lingxi.train.adapt import apply_adapter
+
+    apply_adapter(base, adapter, out, dtype, make_golden, _kind(kind))
+    _tell(out, dtype, as_json)
 
 
 def check(
@@ -106,6 +125,20 @@ def check(
             sign = "ok  " if row["ok"] else "FAIL"
             typer.echo(f"{sign} {row['check']:20} {row['difference']:.2e} (at most {row['tolerance']:.0e})")
     raise typer.Exit(0 if report.ok else 1)
+
+
+def _kind(name: str | None) -> Any:
+    if name not in (None, "embedder", "reranker"):
+        raise InputError(f"--kind is {name!r}", "choose embedder or reranker")
+    return name
+
+
+def _tell(out: Path, dtype: str, as_json: bool) -> None:
+    values = _values(out)
+    if as_json:
+        show.dump(values)
+    else:
+        typer.echo(f"{values['kind']} in {out}, {dtype}, {values['bytes'] / 1e6:.1f} MB")
 
 
 def _values(directory: Path) -> dict[str, Any]:
@@ -135,7 +168,7 @@ def _files(directory: str) -> Any:
     """Everything a directory is written from, with its weights in float32."""
     import torch
 
-    from lingxi.model.files import locate, read_config, read_decoder
+    from lingxi.model.files import locate, read_config, read_decoder, read_output_head
     from lingxi.model.layout import ModelFiles, read_kind, read_max_length
     from lingxi.model.sizes import size_from_config
 
@@ -144,7 +177,13 @@ def _files(directory: str) -> Any:
     kind = read_kind(source) or "embedder"
     state = dict(read_decoder(source, torch.float32).state_dict())
     if kind == "reranker" and not size.tied_head:
-        state["lm_head.weight"] = _output_head(source)
+        head = read_output_head(source, size)
+        if head is None:
+            raise InputError(
+                f"{source}: holds no lm_head.weight",
+                "export the causal original, not its classification twin",
+            )
+        state["lm_head.weight"] = head
     card = source / "README.md"
     return ModelFiles(
         kind=kind,
@@ -153,16 +192,4 @@ def _files(directory: str) -> Any:
         tokenizer=(source / "tokenizer.json").read_text(encoding="utf-8"),
         card=card.read_text(encoding="utf-8") if card.exists() else f"# {source.name}\n",
         max_seq_length=read_max_length(source) or size.max_positions,
-    )
-
-
-def _output_head(directory: Path) -> Any:
-    from safetensors import safe_open
-
-    for path in sorted(directory.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            if "lm_head.weight" in set(file.keys()):
-                return file.get_tensor("lm_head.weight").float()
-    raise InputError(
-        f"{directory}: holds no lm_head.weight", "export the causal original, not its classification twin"
     )

@@ -132,6 +132,20 @@ def read_answer_rows(directory: Path, size: Size, yes: int, no: int) -> torch.Te
     return rows[0] - rows[1]
 
 
+def read_output_head(directory: Path, size: Size) -> torch.Tensor | None:
+    """The output head `lm_head.weight`, fp32 [vocab, hidden]; None where it is tied or not stored.
+
+    Raises ModelError where it has another shape.
+    """
+    key = "lm_head.weight"
+    with _shards(directory) as shards:
+        if size.tied_head or key not in shards:
+            return None
+        tensor = shards[key].get_tensor(key)
+        _check_shape(directory, key, tensor, (size.vocab, size.hidden))
+        return _dequantized(directory, tensor, key, shards, torch.float32)
+
+
 def _score_row(directory: Path, shards: Mapping[str, Any]) -> torch.Tensor:
     weight: torch.Tensor = shards["score.weight"].get_tensor("score.weight").float()
     if len(weight) != 1:
@@ -198,13 +212,16 @@ def _tensors(
             if name not in wanted:
                 continue
             tensor = file.get_tensor(key)
-            if tuple(tensor.shape) != wanted[name]:
-                raise ModelError(
-                    f"{directory}: {key!r} has shape {list(tensor.shape)}, "
-                    f"config.json promises {list(wanted[name])}",
-                    "take config.json and *.safetensors from the same model",
-                )
+            _check_shape(directory, key, tensor, wanted[name])
             yield name, _dequantized(directory, tensor, key, shards, dtype)
+
+
+def _check_shape(directory: Path, key: str, tensor: torch.Tensor, wanted: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != wanted:
+        raise ModelError(
+            f"{directory}: {key!r} has shape {list(tensor.shape)}, config.json promises {list(wanted)}",
+            "take config.json and *.safetensors from the same model",
+        )
 
 
 def _dequantized(
