@@ -396,7 +396,10 @@ def test_an_earlier_merge_is_replaced_and_nothing_else(embedders, tmp_path):
         merge_models(MergeSettings(weights=weights), embedders[:2], out, parity.make_golden)
     assert json.loads((out / FILE).read_text())["inputs"][0]["weight"] == 0.25
     (tmp_path / "other").mkdir()
-    for wrong in (tmp_path / "other", embedders[0]):
+    again = MergeSettings(method="task", base=str(out))
+    with pytest.raises(InputError, match="is, or holds, a model"):
+        merge_models(again, embedders[:2], out, parity.make_golden)
+    for wrong in (tmp_path / "other", embedders[0], embedders[0].parent):
         with pytest.raises(InputError) as caught:
             merge_models(MergeSettings(), embedders[:2], wrong, parity.make_golden)
         assert_mendable(caught.value, str(wrong))

@@ -1,6 +1,7 @@
 """Merge model directories into one: read lazily, search where asked, check, write with provenance.
 
-The inputs stay on disk; the merged weights are in memory once, in the dtype they are written in (fp32 before int8).
+The inputs stay on disk; the merged weights are in memory once, in the dtype they are written in (fp32 before
+int8).
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def merge_models(
     even = weights_for(settings, len(models))
     base = locate(settings.base) if settings.base is not None else None
     alike = check_alike(models, base)
-    _check_out(out, models)
+    _check_out(out, [*models, *([base] if base else [])])
     asked = _dev(dev, settings.search, alike, models[0], device)
     with _opened(models, base) as (states, start):
         reach = space(settings.method, states, start, settings.granularity, settings.trim, settings.elect)
@@ -105,8 +106,10 @@ def merge_models(
 
 
 def _check_out(out: Path, models: Sequence[Path]) -> None:
-    if out.resolve() in {model.resolve() for model in models}:
-        raise InputError(f"{out} is one of the models that are merged", "write to another folder")
+    for place in (model.resolve() for model in models):
+        # What is there would be replaced.
+        if out.resolve() in (place, *place.parents):
+            raise InputError(f"{out} is, or holds, a model that is merged", "write to another folder")
     if out.exists() and not (out / FILE).exists():
         raise InputError(f"{out}: exists already", "name a folder that does not exist yet")
 
