@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +106,70 @@ def read_decoder(directory: Path, dtype: torch.dtype, device: torch.device | str
     state = {name: tensor.to(device) for name, tensor in _tensors(directory, wanted, dtype)}
     missing = sorted(set(wanted) - set(state))
     if missing:
-        raise ModelError(
-            f"{directory}: {len(missing)} tensors are missing, the first is {missing[0]!r}",
-            "copy all *.safetensors of the model again",
-        )
+        raise _lacking(directory, missing)
     decoder.load_state_dict(state, assign=True)
     return decoder.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Computed(Mapping[str, torch.Tensor]):
+    """Tensors by name, each made when it is asked for and not kept: a model need not be in memory whole."""
+
+    names: tuple[str, ...]
+    make: Callable[[str], torch.Tensor]
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        if name not in self.names:
+            raise KeyError(name)
+        return self.make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@contextmanager
+def open_weights(directory: Path) -> Iterator[Computed]:
+    """The tensors of a directory in fp32 under the decoder's names, read one by one while it is open.
+
+    An untied output head is there as `lm_head.weight` where the directory has one; int8 is dequantised.
+    Raises ModelError as `read_decoder`.
+    """
+    size = size_from_config(read_config(directory), str(directory))
+    with torch.device("meta"):
+        shapes = {name: tuple(tensor.shape) for name, tensor in Decoder(size).state_dict().items()}
+    with _shards(directory) as shards:
+        if not size.tied_head and "lm_head.weight" in shards:
+            shapes["lm_head.weight"] = (size.vocab, size.hidden)
+        keys = {name: _key_of(shards, name) for name in shapes}
+        missing = sorted(name for name, key in keys.items() if key not in shards)
+        if missing:
+            raise _lacking(directory, missing)
+
+        def make(name: str) -> torch.Tensor:
+            """One tensor, with the shape that `config.json` promises."""
+            tensor = shards[keys[name]].get_tensor(keys[name])
+            _check_shape(directory, keys[name], tensor, shapes[name])
+            return _dequantized(directory, tensor, keys[name], shards, torch.float32)
+
+        yield Computed(tuple(shapes), make)
+
+
+def _lacking(directory: Path, missing: list[str]) -> ModelError:
+    return ModelError(
+        f"{directory}: {len(missing)} tensors are missing, the first is {missing[0]!r}",
+        "copy all *.safetensors of the model again",
+    )
+
+
+def _check_shape(directory: Path, key: str, tensor: torch.Tensor, wanted: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != wanted:
+        raise ModelError(
+            f"{directory}: {key!r} has shape {list(tensor.shape)}, config.json promises {list(wanted)}",
+            "take config.json and *.safetensors from the same model",
+        )
 
 
 def read_answer_rows(directory: Path, size: Size, yes: int, no: int) -> torch.Tensor:
