@@ -45,11 +45,11 @@ def live_line(name: str, steps: int, first: int = 0, file: TextIO | None = None)
 
 def _line(out: TextIO) -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    # No bar: the figures fill a terminal of 80 columns.
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("{task.fields[shown]}"),
         TimeRemainingColumn(),
@@ -60,9 +60,9 @@ def _line(out: TextIO) -> Progress:
 
 
 def _shown(values: Mapping[str, float]) -> str:
-    parts = [f"loss {values['loss']:.4f}"]
+    parts = [f"loss {values['loss']:.3f}"]
     if "accuracy" in values:
-        parts.append(f"accuracy {values['accuracy']:.1%}")
+        parts.append(f"accuracy {values['accuracy']:.0%}")
     if "tokens_per_second" in values:
         parts.append(f"{values['tokens_per_second']:,.0f} tokens/s")
     return " · ".join(parts)

@@ -191,8 +191,20 @@ def logged(path: Path) -> list[dict[str, float]]:
     return [rows[step] for step in sorted(rows)]
 
 
-def retold(listener: Listener, folder: Path, first: int) -> None:
-    """Tell a listener of the steps before `first` that the folder's log holds, so that it knows the past."""
-    for row in logged(folder / LOG_FILE):
-        if row["step"] < first:
-            listener(int(row["step"]), row)
+def remembering(listener: Listener, folder: Path) -> Listener:
+    """The listener, told first of the steps that the folder's log holds from before its first step.
+
+    So a watch of a resumed run knows how the run began.
+    """
+    told = False
+
+    def listen(step: int, figures: Mapping[str, float]) -> None:
+        nonlocal told
+        past = [] if told else logged(folder / LOG_FILE)
+        told = True
+        for row in past:
+            if row["step"] < step:
+                listener(int(row["step"]), row)
+        listener(step, figures)
+
+    return listen
