@@ -117,6 +117,18 @@ class Embedder:
         """Number of tokens of each text, the end token included, before any cut."""
         return [len(ids) + 1 for ids in self.tokenizer.texts(list(checked(texts)))]
 
+    def token_ids(
+        self,
+        inputs: Iterable[str],
+        *,
+        instruction: str | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+    ) -> list[list[int]]:
+        """The ids that `encode` gives the network for each text: prompt, text cut to fit, end token."""
+        before = self._before(instruction, prompt_name, prompt)
+        return self._sequences([before + text for text in checked(inputs)])[0]
+
     def get_embedding_dimension(self) -> int:
         """Width of the vectors `encode` returns."""
         return self.dim

@@ -41,5 +41,9 @@ class MissingExtraError(LingxiError):
         )
 
 
+class GuardError(LingxiError):
+    """A check of training found that the run is wasted, or its result is not what it seems."""
+
+
 class LingxiWarning(UserWarning):
     """Something was done that the user may not expect, such as cutting a long text."""

@@ -98,6 +98,13 @@ class Reranker:
             self._say_cut(cut, len(scores))
         return scores
 
+    def token_ids(
+        self, pairs: Iterable[tuple[str, str]], *, instruction: str | None = None
+    ) -> list[list[int]]:
+        """The ids that `predict` gives the network for each (query, document) pair, cut to fit."""
+        task = prompts.DEFAULT_TASK if instruction is None else instruction
+        return self._sequences(list(checked_pairs(pairs)), task)[0]
+
     def rank(
         self,
         query: str,
