@@ -91,7 +91,7 @@ def texts_of(column: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         return np.empty(0, np.uint8), np.empty(0, np.int64)
     _, offsets, data = column.buffers()
     ends = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
-    lengths: NDArray[np.int64] = np.diff(ends.astype(np.int64))
+    lengths = (ends[1:] - ends[:-1]).astype(np.int64)
     return np.frombuffer(data, np.uint8)[ends[0] : ends[-1]], lengths
 
 

@@ -17,14 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lingxi.errors import InputError
+from lingxi.train.partners import with_partners
 from lingxi.train.store import Store, Stratum
 
 # Tasks whose two sides are alike get the instruction on both, as in Qwen's evaluation.
 SYMMETRIC = frozenset({"bitext", "sts", "pair", "classification"})
 # A batch is drawn in so many rounds at most: rows of groups it already has are not taken.
 _ROUNDS = 4
-# Rows whose groups are looked at together, and partners tried for one row.
-_CHUNK, _TRIES = 65_536, 16
+# Rows whose groups are looked at together.
+_CHUNK = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Sampler:
         kind = self.kinds[int(rng.choice(len(self.kinds), p=self.chances))]
         numbers = _apart(self.store, kind, rng, size)
         if self.mixed_instructions:
-            numbers = _with_partners(self.store, numbers, rng, size)
+            numbers = with_partners(self.store, numbers, rng, size)
         return Draw(kind, numbers)
 
 
@@ -192,51 +193,3 @@ def _apart(store: Store, kind: Kind, rng: np.random.Generator, size: int) -> NDA
         others = (rows[found != groups[drawn[0]]] for rows, found in _groups(store, kind))
         drawn = np.append(drawn, rng.choice(next(rows for rows in others if len(rows))))
     return drawn
-
-
-def contrast_partners(
-    store: Store, numbers: NDArray[np.int64], rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """For each row another with the same query and task, another instruction and another positive, or −1.
-
-    Its positive is a hard negative of the other row (arXiv 2409.11136: instructed negatives).
-    """
-    return np.array([_partner(store, int(number), rng) for number in numbers], np.int64)
-
-
-def _partner(store: Store, number: int, rng: np.random.Generator) -> int:
-    hashes, rows = store.columns["contrast_hashes"], store.columns["contrast_rows"]
-    sought = store.columns["query_hashes"][number]
-    start, end = np.searchsorted(hashes, [sought, sought + np.uint64(1)])
-    for place in rng.permutation(end - start)[:_TRIES]:
-        other = int(rows[start + place])
-        if _contrasts(store, number, other):
-            return other
-    return -1
-
-
-def _contrasts(store: Store, number: int, other: int) -> bool:
-    one, two = (store.strata[store.columns["strata"][each]] for each in (number, other))
-    if one.task != two.task or one.instruction == two.instruction:
-        return False
-    ours, theirs = (store.positives.of(each) for each in (number, other))
-    known: set[object] = {each.id for each in ours} | {each.text for each in ours}
-    return not any(each.id in known or each.text in known for each in theirs)
-
-
-def _with_partners(
-    store: Store, numbers: NDArray[np.int64], rng: np.random.Generator, size: int
-) -> NDArray[np.int64]:
-    """Rows, each followed by its partner where it has one, up to `size`."""
-    groups = store.columns["groups"]
-    kept: list[int] = []
-    seen: set[int] = set()
-    for number, partner in zip(numbers, contrast_partners(store, numbers, rng), strict=True):
-        row, other = int(groups[number]), int(groups[partner])
-        if row not in seen:
-            kept.append(int(number))
-            if partner >= 0 and other not in seen:
-                kept.append(int(partner))
-                seen.add(other)
-            seen.add(row)
-    return np.array(kept[:size], np.int64)

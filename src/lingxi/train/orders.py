@@ -35,16 +35,19 @@ def sorted_rows(
 
 
 def contrasts(
-    hashes: NDArray[np.uint64], strata: NDArray[np.uint32], kinds: Sequence[tuple[str, ...]]
+    hashes: NDArray[np.uint64],
+    strata: NDArray[np.uint32],
+    kinds: Sequence[tuple[str, ...]],
+    at_once: int = _PART,
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Query hashes (rising) and rows of queries that a task has under more than one instruction.
 
-    `kinds` holds (task, instruction) of each stratum.
+    `kinds` holds (task, instruction) of each stratum; about `at_once` rows are sorted at a time.
     """
     tasks, kind = _numbers([task for task, _ in kinds]), _numbers(kinds)
     under = Counter(task for task, _ in set(kinds))
     many = np.array([under[task] > 1 for task, _ in kinds])
-    parts = len(hashes) // _PART + 1 if many.any() else 0
+    parts = len(hashes) // at_once + 1 if many.any() else 0
     found = [_in_part(hashes, strata, (tasks, kind, many), part, parts) for part in range(parts)]
     none = np.empty(0, np.uint64), np.empty(0, np.int64)
     both = zip(*found, strict=True) if found else ([each] for each in none)

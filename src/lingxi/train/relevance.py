@@ -40,7 +40,7 @@ class Relevance:
 def relevance(
     rows: Sequence[Row], rng: np.random.Generator, *, more_positives: int = 0, negatives: int = 0
 ) -> Relevance:
-    """Draw the documents of a batch: a positive a row, up to `more_positives` others, up to `negatives` mined.
+    """Draw a batch's documents: a positive a row, up to `more_positives` others, up to `negatives` mined.
 
     A document is right for a query where its id or its text is that of a positive of the row, or of a row
     with the same query and instruction; a positive is, too, where its row is of the same group. Groups are

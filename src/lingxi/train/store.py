@@ -1,7 +1,7 @@
 """Curated pairs on disk, read by memory map: what the corpus weighs in memory is what a batch touches.
 
 Texts are UTF-8 bytes one after another with int64 offsets, everything else is a plain column; `storing`
-writes them. Rows are numbered from 0 in the order of the input.
+writes them and `files` names them. Rows are numbered from 0 in the order of the input.
 """
 
 from __future__ import annotations
@@ -17,30 +17,10 @@ from numpy.typing import NDArray
 
 from lingxi import manifest
 from lingxi.errors import InputError
+from lingxi.train.files import FORMAT, NAMES, REBUILD, mapped
 
-FORMAT = 1
-NAMES = "names.json"
-# A passage's columns stand once for positives and once for negatives: `first` says where a row's begin.
-PASSAGES = {"bytes": "u1", "offsets": "<i8", "first": "<i8", "ids": "<u8", "scores": "<f4"}
-COLUMNS = {
-    "queries.bytes": "u1",
-    "queries.offsets": "<i8",
-    **{f"{side}.{name}": kind for side in ("positives", "negatives") for name, kind in PASSAGES.items()},
-    "groups": "<u8",
-    "query_hashes": "<u8",
-    "strata": "<u4",
-    "document_languages": "<u4",
-    "similarities": "<f4",
-    "teacher_scores": "<f4",
-    # Rows by stratum, strata in the order of their names: what the mixture draws from.
-    "by_stratum": "<u4",
-    # Rows whose query stands under another instruction too, by the hash of the query.
-    "contrast_hashes": "<u8",
-    "contrast_rows": "<u4",
-}
 # Consecutive rows that `texts` streams at a time.
 _BLOCK = 256
-_REBUILD = "delete the folder; it is built again from the pairs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +164,8 @@ def open_store(folder: Path) -> Store:
     if made is None:
         raise InputError(f"no store of rows at {folder}", "build it with build_store, or correct the path")
     if made.settings.get("format") != FORMAT:
-        raise InputError(f"{folder} was made by another version of lingxi", _REBUILD)
-    columns = {name: _mapped(folder / name, kind) for name, kind in COLUMNS.items()}
-    _check(folder, made.counts["rows"], columns)
+        raise InputError(f"{folder} was made by another version of lingxi", REBUILD)
+    columns = mapped(folder, made.counts["rows"])
     names = json.loads((folder / NAMES).read_text(encoding="utf-8"))
     return Store(
         folder,
@@ -199,31 +178,6 @@ def open_store(folder: Path) -> Store:
         _passages(columns, "negatives"),
         columns,
     )
-
-
-def _mapped(path: Path, kind: str) -> NDArray[Any]:
-    size = path.stat().st_size if path.is_file() else -1
-    if size < 0 or size % np.dtype(kind).itemsize:
-        raise InputError(f"{path} is {'torn' if size >= 0 else 'missing'}", _REBUILD)
-    # An empty file cannot be mapped.
-    return np.memmap(path, kind, "r").view(np.ndarray) if size else np.empty(0, kind)
-
-
-def _check(folder: Path, rows: int, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Lengths must agree: a file that was cut short would give wrong texts, not an error."""
-    wanted = dict.fromkeys(
-        ("groups", "query_hashes", "strata", "document_languages", "similarities", "by_stratum"), rows
-    )
-    for side in ("positives", "negatives"):
-        passages = len(columns[f"{side}.ids"])
-        wanted |= {f"{side}.first": rows + 1, f"{side}.offsets": passages + 1, f"{side}.scores": passages}
-    wanted |= {"queries.offsets": rows + 1, "teacher_scores": rows}
-    torn = [name for name, length in wanted.items() if len(columns[name]) != length]
-    sides = ("queries", "positives", "negatives")
-    if not torn:
-        torn = [s for s in sides if columns[f"{s}.offsets"][-1] != len(columns[f"{s}.bytes"])]
-    if torn:
-        raise InputError(f"{folder}: {', '.join(torn)} is torn", _REBUILD)
 
 
 def _texts(columns: Mapping[str, NDArray[Any]], side: str) -> Texts:

@@ -18,23 +18,12 @@ from numpy.typing import NDArray
 from lingxi import manifest
 from lingxi.errors import InputError
 from lingxi.records import batches
-from lingxi.train.columns import (
-    SIDES,
-    STRATUM,
-    hashes,
-    ids,
-    kept,
-    own_positives,
-    passages,
-    schema,
-    scores,
-    texts_of,
-    typed,
-)
+from lingxi.train import columns
+from lingxi.train.files import COLUMNS, FORMAT, NAMES
 from lingxi.train.orders import contrasts, sorted_rows
-from lingxi.train.store import COLUMNS, FORMAT, NAMES, Store, open_store
+from lingxi.train.store import Store, open_store
 
-_CODE = ("records", *(f"train/{name}" for name in ("columns", "orders", "store", "storing")))
+_CODE = ("records", *(f"train/{name}" for name in ("columns", "files", "orders", "store", "storing")))
 
 
 def build_store(pairs: Sequence[Path], folder: Path, seed: int) -> Store:
@@ -62,7 +51,7 @@ def _inputs(pairs: Sequence[Path]) -> dict[str, str]:
     if not pairs:
         raise InputError("no files of pairs are named", "name the curate stage's Parquet files")
     for path in pairs:
-        if next(batches(path, schema()), None) is None:
+        if next(batches(path, columns.schema()), None) is None:
             raise InputError(
                 f"{path} has no rows: there are no pairs to train on in it",
                 "leave the file out, or look at the curate stage's ledger for the reasons",
@@ -109,7 +98,7 @@ class _Filling:
 
     def append_texts(self, name: str, column: Any) -> None:
         """Write texts and where they end."""
-        data, lengths = texts_of(column)
+        data, lengths = columns.texts_of(column)
         self.append(f"{name}.bytes", data)
         self.append_ends(f"{name}.offsets", lengths)
 
@@ -123,8 +112,8 @@ def _write(
     with ExitStack() as stack:
         filling = _Filling(partial, stack)
         for path in pairs:
-            for batch in batches(path, schema()):
-                rows, left_out = kept(typed(batch, path), path)
+            for batch in batches(path, columns.schema()):
+                rows, left_out = columns.kept(columns.typed(batch, path), path)
                 filling.left_out.update(left_out)
                 _add(filling, rows)
     counts = _counts(filling)
@@ -156,25 +145,25 @@ def _add(filling: _Filling, rows: Any) -> None:
     import pyarrow.compute as pc
 
     filling.totals["rows"] += rows.num_rows
-    filling.totals["own_positives"] += own_positives(rows)
+    filling.totals["own_positives"] += columns.own_positives(rows)
     filling.append_texts("queries", rows.column("query"))
-    filling.append("query_hashes", hashes(rows.column("query")))
-    filling.append("groups", hashes(rows.column("group")))
-    filling.append("similarities", scores(rows, "similarity"))
-    filling.append("teacher_scores", scores(rows, "teacher"))
+    filling.append("query_hashes", columns.hashes(rows.column("query")))
+    filling.append("groups", columns.hashes(rows.column("group")))
+    filling.append("similarities", columns.scores(rows, "similarity"))
+    filling.append("teacher_scores", columns.scores(rows, "teacher"))
     _add_strata(filling, rows)
     _add_languages(filling, rows.column("document_language").dictionary_encode())
-    for side in SIDES:
+    for side in columns.SIDES:
         column = rows.column(side)
-        filling.append_texts(side, passages(column, "text"))
+        filling.append_texts(side, columns.passages(column, "text"))
         filling.append_ends(f"{side}.first", pc.fill_null(pc.list_value_length(column), 0).to_numpy())
-        filling.append(f"{side}.ids", hashes(ids(rows, side)))
-        graded = pc.fill_null(passages(column, "score"), float("nan"))
+        filling.append(f"{side}.ids", columns.hashes(columns.ids(rows, side)))
+        graded = pc.fill_null(columns.passages(column, "score"), float("nan"))
         filling.append(f"{side}.scores", graded.to_numpy())
 
 
 def _add_strata(filling: _Filling, rows: Any) -> None:
-    coded = [rows.column(name).dictionary_encode() for name in STRATUM]
+    coded = [rows.column(name).dictionary_encode() for name in columns.STRATUM]
     mixed = np.zeros(rows.num_rows, np.int64)
     for column in coded:
         mixed = mixed * len(column.dictionary) + column.indices.to_numpy()
@@ -203,7 +192,6 @@ def _add_orders(filling: _Filling) -> None:
     strata, hashed = (np.memmap(folder / name, COLUMNS[name], "r") for name in ("strata", "query_hashes"))
     target = np.memmap(folder / "by_stratum", COLUMNS["by_stratum"], "w+", shape=len(strata))
     sorted_rows(strata, sorted(range(len(keys)), key=keys.__getitem__), sizes, target)
-    target.flush()
     found = contrasts(hashed, strata, [key[:2] for key in keys])
     for name, values in zip(("contrast_hashes", "contrast_rows"), found, strict=True):
         values.astype(COLUMNS[name]).tofile(folder / name)
