@@ -17,16 +17,20 @@ _PART = 2_000_000
 
 
 def sorted_rows(
-    strata: NDArray[np.uint32], order: Sequence[int], sizes: Sequence[int], target: NDArray[np.uint32]
+    strata: NDArray[np.uint32],
+    order: Sequence[int],
+    sizes: Sequence[int],
+    target: NDArray[np.uint32],
+    at_once: int = _CHUNK,
 ) -> None:
     """Write row numbers into `target`, stratum after stratum in `order`: a counting sort.
 
-    `strata` [rows] are stratum numbers, `sizes` how many rows each has.
+    `strata` [rows] are stratum numbers, `sizes` how many rows each has; `at_once` rows are read at a time.
     """
     place = np.zeros(len(sizes), np.int64)
     place[list(order)] = np.concatenate(([0], np.cumsum([sizes[number] for number in order])[:-1]))
-    for start in range(0, len(strata), _CHUNK):
-        part = strata[start : start + _CHUNK]
+    for start in range(0, len(strata), at_once):
+        part = strata[start : start + at_once]
         sort = np.argsort(part, kind="stable")
         present, first, counts = np.unique(part[sort], return_index=True, return_counts=True)
         offsets = np.arange(len(part)) - np.repeat(first, counts)
