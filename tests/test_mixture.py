@@ -10,7 +10,7 @@ from lingxi.errors import InputError
 from lingxi.records import Passage, passage
 from lingxi.train.mixture import sampler
 from lingxi.train.partners import contrast_partners
-from lingxi.train.relevance import relevance
+from lingxi.train.relevance import documents_of
 from lingxi.train.store import Candidate, Row
 from test_store import built, pair
 
@@ -162,7 +162,7 @@ def test_mixed_batches_hold_partners_together(tmp_path):
                     assert (
                         row.query == other.query and row.instruction != other.instruction and one - two == 1
                     )
-                    found = relevance(rows, rng())
+                    found = documents_of(rows, rng())
                     assert not found.relevant[one, two] and not found.relevant[two, one]
                     assert found.same_query[one, two]
                     together += 1
@@ -198,7 +198,7 @@ ROWS = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(ROWS, st.integers(0, 2), st.integers(0, 3), st.integers(0, 5))
 def test_no_known_positive_is_ever_wrong(rows, more, negatives, seed):
-    found = relevance(rows, rng(seed), more_positives=more, negatives=negatives)
+    found = documents_of(rows, rng(seed), more_positives=more, negatives=negatives)
     held = [{e.id for e in rows[i].positives} | {e.text for e in rows[i].positives} for i in range(len(rows))]
     for i, one in enumerate(rows):
         twins = [
@@ -214,7 +214,7 @@ def test_no_known_positive_is_ever_wrong(rows, more, negatives, seed):
 @settings(max_examples=60, deadline=None)
 @given(ROWS, st.integers(0, 2), st.integers(0, 3), st.integers(0, 5))
 def test_relevance_has_its_shape_and_depends_on_its_numbers_alone(rows, more, negatives, seed):
-    one, two = (relevance(rows, rng(seed), more_positives=more, negatives=negatives) for _ in range(2))
+    one, two = (documents_of(rows, rng(seed), more_positives=more, negatives=negatives) for _ in range(2))
     assert one.documents == two.documents and (one.relevant == two.relevant).all()
     assert one.relevant.shape == (len(rows), len(one.documents)) and one.owner.shape == one.grades.shape
     assert (one.same_query == one.same_query.T).all() and one.same_query.diagonal().all()
@@ -238,7 +238,7 @@ def test_relevance_is_by_id_text_and_group():
         row(2, "r", [again], [], group=77),
         row(3, "s", [c], [], group=77),
     ]
-    found = relevance(rows, rng(), negatives=2)
+    found = documents_of(rows, rng(), negatives=2)
     assert sorted(zip(found.owner[4:], [found.documents[k] for k in range(4, 7)], strict=True)) == [
         (0, "b"),
         (0, "d"),
@@ -260,7 +260,7 @@ def test_relevance_is_by_id_text_and_group():
 def test_own_positives_among_negatives_are_left_out_and_counted():
     right = [Candidate(1, "a", 1.0), Candidate(2, "b", 1.0)]
     wrong = [Candidate(1, "other words", 0.0), Candidate(5, "b", 0.0), Candidate(6, "c", 0.0)]
-    found = relevance([row(0, "p", right, wrong)], rng(), more_positives=5, negatives=5)
+    found = documents_of([row(0, "p", right, wrong)], rng(), more_positives=5, negatives=5)
     assert found.own_positives == 2
     assert sorted(found.documents[:2]) == ["a", "b"] and found.documents[2:] == ("c",)
     assert found.relevant.tolist() == [[True, True, False]]
@@ -268,12 +268,12 @@ def test_own_positives_among_negatives_are_left_out_and_counted():
 
 def test_every_positive_is_drawn_in_its_turn():
     several = [Candidate(n, str(n), float("nan")) for n in range(3)]
-    first = {relevance([row(0, "p", several, [])], rng(seed)).documents for seed in range(40)}
+    first = {documents_of([row(0, "p", several, [])], rng(seed)).documents for seed in range(40)}
     assert first == {("0",), ("1",), ("2",)}
 
 
 def test_packed_pairs_have_no_ids_and_stay_apart(tmp_path):
     """A packed corpus leaves ids away: an empty id must not make all documents one."""
     store = built(tmp_path, [mixed(n, positives=(Passage("", f"text {n // 2}"),)) for n in range(4)])
-    found = relevance(store.rows(range(4)), rng())
+    found = documents_of(store.rows(range(4)), rng())
     assert found.relevant.tolist() == [[a // 2 == b // 2 for b in range(4)] for a in range(4)]

@@ -1,11 +1,11 @@
-"""The loss of one contrastive step: draw rows, render and tokenize them, encode, compare.
+"""The objective of a contrastive step: draw rows, render and tokenize them, and compare their states.
 
 Text is rendered by `prompts` exactly as the embedder renders it when it serves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,121 +13,168 @@ import torch
 from numpy.typing import NDArray
 
 from lingxi import prompts
-from lingxi.engine.batches import common_prefix
-from lingxi.model.decoder import Decoder
-from lingxi.model.packed import Packed, pack
 from lingxi.model.tokens import Tokens
 from lingxi.train import losses
-from lingxi.train.rows import SYMMETRIC, Kind, Rows, Sampler, same_document
+from lingxi.train.gradcache import Batch, Figures
+from lingxi.train.mixture import SYMMETRIC, Draw, Sampler
+from lingxi.train.paraphrases import worded
+from lingxi.train.relevance import Drawn, documents_of
 from lingxi.train.settings import ContrastiveSettings
+from lingxi.train.store import Row
 from lingxi.train.teachers import Teacher
 
-Encode = Callable[[list[list[int]]], torch.Tensor]
+# The loss of graded pairs is a sum over pairs of rows and not a mean: as large as the others at this share.
+_GRADED_SHARE = 0.25
+# No language writes a token in more characters than this on average: longer texts need not be read.
+_CHARACTERS_A_TOKEN = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """Everything a contrastive step needs but its random numbers."""
+    """What a contrastive step needs but its random numbers; called with them it draws a batch.
+
+    `contrasting` draws batches in which queries stand under several instructions, where there are such rows.
+    `instructed` is false for token vectors alone, which learn what texts mean and read no instructions.
+    """
 
     sampler: Sampler
+    contrasting: Sampler | None
     tokens: Tokens
-    encode: Encode
     settings: ContrastiveSettings
     dims: tuple[int, ...]
     teacher: Teacher | None
     teacher_weight: float
     instructed: bool
 
-    def loss(self, rng: np.random.Generator) -> torch.Tensor:
-        """One step's loss, a scalar."""
-        rows = self.sampler.rows
-        kind, drawn = self.sampler.draw(rng, self.settings.batch_pairs)
-        before = self._instruction(kind, rng)
-        after = before if kind.task in SYMMETRIC else ""
-        left = self.encode(self._sequences([rows.queries[i] for i in drawn], before))
-        right = self.encode(self._sequences([rows.documents[i] for i in drawn], after))
-        graded = kind.task == "sts"
-        loss = self._graded(drawn, left, right) if graded else self._contrastive(rows, drawn, left, right)
-        return loss + self._taught(rows, drawn, left, right)
+    def __call__(self, rng: np.random.Generator) -> Batch:
+        """A batch: its sequences, queries first, and its loss."""
+        mixed = self.contrasting is not None and rng.random() < self.settings.instruction_rate
+        drawn_by = self.contrasting if mixed and self.contrasting else self.sampler
+        draw = drawn_by.draw(rng, self.settings.batch_pairs)
+        rows = drawn_by.store.rows(draw.numbers)
+        drawn = documents_of(rows, rng, negatives=self.settings.negatives)
+        before = self._before(draw, rows, rng, mixed)
+        alike = draw.kind.task in SYMMETRIC
+        after = [before[owner] if alike else "" for owner in drawn.owner]
+        queries = [prefix + row.query for prefix, row in zip(before, rows, strict=True)]
+        documents = [prefix + text for prefix, text in zip(after, drawn.documents, strict=True)]
+        sequences = self._sequences((*queries, *documents), (*before, *after))
+        targets = self._targets(draw.kind.task, rows, drawn)
+        return Batch(sequences, lambda states: self._loss(draw.kind.task, drawn, targets, states))
 
-    def _instruction(self, kind: Kind, rng: np.random.Generator) -> str:
-        """What stands before each query: nothing, the kind's own task, or the default one."""
+    def _before(self, draw: Draw, rows: Sequence[Row], rng: np.random.Generator, mixed: bool) -> list[str]:
+        """What stands before each query: nothing, the row's own task in some words, or the default one."""
         chance = rng.random(2)
-        if not self.instructed or chance[0] < self.settings.raw_query_rate:
-            return ""
-        general = kind.task not in SYMMETRIC and chance[1] < self.settings.default_task_rate
-        return prompts.query_prefix(prompts.DEFAULT_TASK if general else kind.instruction)
+        if not self.instructed or (not mixed and chance[0] < self.settings.raw_query_rate):
+            return [""] * len(rows)
+        general = draw.kind.task not in SYMMETRIC and chance[1] < self.settings.default_task_rate
+        if general and not mixed:
+            return [prompts.query_prefix(prompts.DEFAULT_TASK)] * len(rows)
+        told = dict.fromkeys(row.instruction for row in rows)
+        words = {task: worded(task, rng, self.settings.paraphrase_rate) for task in told}
+        return [prompts.query_prefix(words[row.instruction]) for row in rows]
 
-    def _sequences(self, texts: Sequence[str], before: str) -> list[list[int]]:
-        room = self.settings.max_tokens + (len(self.tokens.prompt(before)) if before else 0)
-        ids = self.tokens.texts([before + text for text in texts])
-        return [[*i[:room], self.tokens.end] for i in ids]
+    def _sequences(self, texts: Sequence[str], before: Sequence[str]) -> list[list[int]]:
+        most = self.settings.max_tokens
+        known = {prefix: len(self.tokens.prompt(prefix)) if prefix else 0 for prefix in dict.fromkeys(before)}
+        short = [
+            text[: len(prefix) + most * _CHARACTERS_A_TOKEN]
+            for text, prefix in zip(texts, before, strict=True)
+        ]
+        ids = self.tokens.texts(short)
+        return [
+            [*own[: most + known[prefix]], self.tokens.end] for own, prefix in zip(ids, before, strict=True)
+        ]
+
+    def _targets(self, task: str, rows: Sequence[Row], drawn: Drawn) -> NDArray[np.int64]:
+        """The teacher's row for each sequence, or −1; a translation has that of its English side."""
+        if self.teacher is None:
+            return np.empty(0, np.int64)
+        documents = [self.teacher.row(text) for text in drawn.documents]
+        queries = [self.teacher.row(row.query) for row in rows]
+        if task == "bitext":
+            queries = [own if own >= 0 else documents[i] for i, own in enumerate(queries)]
+        return np.array(queries + documents, np.int64)
+
+    def _loss(
+        self, task: str, drawn: Drawn, targets: NDArray[np.int64], states: torch.Tensor
+    ) -> tuple[torch.Tensor, Figures]:
+        rows = len(drawn.same_query)
+        queries, documents = states[:rows], states[rows:]
+        figures: dict[str, float] = {}
+        if task == "sts":
+            loss = self._graded(drawn, queries, documents)
+        else:
+            known = drawn.relevance(states.device)
+            groups = self._groups(task, drawn)
+            loss = self._contrastive(known, groups, queries, documents)
+            unit = (torch.nn.functional.normalize(v.detach().float(), dim=-1) for v in (queries, documents))
+            figures["accuracy"] = float(losses.accuracy(*unit, known, groups=groups))
+        figures["contrast"] = float(loss.detach())
+        taught = self._taught(targets, states)
+        if self.teacher is not None:
+            figures["teacher"] = float(taught.detach())
+        return loss + self.teacher_weight * taught + self._spread(queries, documents), figures
+
+    def _groups(self, task: str, drawn: Drawn) -> frozenset[losses.Group]:
+        """Which negatives count: other rows of a class may bear the label, so a class has its own alone."""
+        if task == "classification" and len(drawn.documents) > len(drawn.same_query):
+            return losses.OWN_GROUP
+        whole = task in SYMMETRIC or self.settings.query_query
+        return losses.EVERY_GROUP if whole else losses.QUERY_GROUPS
 
     def _contrastive(
-        self, rows: Rows, drawn: NDArray[np.int64], left: torch.Tensor, right: torch.Tensor
+        self,
+        known: losses.Relevance,
+        groups: frozenset[losses.Group],
+        queries: torch.Tensor,
+        documents: torch.Tensor,
     ) -> torch.Tensor:
-        same = torch.from_numpy(same_document(rows, drawn))
-        settings = self.settings
-        return losses.matryoshka(
+        def loss(q: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+            forms: tuple[losses.Stored, ...] = ("float32", *self.settings.stored_as)
+            return torch.stack(
+                [
+                    losses.info_nce(
+                        losses.quantized(q, form),
+                        losses.quantized(d, form),
+                        known,
+                        temperature=self.settings.temperature,
+                        margin=self.settings.margin,
+                        groups=groups,
+                        hardness=self.settings.hardness,
+                    )
+                    for form in forms
+                ]
+            ).mean()
+
+        return losses.matryoshka(self.dims, loss, queries, documents)
+
+    def _graded(self, drawn: Drawn, queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
+        grades = torch.from_numpy(drawn.similarities).to(queries.device)
+        return _GRADED_SHARE * losses.matryoshka(
             self.dims,
-            lambda q, d: losses.info_nce(
-                q, d, same, temperature=settings.temperature, margin=settings.margin
-            ),
-            left,
-            right,
+            lambda q, d: losses.cosent((q * d[: len(q)]).sum(-1), grades),
+            queries,
+            documents,
         )
 
-    def _graded(self, drawn: NDArray[np.int64], left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        grades = torch.from_numpy(self.sampler.rows.grades[drawn])
-        return (
-            losses.matryoshka(self.dims, lambda q, d: losses.cosent((q * d).sum(-1), grades), left, right) / 4
-        )
+    def _taught(self, targets: NDArray[np.int64], states: torch.Tensor) -> torch.Tensor:
+        """Draw both sides to the teacher's vectors, where it has read them."""
+        found = np.flatnonzero(targets >= 0)
+        if self.teacher is None or not len(found):
+            return states.new_zeros(())
+        wanted = torch.from_numpy(self.teacher.vectors[targets[found]].astype(np.float32)).to(states.device)
+        # Weighed by how many rows have a target, so that a lone one does not steer the batch.
+        share = len(found) / len(targets)
+        return losses.matryoshka(self.dims, losses.to_teacher, states[found], wanted) * share
 
-    def _taught(
-        self, rows: Rows, drawn: NDArray[np.int64], left: torch.Tensor, right: torch.Tensor
-    ) -> torch.Tensor:
-        """Draw both sides to the teacher; a translation is drawn to the vector of its English side."""
-        if self.teacher is None:
-            return left.new_zeros(())
-        teacher = self.teacher
-        document = [teacher.row(rows.documents[i]) for i in drawn]
-        query = [teacher.row(rows.queries[i]) for i in drawn]
-        translated = rows.tasks[drawn[0]] == "bitext"
-        query = [q if q >= 0 or not translated else d for q, d in zip(query, document, strict=True)]
-        parts = [self._to_teacher(side, known) for side, known in ((left, query), (right, document))]
-        return torch.stack(parts).mean() * self.teacher_weight
-
-    def _to_teacher(self, vectors: torch.Tensor, known: Sequence[int]) -> torch.Tensor:
-        assert self.teacher is not None
-        found = [i for i, row in enumerate(known) if row >= 0]
-        if not found:
-            return vectors.new_zeros(())
-        targets = torch.from_numpy(self.teacher.vectors[[known[i] for i in found]].astype(np.float32))
-        # Weighted by how many rows have a target, so that a lone one does not steer the batch.
-        share = len(found) / len(known)
-        return losses.matryoshka(self.dims, losses.to_teacher, vectors[found], targets) * share
-
-
-def encoder_of(decoder: Decoder) -> Encode:
-    """Encode sequences with gradients: sorted and packed, the run of ids they share computed once."""
-
-    def encode(sequences: list[list[int]]) -> torch.Tensor:
-        shared = common_prefix(sequences)
-        prefix = decoder.prefix(sequences[0][:shared]) if shared >= 8 else None
-        start = shared if prefix else 0
-        return _in_order([s[start:] for s in sequences], lambda packed: decoder(packed, prefix))
-
-    return encode
-
-
-def packed_encoder(forward: Callable[[Packed], torch.Tensor]) -> Encode:
-    """Encode sequences with gradients by any function of a packed batch."""
-    return lambda sequences: _in_order(sequences, forward)
-
-
-def _in_order(sequences: list[list[int]], forward: Callable[[Packed], torch.Tensor]) -> torch.Tensor:
-    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]), reverse=True)
-    states = forward(pack([sequences[i] for i in order]))
-    inverse = torch.empty(len(order), dtype=torch.long)
-    inverse[order] = torch.arange(len(order))
-    return states[inverse]
+    def _spread(self, queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
+        if not self.settings.spread_out:
+            return queries.new_zeros(())
+        parts = [
+            losses.matryoshka(
+                self.dims, lambda v: losses.spread_out(v, mean_weight=0.0, moment_weight=1.0), side
+            )
+            for side in (queries, documents)
+        ]
+        return self.settings.spread_out * torch.stack(parts).sum()

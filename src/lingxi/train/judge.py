@@ -1,11 +1,11 @@
-"""The loss of one reranker step, and the negatives it needs.
+"""The objective of a reranker step: queries, each with its positive, mined negatives and easy ones.
 
-Hard negatives are documents that the trained embedder ranks high for a query and that are not its
-own (Qwen3-Embedding#131: retrieve, then sample from a range of ranks); easy ones are any others.
+Mined negatives come with the rows (`mined.py`); easy ones are the other rows' positives.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,112 +13,110 @@ import torch
 from numpy.typing import NDArray
 
 from lingxi import prompts
-from lingxi.embedder import Embedder
-from lingxi.errors import InputError
-from lingxi.generate.negatives import ranked
-from lingxi.model.decoder import Decoder
 from lingxi.model.tokens import Tokens
 from lingxi.train import losses
-from lingxi.train.contrast import Encode
-from lingxi.train.rows import Rows, Sampler
+from lingxi.train.gradcache import Batch, Figures
+from lingxi.train.mixture import Sampler
+from lingxi.train.relevance import Drawn, documents_of
 from lingxi.train.settings import RerankerSettings
+from lingxi.train.store import Row
+from lingxi.train.teachers import Teacher
 
-# Queries searched at a time, and easy negatives kept for each.
-_CHUNK = 512
-_EASY = 32
 # No language writes a token in more characters than this on average: longer texts need not be read.
 _CHARACTERS_A_TOKEN = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Mined:
-    """Rows of one kind with their candidate negatives, `hard` and `easy` [rows, candidates] row numbers."""
-
-    instruction: str
-    chance: float
-    rows: NDArray[np.int64]
-    hard: NDArray[np.int64]
-    easy: NDArray[np.int64]
-
-
-def mine(drawn_from: Sampler, embedder: Embedder, settings: RerankerSettings, seed: int) -> tuple[Mined, ...]:
-    """Negatives of up to `pool` rows of each kind; raises InputError where every kind is too small."""
-    rng = np.random.default_rng(seed)
-    mined = []
-    for kind, chance in zip(drawn_from.kinds, drawn_from.chances, strict=True):
-        if len(kind.members) > 2 * settings.ranks[1]:
-            chosen = rng.permutation(kind.members)[: settings.pool]
-            found = _negatives(drawn_from.rows, chosen, embedder, settings, rng)
-            mined.append(Mined(kind.instruction, float(chance), chosen, *found))
-    if not mined:
-        raise InputError(
-            f"no kind of the reranker's mixture has more than {2 * settings.ranks[1]} pairs",
-            "add pairs, or lower train.reranker.ranks",
-        )
-    return tuple(mined)
-
-
-def _negatives(
-    rows: Rows,
-    chosen: NDArray[np.int64],
-    embedder: Embedder,
-    settings: RerankerSettings,
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    documents = embedder.encode([rows.documents[i] for i in chosen], show_progress_bar=False)
-    queries = embedder.encode(
-        [prompts.query(rows.queries[i], rows.instructions[i]) for i in chosen], show_progress_bar=False
-    )
-    texts = np.unique([rows.documents[i] for i in chosen], return_inverse=True)[1]
-    groups = rows.groups[chosen]
-    last = settings.ranks[1]
-    hard, easy = [], []
-    for start in range(0, len(chosen), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        scores = queries[part] @ documents.T
-        scores[(texts[part, None] == texts) | (groups[part, None] == groups)] = -np.inf
-        hard.append(chosen[ranked(scores, settings.ranks)])
-        drawn = np.where(np.isfinite(scores), rng.random(scores.shape, dtype=np.float32), np.inf)
-        easy.append(chosen[np.argpartition(drawn, min(_EASY, last), axis=1)[:, : min(_EASY, last)]])
-    return np.concatenate(hard), np.concatenate(easy)
+# Cosines of a teacher are made logits by this: its own training had about 0.05.
+_TEACHER_TEMPERATURE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Everything a reranker step needs but its random numbers."""
+    """What a reranker step needs but its random numbers; called with them it draws a batch.
 
-    rows: Rows
-    mined: tuple[Mined, ...]
+    `answer_row` gives w_yes − w_no [hidden] of the output head, with its gradient. `teacher` scores the
+    documents where `settings.agreement` asks for it.
+    """
+
+    sampler: Sampler
     tokens: Tokens
-    encode: Encode
-    decoder: Decoder
+    answer_row: Callable[[], torch.Tensor]
     settings: RerankerSettings
+    teacher: Teacher | None
 
-    def loss(self, rng: np.random.Generator) -> torch.Tensor:
-        """Pointwise yes/no and listwise loss of a batch of queries, each with its positive and negatives."""
-        chances = np.array([mined.chance for mined in self.mined])
-        mined = self.mined[rng.choice(len(self.mined), p=chances / chances.sum())]
-        picked = rng.integers(len(mined.rows), size=self.settings.batch_queries)
+    def __call__(self, rng: np.random.Generator) -> Batch:
+        """A batch of `batch_queries` groups of as many documents, the right one first, and its loss."""
+        draw = self.sampler.draw(rng, self.settings.batch_queries)
+        rows = self.sampler.store.rows(draw.numbers)
+        drawn = documents_of(rows, rng, negatives=self.settings.negatives)
+        groups = _groups(drawn, rng, self.settings)
         general = rng.random() < self.settings.default_task_rate
-        task = prompts.DEFAULT_TASK if general else mined.instruction
-        sequences = [s for i in picked for s in self._group(mined, int(i), task, rng)]
-        logits = (self.encode(sequences) @ self._answer_row()).view(len(picked), -1)
-        labels = torch.zeros_like(logits)
-        labels[:, 0] = 1
-        return losses.listwise(logits) + losses.yes_no(logits.flatten(), labels.flatten())
-
-    def _group(self, mined: Mined, index: int, task: str, rng: np.random.Generator) -> list[list[int]]:
-        row = int(mined.rows[index])
-        hard = rng.choice(mined.hard[index], size=self.settings.negatives, replace=False)
-        easy = rng.choice(mined.easy[index], size=self.settings.easy_negatives, replace=False)
-        most = self.settings.max_tokens * _CHARACTERS_A_TOKEN
         bodies = [
-            prompts.rerank_body(self.rows.queries[row], self.rows.documents[i][:most], task)
-            for i in (row, *hard, *easy)
+            self._body(row, drawn.documents[number], general)
+            for row, group in zip(rows, groups, strict=True)
+            for number in group
         ]
+        targets = self._teacher_scores(rows, drawn, groups)
+        return Batch(
+            self._sequences(bodies), lambda states: self._loss(states, groups.shape, targets)
+        )
+
+    def _body(self, row: Row, document: str, general: bool) -> str:
+        most = self.settings.max_tokens * _CHARACTERS_A_TOKEN
+        task = prompts.DEFAULT_TASK if general else row.instruction
+        return prompts.rerank_body(row.query[:most], document[:most], task)
+
+    def _sequences(self, bodies: Sequence[str]) -> list[list[int]]:
         before, after = self.tokens.prompt(prompts.RERANK_PREFIX), self.tokens.prompt(prompts.RERANK_SUFFIX)
         return [[*before, *ids[: self.settings.max_tokens], *after] for ids in self.tokens.texts(bodies)]
 
-    def _answer_row(self) -> torch.Tensor:
-        weight = self.decoder.embed_tokens.weight
-        return weight[self.tokens.answer("yes")] - weight[self.tokens.answer("no")]
+    def _teacher_scores(
+        self, rows: Sequence[Row], drawn: Drawn, groups: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Teacher's cosines [queries, documents], NaN where it has not read both."""
+        scores = np.full(groups.shape, np.nan, np.float32)
+        if self.teacher is None or not self.settings.agreement:
+            return scores
+        documents = np.array([self.teacher.row(text) for text in drawn.documents])
+        for i, row in enumerate(rows):
+            query = self.teacher.row(row.query)
+            known = documents[groups[i]] >= 0
+            if query >= 0:
+                found = self.teacher.vectors[documents[groups[i]][known]].astype(np.float32)
+                scores[i, known] = found @ self.teacher.vectors[query].astype(np.float32)
+        return scores
+
+    def _loss(
+        self, states: torch.Tensor, shape: tuple[int, ...], taught: NDArray[np.float32]
+    ) -> tuple[torch.Tensor, Figures]:
+        logits = (states @ self.answer_row()).view(shape)
+        labels = torch.zeros_like(logits)
+        labels[:, 0] = 1
+        settings = self.settings
+        loss = settings.listwise * losses.listwise(logits)
+        loss = loss + settings.pointwise * losses.yes_no(logits.flatten(), labels.flatten())
+        figures = {"accuracy": float((logits[:, :1] > logits[:, 1:]).all(1).float().mean())}
+        if settings.agreement:
+            known = torch.from_numpy(np.isfinite(taught)).to(logits.device)
+            scores = torch.from_numpy(np.nan_to_num(taught)).to(logits.device)
+            agreed = losses.score_distillation(
+                logits, scores, temperature=1.0, teacher_temperature=_TEACHER_TEMPERATURE, known=known
+            )
+            figures["teacher"] = float(agreed.detach())
+            loss = loss + settings.agreement * agreed
+        return loss, figures
+
+
+def _groups(drawn: Drawn, rng: np.random.Generator, settings: RerankerSettings) -> NDArray[np.int64]:
+    """Document numbers [queries, 1 + negatives + easy]: the positive, own negatives, then others' documents.
+
+    A row with fewer negatives of its own has more easy ones. No document of a group is right but the first.
+    """
+    rows = len(drawn.same_query)
+    room = settings.negatives + settings.easy_negatives
+    groups = []
+    for row in range(rows):
+        own = np.flatnonzero((drawn.owner == row) & ~drawn.relevant[row])[: settings.negatives]
+        others = np.flatnonzero((drawn.owner != row) & ~drawn.relevant[row])
+        easy = rng.permutation(others)[: room - len(own)]
+        groups.append(np.concatenate(([row], own, easy)))
+    shortest = min(len(group) for group in groups)
+    return np.stack([group[:shortest] for group in groups]).astype(np.int64)

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from lingxi.train import losses
 from lingxi.train.store import Candidate, Row
 
 
 @dataclass(frozen=True, slots=True)
-class Relevance:
+class Drawn:
     """The documents of a batch of n rows and what is known of them; D documents in all.
 
     documents      texts: one positive a row, in the order of the rows; then further positives; then negatives
@@ -36,10 +38,19 @@ class Relevance:
     similarities: NDArray[np.float32]
     own_positives: int
 
+    def relevance(self, device: torch.device | str = "cpu") -> losses.Relevance:
+        """The same as the losses read it: every document that is right for a query is a target of it."""
+        # A query is the same as another where it shares a text or a positive with it.
+        rows = len(self.same_query)
+        shared = self.relevant[:, :rows]
+        same = self.same_query | shared | shared.T
+        known = (self.relevant, same, self.owner)
+        return losses.Relevance(*(torch.from_numpy(np.ascontiguousarray(array)) for array in known)).to(device)
 
-def relevance(
+
+def documents_of(
     rows: Sequence[Row], rng: np.random.Generator, *, more_positives: int = 0, negatives: int = 0
-) -> Relevance:
+) -> Drawn:
     """Draw a batch's documents: a positive a row, up to `more_positives` others, up to `negatives` mined.
 
     A document is right for a query where its id or its text is that of a positive of the row, or of a row
@@ -57,7 +68,7 @@ def relevance(
     documents = [each for _, each in columns]
     same_query = _equal([row.query for row in rows])
     positives = len(parts[0]) + len(parts[1])
-    return Relevance(
+    return Drawn(
         tuple(each.text for each in documents),
         owner,
         _relevant(rows, documents, owner[:positives], same_query),

@@ -1,201 +1,329 @@
-"""The training stages that exist: tokenizer, embedder (lexicon, then network), reranker.
+"""The training of one life, phase after phase: what each takes from the one before, and what is written.
 
-Each takes what the one before it wrote and writes a model directory, golden file included.
+    from scratch: tokenizer → lexicon → language      from a model: as it is, or with adapters
+    then: weak → supervised → reranker                models: weak/, embedder/, kept/*, reranker/
+
+A phase keeps its log, checkpoints and curves in `phases/NAME`, and goes on where it was stopped. Several
+processes (torchrun) share the loops; the first writes the files.
 """
 
 from __future__ import annotations
 
 import json
-import warnings
+import math
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from lingxi.embedder import Embedder
-from lingxi.errors import InputError, LingxiWarning
+from lingxi.encoding import encoder
+from lingxi.errors import InputError
 from lingxi.model.decoder import Decoder
-from lingxi.model.layout import Kind, ModelFiles, write_directory
-from lingxi.model.sizes import Size, size_named
-from lingxi.model.tokens import Tokens, read_tokens
-from lingxi.train.contrast import Contrast, Encode, encoder_of, packed_encoder
-from lingxi.train.judge import Judgement, mine
-from lingxi.train.lexicon import Lexicon
-from lingxi.train.loop import Schedule, train
-from lingxi.train.rows import Rows, sampler
-from lingxi.train.settings import ContrastiveSettings, EmbedderSettings, RerankerSettings, TrainSettings
-from lingxi.train.start import Marks, as_embedder, as_reranker, check_size, read_marks
+from lingxi.model.layout import Kind, write_directory
+from lingxi.model.tokens import Tokens
+from lingxi.train import scratch
+from lingxi.train.adapt import probe_ids
+from lingxi.train.adapters import write_adapter
+from lingxi.train.checkpoint_start import Start, open_for_training
+from lingxi.train.checkpoints import ema_state
+from lingxi.train.contrast import Contrast
+from lingxi.train.curves import draw_curves
+from lingxi.train.encoders import Encode, encoder_of, packed_encoder
+from lingxi.train.gradcache import Figures, Objective, Step, cached_step
+from lingxi.train.guards import weights_moved
+from lingxi.train.held_out import Split, probe, split_pairs, write_suite
+from lingxi.train.judge import Judgement
+from lingxi.train.language import language_step
+from lingxi.train.lora import attach, merged
+from lingxi.train.loop import Listener, Schedule, train
+from lingxi.train.mined import mined_pairs
+from lingxi.train.mixture import Sampler, sampler
+from lingxi.train.parallel import ALONE, Ranks, split, whole_state
+from lingxi.train.progress import live_line, tensorboard
+from lingxi.train.served import exported_equals, prompts_match
+from lingxi.train.settings import SCRATCH, ContrastiveSettings, MixtureSettings, PhaseSettings, RerankerSettings, TrainSettings
+from lingxi.train.store import Store
+from lingxi.train.storing import build_store
 from lingxi.train.teachers import Teacher, read_teacher
-from lingxi.train.tokenizer import train_tokenizer
+from lingxi.train.watches import DevWatch, LossFalls, dev_watch, remembering
 
-# Positions beyond those seen in training are not promised.
-_MAX_SEQ_LENGTH = 8192
 MakeGolden = Callable[[Path], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """What every training phase works with; `folder` takes its checkpoints and logs."""
-
-    rows: Rows
-    settings: TrainSettings
-    tokens: Tokens
-    teacher: Teacher | None
-    folder: Path
+PHASES = "phases"
+EMBEDDER, RERANKER, WEAK, KEPT, ADAPTER = "embedder", "reranker", "weak", "kept", "adapter"
+# Kept with nothing rounded away: they are to be merged.
+_KEPT_AS = "float32"
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What the model card needs to know and training does not: the text that README.md gets."""
+    """What the model cards say that training does not know: the text of each README.md."""
 
     embedder: str
     reranker: str
 
 
-def train_models(
-    rows: Rows, settings: TrainSettings, folder: Path, card: Card, make_golden: MakeGolden
-) -> dict[str, Any]:
-    """Tokenizer, embedder and reranker from pairs, written to `folder`; returns counts and last losses.
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One run: what it trains on and with, where it writes, and how a finished directory gets its golden file."""
 
-    `make_golden` writes the golden file of a finished directory (passed in: it needs the faces
-    that stand above this room).
+    pairs: Split
+    store: Store
+    settings: TrainSettings
+    folder: Path
+    card: Card
+    make_golden: MakeGolden
+    ranks: Ranks
+    teacher: Teacher | None
+
+    def phase(self, name: str) -> Path:
+        """The folder of a phase."""
+        return self.folder / PHASES / name
+
+
+def train_models(
+    pairs: Path,
+    settings: TrainSettings,
+    folder: Path,
+    card: Card,
+    make_golden: MakeGolden,
+    ranks: Ranks = ALONE,
+) -> dict[str, Any]:
+    """Train what the settings name on the pairs of a Parquet file; returns counts and each phase's last figures.
+
+    Raises InputError, ModelError, GuardError or TrainingError with what is wrong and how to mend it.
     """
     torch.manual_seed(settings.seed)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer(rows, settings, folder)
-    size = size_of(settings.embedder, settings.tokenizer.vocab)
-    tokens = read_tokens(folder / "tokenizer.json", size.vocab)
-    marks = read_marks(tokens)
-    teacher = read_teacher(_teachable(rows), settings.embedder.teacher, folder / "teacher")
-    material = Material(rows, settings, tokens, teacher, folder)
-    lexicon = train_lexicon(material, size, marks)
-    decoder, last = train_embedder(material, as_embedder(lexicon, marks))
-    out = folder / "embedder"
-    _write(decoder, "embedder", tokenizer, card.embedder, settings, out, make_golden)
-    judge, last_judge = train_reranker(material, as_reranker(lexicon, marks, tokens), out)
-    _write(judge, "reranker", tokenizer, card.reranker, settings, folder / "reranker", make_golden)
-    return {
-        "pairs": len(rows),
-        "taught": len(teacher.rows) if teacher else 0,
-        "parameters": size.parameters(),
-        "embedder": last,
-        "reranker": last_judge,
-    }
+    parts = _first(ranks, lambda: split_pairs(pairs, settings.held_out, settings.seed, folder / "held-out"))
+    store = _first(ranks, lambda: build_store([parts.trained], folder / "store", settings.seed))
+    teacher = _first(ranks, lambda: read_teacher(store, settings.teacher, folder / "teacher"))
+    run = Training(parts, store, settings, folder, card, make_golden, ranks, teacher)
+    figures: dict[str, Any] = {"pairs": len(store), "taught": len(teacher.rows) if teacher else 0}
+    if parts.held is not None and ranks.first:
+        write_suite(parts.held, folder / "held-out")
+    start, lexicon = _start(run, figures)
+    if settings.weak or settings.supervised or settings.start == SCRATCH:
+        _train_embedder(run, start, figures)
+    if settings.reranker:
+        _train_reranker(run, settings.reranker, lexicon, figures)
+    if ranks.first and (folder / PHASES).exists():
+        draw_curves(sorted((folder / PHASES).iterdir(), key=_in_order), folder / "curves.png")
+    return figures
 
 
-def size_of(settings: EmbedderSettings, vocab: int) -> Size:
-    """The named size with the recipe's overrides; raises InputError where dims or heads do not fit."""
-    size = replace(size_named(settings.size), vocab=vocab)
-    if settings.layers is not None:
-        size = replace(size, layers=settings.layers)
-    if settings.hidden is not None:
-        heads = settings.hidden // size.head_dim
-        size = replace(
-            size, hidden=settings.hidden, heads=heads, kv_heads=heads, intermediate=settings.hidden * 8 // 3
-        )
-    check_size(size)
-    if settings.dims[-1] != size.hidden:
+def _first(ranks: Ranks, make: Callable[[], Any]) -> Any:
+    """What the first rank makes and the others then find made."""
+    if not ranks.first:
+        ranks.wait()
+        return make()
+    made = make()
+    ranks.wait()
+    return made
+
+
+def _start(run: Training, figures: dict[str, Any]) -> tuple[Start, scratch.Origin | None]:
+    """The network that the contrastive phases begin with, and for one from scratch where it comes from."""
+    settings = run.settings
+    if settings.start != SCRATCH:
+        return _on(open_for_training(settings.start), run.ranks), None
+    origin = scratch.begin(run.store, settings, run.folder, lambda make: _first(run.ranks, make))
+    dims = _dims(settings, origin.size.hidden)
+    if settings.lexicon:
+        objective = _contrast(run, settings.lexicon, origin.tokens, dims, run.store, instructed=False)
+        work = cached_step(packed_encoder(origin.lexicon), objective, settings.lexicon.chunk_tokens)
+        # Token vectors are one table: every rank trains the same on the whole batch.
+        alone = replace(run, ranks=Ranks(run.ranks.rank, 1, torch.device("cpu")))
+        figures["lexicon"] = _phase(alone, "lexicon", settings.lexicon, origin.lexicon, work)
+    start = _on(origin.embedder(), run.ranks)
+    if settings.language:
+        step = language_step(start.decoder, scratch.texts_of(run.store), start.tokens, settings.language)
+        figures["language"] = _phase(run, "language", settings.language, start.decoder, step)
+    return start, origin
+
+
+def _on(start: Start, ranks: Ranks) -> Start:
+    head = None if start.head is None else nn.Parameter(start.head.to(ranks.device))
+    return replace(start, decoder=start.decoder.to(ranks.device), head=head)
+
+
+def _train_embedder(run: Training, start: Start, figures: dict[str, Any]) -> None:
+    settings, decoder = run.settings, start.decoder
+    begun = {name: tensor.detach().cpu().clone() for name, tensor in decoder.state_dict().items()}
+    if settings.lora:
+        attach(decoder, settings.lora, settings.seed)
+    _check_prompts(run, start, "embedder")
+    split(decoder, run.ranks)
+    dims = _dims(settings, decoder.size.hidden)
+    encode = encoder_of(decoder, _amp(run))
+    phases = [(name, phase) for name, phase in (("weak", settings.weak), ("supervised", settings.supervised)) if phase]
+    for name, phase in phases:
+        store = _phase_store(run, name, phase, start)
+        objective = _contrast(run, phase, start.tokens, dims, store, instructed=True)
+        step = cached_step(encode, objective, phase.chunk_tokens, run.ranks)
+        watch = _watch(run, name, start, phase)
+        figures[name] = _phase(run, name, phase, decoder, step, watch, math.log(phase.batch_pairs))
+        if (name, phase) != phases[-1]:
+            _write(run, start, "embedder", run.folder / WEAK)
+    _write(run, start, "embedder", run.folder / EMBEDDER, begun if phases else None)
+    for name, phase in phases:
+        _write_kept(run, start, "embedder", name, phase)
+
+
+def _train_reranker(
+    run: Training, settings: RerankerSettings, origin: scratch.Origin | None, figures: dict[str, Any]
+) -> None:
+    start = _reranker_start(run, settings, origin)
+    if run.settings.lora:
+        attach(start.decoder, run.settings.lora, run.settings.seed)
+    begun = {name: tensor.detach().cpu().clone() for name, tensor in start.decoder.state_dict().items()}
+    _check_prompts(run, start, "reranker")
+    path = _first(run.ranks, lambda: _mined(run, settings.mixture, settings.mining, settings.miner, RERANKER))
+    store = _first(run.ranks, lambda: build_store([path], run.folder / "store-reranker", run.settings.seed))
+    yes, no = start.answers()
+    split(start.decoder, run.ranks)
+
+    def answer_row() -> torch.Tensor:
+        """w_yes − w_no with its gradient."""
+        rows = start.output_rows()
+        return rows[yes] - rows[no]
+
+    judgement = Judgement(_sampler(store, settings.mixture), start.tokens, answer_row, settings, run.teacher)
+    step = cached_step(encoder_of(start.decoder, _amp(run)), judgement, settings.chunk_tokens, run.ranks)
+    trained = nn.ModuleDict({"decoder": start.decoder})
+    if start.head is not None:
+        trained.register_parameter("head", start.head)
+    chance = settings.listwise * math.log(1 + settings.negatives + settings.easy_negatives)
+    figures["reranker"] = _phase(run, "reranker", settings, trained, step, chance=chance)
+    _write(run, start, "reranker", run.folder / RERANKER, begun)
+    _write_kept(run, start, "reranker", "reranker", settings)
+
+
+def _reranker_start(run: Training, settings: RerankerSettings, origin: scratch.Origin | None) -> Start:
+    if settings.start is None and origin is not None:
+        return _on(origin.reranker(), run.ranks)
+    return _on(open_for_training(settings.start or run.settings.start), run.ranks)
+
+
+def _phase_store(run: Training, name: str, phase: ContrastiveSettings, start: Start) -> Store:
+    """The rows of a phase: all, or those that it mines negatives for, by the model as it now is."""
+    if phase.mining is None:
+        return run.store
+    miner = run.folder / f"miner-{name}"
+    if not (run.folder / f"mined-{name}.parquet").exists():
+        # The checkpoint of a phase that was stopped is not loaded yet, so this is what it began with.
+        _write(run, start, "embedder", miner, golden=False)
+    path = _first(run.ranks, lambda: _mined(run, phase.mixture, phase.mining, str(miner), name))
+    return _first(run.ranks, lambda: build_store([path], run.folder / f"store-{name}", run.settings.seed))
+
+
+def _mined(run: Training, mixture: MixtureSettings, mining: Any, miner: str | None, name: str) -> Path:
+    path = run.folder / f"mined-{name}.parquet"
+    if path.exists():
+        return path
+    own = run.folder / EMBEDDER
+    if miner is None and not own.exists():
         raise InputError(
-            f"dims end at {settings.dims[-1]}, the width is {size.hidden}", "end dims with the width"
+            "no embedder mines negatives for the reranker: this run trains none", "name one as train.reranker.miner"
         )
-    return size
-
-
-def train_lexicon(material: Material, size: Size, marks: Marks) -> Lexicon:
-    """Token vectors alone, from which both networks start."""
-    torch.manual_seed(material.settings.seed)
-    lexicon = Lexicon(size, marks.silent)
-    _contrast(material, "lexicon", lexicon, packed_encoder(lexicon), material.settings.embedder.lexicon)
-    return lexicon
-
-
-def train_embedder(material: Material, decoder: Decoder) -> tuple[Decoder, Mapping[str, float]]:
-    """Contrastive training of the whole network."""
-    last = _contrast(material, "network", decoder, encoder_of(decoder), material.settings.embedder.network)
-    return decoder, last
+    searcher = Embedder(miner or own, max_seq_length=512)
+    return mined_pairs(run.pairs.trained, mixture, mining, encoder(searcher, 2_000), path)
 
 
 def _contrast(
-    material: Material, name: str, module: torch.nn.Module, encode: Encode, phase: ContrastiveSettings
-) -> dict[str, float]:
-    embedder = material.settings.embedder
-    contrast = Contrast(
-        sampler(material.rows, embedder.mixture, embedder.language_balance, embedder.emphasis),
-        material.tokens,
-        encode,
-        phase,
-        embedder.dims,
-        material.teacher,
-        embedder.teacher.weight,
-        # Token vectors learn what texts mean; the network learns to read instructions.
-        instructed=name == "network",
+    run: Training, phase: ContrastiveSettings, tokens: Tokens, dims: tuple[int, ...], store: Store, *, instructed: bool
+) -> Objective:
+    mixed = _sampler(store, phase.mixture, mixed_instructions=True) if phase.instruction_rate else None
+    weight = run.settings.teacher.weight * phase.teacher_weight
+    drawn_from = _sampler(store, phase.mixture)
+    return Contrast(drawn_from, mixed, tokens, phase, dims, run.teacher, weight, instructed)
+
+
+def _sampler(store: Store, mixture: MixtureSettings, *, mixed_instructions: bool = False) -> Sampler:
+    return sampler(
+        store,
+        mixture.tasks,
+        mixture.language_balance,
+        mixture.emphasis,
+        sources=mixture.sources,
+        mixed_instructions=mixed_instructions,
     )
-    return train(module, contrast.loss, _schedule(phase), material.folder / name, material.settings.seed)
 
 
-def _schedule(phase: ContrastiveSettings | RerankerSettings) -> Schedule:
+def _dims(settings: TrainSettings, hidden: int) -> tuple[int, ...]:
+    """Matryoshka widths; raises InputError where they do not end with the network's."""
+    from lingxi.model.sizes import matryoshka_dims
+
+    dims = settings.dims or tuple(matryoshka_dims(hidden))
+    if dims[-1] != hidden:
+        raise InputError(f"dims end at {dims[-1]}, the width is {hidden}", "end train.dims with the width")
+    return dims
+
+
+def _phase(
+    run: Training,
+    name: str,
+    phase: Any,
+    module: nn.Module,
+    step: Step,
+    watch: DevWatch | None = None,
+    chance: float | None = None,
+) -> Figures:
+    """Train a module through one phase, watched; it ends with the averaged weights where the phase keeps them."""
+    folder, guards = run.phase(name), run.settings.guards
+    listeners: list[Listener] = [remembering(LossFalls(guards, phase.warmup_steps, chance), folder)]
+    if watch is not None:
+        listeners.append(watch)
+    with ExitStack() as shown:
+        if run.ranks.first:
+            listeners.append(shown.enter_context(live_line(name, phase.steps)))
+            listeners.append(shown.enter_context(tensorboard(folder)))
+        figures = train(
+            module, step, _schedule(phase), folder, run.settings.seed,
+            listeners=listeners, recipe=_learnt(run, phase), ranks=run.ranks,
+        )  # fmt: skip
+    if getattr(phase, "ema", None) is not None:
+        module.load_state_dict(ema_state(folder), strict=False)
+    return figures
+
+
+def _schedule(phase: Any) -> Schedule:
+    kept = getattr(phase, "keep", 0)
+    # Of the second half: before that a run has not settled enough to be worth merging.
+    steps = sorted({phase.steps - round(i * phase.steps / (2 * kept)) for i in range(kept)}) if kept else []
     return Schedule(
         phase.steps,
         phase.learning_rate,
         phase.token_learning_rate,
         phase.warmup_steps,
         phase.checkpoint_every,
+        getattr(phase, "weight_decay", 0.01),
+        getattr(phase, "max_norm", 1.0),
+        getattr(phase, "ema", None),
+        tuple(steps),
     )
 
 
-def train_reranker(
-    material: Material, decoder: Decoder, embedder: Path
-) -> tuple[Decoder, Mapping[str, float]]:
-    """Yes/no training of the whole network, with negatives that the finished embedder mined."""
-    rows, settings, tokens = material.rows, material.settings, material.tokens
-    embedder_settings = settings.embedder
-    drawn_from = sampler(
-        rows, settings.reranker.mixture, embedder_settings.language_balance, embedder_settings.emphasis
-    )
-    with warnings.catch_warnings():
-        # Long documents are cut here as they are in training; saying so would help nobody.
-        warnings.simplefilter("ignore", LingxiWarning)
-        searcher = Embedder(embedder, max_seq_length=settings.reranker.max_tokens)
-        mined = mine(drawn_from, searcher, settings.reranker, settings.seed)
-    judgement = Judgement(rows, mined, tokens, encoder_of(decoder), decoder, settings.reranker)
-    last = train(
-        decoder, judgement.loss, _schedule(settings.reranker), material.folder / "judge", settings.seed
-    )
-    return decoder, last
+def _learnt(run: Training, phase: Any) -> Mapping[str, Any]:
+    """What else the outcome of a phase depends on: a checkpoint of another recipe is not gone on with."""
+    return {"phase": json.loads(phase.model_dump_json(exclude={"checkpoint_every", "chunk_tokens"}))}
 
 
-def _tokenizer(rows: Rows, settings: TrainSettings, folder: Path) -> str:
-    path = folder / "tokenizer.json"
-    if not path.exists():
-        text = train_tokenizer(rows.texts(), settings.tokenizer)
-        found = len(json.loads(text)["model"]["vocab"])
-        if found != settings.tokenizer.vocab:
-            raise InputError(
-                f"the texts give a vocabulary of {found}, not {settings.tokenizer.vocab}",
-                "lower train.tokenizer.vocab or add text",
-            )
-        path.write_text(text, encoding="utf-8")
-    return path.read_text(encoding="utf-8")
+def _watch(run: Training, name: str, start: Start, phase: ContrastiveSettings) -> DevWatch | None:
+    if run.pairs.held is None:
+        return None
+    score = probe(run.pairs.held, start.decoder, start.tokens, phase.max_tokens)
+    if score is None:
+        return None
+    return dev_watch(score, run.phase(name), run.settings.guards, phase.steps, writes=run.ranks.first)
 
 
-def _teachable(rows: Rows) -> list[str]:
-    """English texts of all rows, each once, in order."""
-    return list(dict.fromkeys(text for language, text in rows.texts() if language == "en"))
-
-
-def _write(
-    decoder: Decoder,
-    kind: Kind,
-    tokenizer: str,
-    card: str,
-    settings: TrainSettings,
-    out: Path,
-    make_golden: MakeGolden,
-) -> None:
-    files = ModelFiles(kind, decoder.size, decoder.state_dict(), tokenizer, card, _MAX_SEQ_LENGTH)
-    write_directory(files, out, settings.weights)
-    make_golden(out)
+def _amp(run: Training) -> torch.dtype | None:
+    """bfloat16 products on a GPU; a CPU computes in fp32."""
+    return torch.bfloat16 if run.ranks.device.type == "cuda" else None

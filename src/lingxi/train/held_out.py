@@ -1,0 +1,150 @@
+"""Pairs that are never trained on: the dev probe beside the loop, and a suite that the result is measured on."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lingxi import prompts
+from lingxi.engine.run import pooled_states
+from lingxi.errors import InputError
+from lingxi.metrics import ndcg_at_k
+from lingxi.model.decoder import Decoder
+from lingxi.model.tokens import Tokens
+from lingxi.records import Pair, drawn, read_pairs, write_pairs
+from lingxi.train.mixture import SYMMETRIC
+
+TRAINED, HELD = "trained.parquet", "held-out.parquet"
+# Tasks that rank documents; graded and labelled pairs have other measures.
+_RANKED = ("retrieval", "code", "bitext")
+_PROBED = 200
+_LOTS = 2**64
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Files of pairs: those to train on, and those held out, if any."""
+
+    trained: Path
+    held: Path | None
+
+
+def split_pairs(pairs: Path, share: float, seed: int, folder: Path) -> Split:
+    """Hold out about `share` of the groups, drawn by seed; no group is on both sides.
+
+    Files that are there are kept. Raises InputError where one side stays empty.
+    """
+    if share == 0:
+        return Split(pairs, None)
+    trained, held = folder / TRAINED, folder / HELD
+    if not (trained.exists() and held.exists()):
+        folder.mkdir(parents=True, exist_ok=True)
+        counts = [
+            write_pairs((row for row in read_pairs(pairs) if _is_held(row, share, seed) is side), path)
+            for side, path in ((False, trained), (True, held))
+        ]
+        if not all(counts):
+            trained.unlink()
+            raise InputError(
+                f"{pairs}: {counts[0]} rows to train on and {counts[1]} held out", "hold out another share, or add pairs"
+            )
+    return Split(trained, held)
+
+
+def _is_held(row: Pair, share: float, seed: int) -> bool:
+    return drawn(seed, row.group) < share * _LOTS
+
+
+def write_suite(held: Path, folder: Path) -> Path | None:
+    """Write held-out rows as a suite of BEIR sets, one an instruction, and return its file.
+
+    None where no task among them ranks documents.
+    """
+    sets = []
+    for number, ((task, instruction), rows) in enumerate(sorted(_by_kind(held).items())):
+        name = f"{task}-{number}"
+        _write_set(rows, folder / name)
+        alike = "\nalike = true" if task in SYMMETRIC else ""
+        sets.append(
+            f'[[sets]]\nname = "{name}"\ntask = "retrieval"\nreader = "beir"\npath = "{name}"\n'
+            f"instruction = {json.dumps(instruction, ensure_ascii=False)}\n"
+            f'metrics = ["ndcg@10", "recall@10"]{alike}\n'
+        )
+    if not sets:
+        return None
+    path = folder / "suite.toml"
+    head = f'name = "held-out"\nroot = {json.dumps(str(folder.resolve()))}\n\n'
+    path.write_text(head + "\n".join(sets), encoding="utf-8")
+    return path
+
+
+def _by_kind(held: Path) -> dict[tuple[str, str], list[Pair]]:
+    kinds: dict[tuple[str, str], list[Pair]] = defaultdict(list)
+    for row in read_pairs(held):
+        if row.task in _RANKED and row.positives:
+            kinds[row.task, row.instruction].append(row)
+    return kinds
+
+
+def _write_set(rows: Sequence[Pair], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    documents = {item.text: f"d{number}" for number, item in enumerate(item for row in rows for item in row.positives)}
+    queries: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        queries[row.query] |= {documents[item.text] for item in row.positives}
+    _lines(folder / "corpus.jsonl", ({"_id": name, "text": text} for text, name in documents.items()))
+    _lines(folder / "queries.jsonl", ({"_id": f"q{n}", "text": text} for n, text in enumerate(queries)))
+    judged = [f"q{n}\t{name}\t1" for n, own in enumerate(queries.values()) for name in sorted(own)]
+    (folder / "qrels.tsv").write_text("\n".join(("query-id\tcorpus-id\tscore", *judged)) + "\n", encoding="utf-8")
+
+
+def _lines(path: Path, rows: Iterator[dict[str, str]]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def probe(
+    held: Path, decoder: Decoder, tokens: Tokens, max_tokens: int
+) -> Callable[[], float] | None:
+    """A score of the decoder as it is when asked: mean nDCG@10 over kinds of held-out rows, 0 to 1.
+
+    Of each kind up to 200 rows are asked, among their own documents. None where nothing ranks.
+    """
+    kinds = [(task, asked, rows[:_PROBED]) for (task, asked), rows in sorted(_by_kind(held).items())]
+    kinds = [kind for kind in kinds if len(kind[2]) > 1]
+    if not kinds:
+        return None
+
+    def score() -> float:
+        return float(np.mean([_ndcg(decoder, tokens, max_tokens, *kind) for kind in kinds]))
+
+    return score
+
+
+def _ndcg(
+    decoder: Decoder, tokens: Tokens, most: int, task: str, instruction: str, rows: Sequence[Pair]
+) -> float:
+    before = prompts.query_prefix(instruction)
+    after = before if task in SYMMETRIC else ""
+    documents = list(dict.fromkeys(item.text for row in rows for item in row.positives))
+    places = {text: number for number, text in enumerate(documents)}
+    room = most + len(tokens.prompt(before))
+
+    def encoded(texts: Sequence[str]) -> np.ndarray:
+        ids = [[*own[:room], tokens.end] for own in tokens.texts(texts)]
+        states = pooled_states(decoder, ids).numpy()
+        return states / np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-9)
+
+    scores = encoded([before + row.query for row in rows]) @ encoded([after + text for text in documents]).T
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+    right = [{places[item.text] for item in row.positives} for row in rows]
+    ranked = [[float(int(place) in own) for place in line] for line, own in zip(order, right, strict=True)]
+    return float(ndcg_at_k(_padded(ranked), [np.ones(len(own)) for own in right], 10).mean())
+
+
+def _padded(rows: Sequence[Sequence[float]]) -> np.ndarray:
+    return np.array([[*row, *[0.0] * (10 - len(row))] for row in rows])
