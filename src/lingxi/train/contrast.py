@@ -67,11 +67,19 @@ class Contrast:
         self, rows: Rows, drawn: NDArray[np.int64], left: torch.Tensor, right: torch.Tensor
     ) -> torch.Tensor:
         same = torch.from_numpy(same_document(rows, drawn))
+        # Rows that count as one are not each other's negatives, nor each other's targets.
+        own = torch.arange(len(drawn))
+        known = losses.Relevance(same, same, own, grades=torch.eye(len(drawn)))
         settings = self.settings
         return losses.matryoshka(
             self.dims,
             lambda q, d: losses.info_nce(
-                q, d, same, temperature=settings.temperature, margin=settings.margin
+                q,
+                d,
+                known,
+                temperature=settings.temperature,
+                margin=settings.margin,
+                groups=losses.EVERY_GROUP,
             ),
             left,
             right,
