@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 import torch
+from torch.nn import functional as F
 
 from lingxi.errors import InputError
 from lingxi.train.losses.relevance import Relevance
@@ -67,16 +68,18 @@ def info_nce(
     if groups & QUERY_GROUPS:
         scores, own = (queries @ documents.T)[rows], relevance.own()[rows]
         # The hardness is not scaled by the temperature, as in the source.
-        logits = scores / temperature + hardness * scores.detach() * own
+        harder = scores / temperature + hardness * scores.detach() * own
         above = (scores > limit) & (mask_own | ~own)
-        blocks.append(_without(logits, above | ~_negatives(relevance, groups)[rows]))
+        blocks.append(_without(harder, above | ~_negatives(relevance, groups)[rows]))
     if Group.QUERIES in groups:
         scores = (queries @ queries.T)[rows]
         blocks.append(_without(scores / temperature, (scores > limit) | relevance.same_query[rows]))
     if Group.DOCUMENTS in groups:
         scores = documents[targets] @ documents.T
         blocks.append(_without(scores / temperature, relevance.relevant[rows]))
-    losses = torch.logsumexp(torch.cat(blocks, dim=1), dim=1) - positive / temperature
+    logits = torch.cat(blocks, dim=1)
+    # Not logsumexp less the positive: near 0 the difference of two large numbers has few digits.
+    losses = F.cross_entropy(logits, torch.zeros_like(rows), reduction="none")
     shares = weights / weights.sum(1, keepdim=True)
     return (losses * shares[rows, targets]).sum() / len(queries)
 

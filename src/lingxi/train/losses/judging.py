@@ -34,7 +34,7 @@ def listwise(
     scaled = logits / temperature
     lower = (grades[:, None, :] < grades[:, :, None]) & known[:, None, :]
     rivals = scaled[:, None, :].masked_fill(~lower, -torch.inf)
-    losses = torch.logsumexp(torch.cat((scaled[..., None], rivals), dim=-1), dim=-1) - scaled
+    losses = -torch.cat((scaled[..., None], rivals), dim=-1).log_softmax(-1)[..., 0]
     weights = torch.where(known, torch.exp2(grades) - 1, 0.0).to(losses.dtype)
     totals = weights.sum(1, keepdim=True)
     shares = weights / totals.masked_fill(totals == 0, 1.0)
