@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lingxi import prompts
 from lingxi.model.tokens import Tokens
 from lingxi.train import losses
+from lingxi.train.feeding import text_ids
 from lingxi.train.gradcache import Batch, Figures
 from lingxi.train.mixture import SYMMETRIC, Draw, Sampler
 from lingxi.train.paraphrases import worded
@@ -25,8 +26,6 @@ from lingxi.train.teachers import Teacher
 
 # The loss of graded pairs is a sum over pairs of rows and not a mean: as large as the others at this share.
 _GRADED_SHARE = 0.25
-# No language writes a token in more characters than this on average: longer texts need not be read.
-_CHARACTERS_A_TOKEN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +55,8 @@ class Contrast:
         before = self._before(draw, rows, rng, mixed)
         alike = draw.kind.task in SYMMETRIC
         after = [before[owner] if alike else "" for owner in drawn.owner]
-        queries = [prefix + row.query for prefix, row in zip(before, rows, strict=True)]
-        documents = [prefix + text for prefix, text in zip(after, drawn.documents, strict=True)]
-        sequences = self._sequences((*queries, *documents), (*before, *after))
+        texts = [*(row.query for row in rows), *drawn.documents]
+        sequences = text_ids(self.tokens, texts, [*before, *after], self.settings.max_tokens)
         targets = self._targets(draw.kind.task, rows, drawn)
         return Batch(sequences, lambda states: self._loss(draw.kind.task, drawn, targets, states))
 
@@ -73,18 +71,6 @@ class Contrast:
         told = dict.fromkeys(row.instruction for row in rows)
         words = {task: worded(task, rng, self.settings.paraphrase_rate) for task in told}
         return [prompts.query_prefix(words[row.instruction]) for row in rows]
-
-    def _sequences(self, texts: Sequence[str], before: Sequence[str]) -> list[list[int]]:
-        most = self.settings.max_tokens
-        known = {prefix: len(self.tokens.prompt(prefix)) if prefix else 0 for prefix in dict.fromkeys(before)}
-        short = [
-            text[: len(prefix) + most * _CHARACTERS_A_TOKEN]
-            for text, prefix in zip(texts, before, strict=True)
-        ]
-        ids = self.tokens.texts(short)
-        return [
-            [*own[: most + known[prefix]], self.tokens.end] for own, prefix in zip(ids, before, strict=True)
-        ]
 
     def _targets(self, task: str, rows: Sequence[Row], drawn: Drawn) -> NDArray[np.int64]:
         """The teacher's row for each sequence, or −1; a translation has that of its English side."""
