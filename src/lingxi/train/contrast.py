@@ -5,7 +5,7 @@ Text is rendered by `prompts` exactly as the embedder renders it when it serves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,16 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from lingxi import prompts
-from lingxi.engine.batches import common_prefix
-from lingxi.model.decoder import Decoder
-from lingxi.model.packed import Packed, pack
 from lingxi.model.tokens import Tokens
 from lingxi.train import losses
+from lingxi.train.encoders import Encode
 from lingxi.train.rows import SYMMETRIC, Kind, Rows, Sampler, same_document
 from lingxi.train.settings import ContrastiveSettings
 from lingxi.train.teachers import Teacher
-
-Encode = Callable[[list[list[int]]], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,28 +102,3 @@ class Contrast:
         # Weighted by how many rows have a target, so that a lone one does not steer the batch.
         share = len(found) / len(known)
         return losses.matryoshka(self.dims, losses.to_teacher, vectors[found], targets) * share
-
-
-def encoder_of(decoder: Decoder) -> Encode:
-    """Encode sequences with gradients: sorted and packed, the run of ids they share computed once."""
-
-    def encode(sequences: list[list[int]]) -> torch.Tensor:
-        shared = common_prefix(sequences)
-        prefix = decoder.prefix(sequences[0][:shared]) if shared >= 8 else None
-        start = shared if prefix else 0
-        return _in_order([s[start:] for s in sequences], lambda packed: decoder(packed, prefix))
-
-    return encode
-
-
-def packed_encoder(forward: Callable[[Packed], torch.Tensor]) -> Encode:
-    """Encode sequences with gradients by any function of a packed batch."""
-    return lambda sequences: _in_order(sequences, forward)
-
-
-def _in_order(sequences: list[list[int]], forward: Callable[[Packed], torch.Tensor]) -> torch.Tensor:
-    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]), reverse=True)
-    states = forward(pack([sequences[i] for i in order]))
-    inverse = torch.empty(len(order), dtype=torch.long)
-    inverse[order] = torch.arange(len(order))
-    return states[inverse]
