@@ -15,8 +15,7 @@ from lingxi.train.loop import Schedule, train
 from lingxi.train.parallel import Ranks, joined, split, whole, whole_state
 from toy_steps import fresh_decoder, objective_of
 
-LIMITS = {"whole": None, "chunks": 64, "one-each": 1}
-SCHEDULE = Schedule(6, 3e-3, 3e-3, 1, checkpoint_every=3, ema_decay=0.9)
+SCHEDULE = Schedule(4, 3e-3, 3e-3, 1, checkpoint_every=2, ema_decay=0.9)
 
 
 def one_step(name: str, limit: int | None, out: Path, ranks: Ranks, again: bool = False) -> None:
@@ -33,7 +32,7 @@ def one_step(name: str, limit: int | None, out: Path, ranks: Ranks, again: bool 
 
 def some_steps(out: Path, ranks: Ranks, schedule: Schedule = SCHEDULE, stop_at: int | None = None) -> None:
     decoder = split(fresh_decoder(), ranks)
-    step = cached_step(encoder_of(decoder), objective_of(decoder), 64, ranks)
+    step = cached_step(encoder_of(decoder), objective_of(decoder), 200, ranks)
 
     def stop(number, row):
         if number == stop_at:
@@ -48,15 +47,17 @@ def some_steps(out: Path, ranks: Ranks, schedule: Schedule = SCHEDULE, stop_at: 
         save_file(state, out / "final.safetensors")
 
 
-def main(out: Path) -> None:
+def main(out: Path, more: bool) -> None:
     torch.set_num_threads(1)
     with joined("cpu") as ranks:
-        for name, limit in LIMITS.items():
-            one_step(name, limit, out, ranks)
-        one_step("recomputed", 64, out, ranks, again=True)
-        some_steps(out / "run", ranks)
-        some_steps(out / "stopped", ranks, stop_at=4)
+        one_step("whole", None, out, ranks)
+        one_step("chunks", 100, out, ranks)
+        some_steps(out / "stopped", ranks, stop_at=2)
+        if more:
+            one_step("one-each", 1, out, ranks)
+            one_step("recomputed", 64, out, ranks, again=True)
+            some_steps(out / "run", ranks)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), "more" in sys.argv)

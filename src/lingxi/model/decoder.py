@@ -113,13 +113,16 @@ class Block(nn.Module):
         return cast(torch.Tensor, self._run(self._last, x, rotation, packed, seen))
 
     def remember(
-        self, x: torch.Tensor, rotation: Rotation, packed: Packed, *, final: bool
+        self, x: torch.Tensor, rotation: Rotation, packed: Packed
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """States after the block (those that came in, where it is the final one), its keys and values."""
+        """States of all tokens after the block, and its keys and values."""
         return cast(
-            tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-            self._run(self._remember, x, rotation, packed, final),
+            tuple[torch.Tensor, torch.Tensor, torch.Tensor], self._run(self._remember, x, rotation, packed)
         )
+
+    def keys_values(self, x: torch.Tensor, rotation: Rotation) -> KeysValues:
+        """Keys and values alone, where nothing comes after the block."""
+        return self._keys_values(self.input_layernorm(x), rotation)
 
     def _run(self, compute: Callable[..., Any], *args: Any) -> Any:
         if self.recompute and torch.is_grad_enabled():
@@ -145,14 +148,17 @@ class Block(nn.Module):
         return self._finish(x[last], attend_last(queries, keys, values, packed.runs, seen))
 
     def _remember(
-        self, x: torch.Tensor, rotation: Rotation, packed: Packed, final: bool
+        self, x: torch.Tensor, rotation: Rotation, packed: Packed
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         normed = self.input_layernorm(x)
+        keys, values = self._keys_values(normed, rotation)
+        queries = self.self_attn.queries(normed, rotation)
+        return self._finish(x, attend(queries, keys, values, packed.runs, None)), keys, values
+
+    def _keys_values(self, normed: torch.Tensor, rotation: Rotation) -> KeysValues:
         keys, values = self.self_attn.keys_values(normed, rotation)
-        if not final:
-            queries = self.self_attn.queries(normed, rotation)
-            x = self._finish(x, attend(queries, keys, values, packed.runs, None))
-        return x, keys, values
+        # FSDP2 hangs its hooks on what a block returns, and wants no views there.
+        return keys, values.clone()
 
     def _finish(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """Add the attention's output [tokens, heads, head_dim] and the feed-forward layer to `x`."""
@@ -196,11 +202,12 @@ class Decoder(nn.Module):
         packed = pack([ids], self.embed_tokens.weight.device)
         rotation = self.rotation(packed.positions)
         x = self.embed_tokens(packed.ids)
+        *inner, final = self._blocks()
         layers = []
-        for depth, block in enumerate(self._blocks(), start=1):
-            x, keys, values = block.remember(x, rotation, packed, final=depth == self.size.layers)
+        for block in inner:
+            x, keys, values = block.remember(x, rotation, packed)
             layers.append((keys, values))
-        return Prefix(len(ids), tuple(layers))
+        return Prefix(len(ids), (*layers, final.keys_values(x, rotation)))
 
     def rotation(self, positions: torch.Tensor) -> Rotation:
         """Cosines and sines [tokens, 1, head_dim / 2] of the rotary angles, in fp32 then the model's type."""

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from lingxi import prompts
 from lingxi.model.tokens import Tokens
 from lingxi.train import losses
-from lingxi.train.encoders import Encode
+from lingxi.train.encoders import Encode as Encode
+from lingxi.train.encoders import encoder_of as encoder_of
+from lingxi.train.encoders import packed_encoder as packed_encoder
 from lingxi.train.rows import SYMMETRIC, Kind, Rows, Sampler, same_document
 from lingxi.train.settings import ContrastiveSettings
 from lingxi.train.teachers import Teacher

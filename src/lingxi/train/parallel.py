@@ -87,8 +87,8 @@ def split(module: Module, ranks: Ranks) -> Module:
     mesh = init_device_mesh(ranks.device.type, (ranks.size,))
     for block in [m for m in module.modules() if isinstance(m, Block)]:
         fully_shard(block, mesh=mesh)
-        register_fsdp_forward_method(block, "pooled")
-        register_fsdp_forward_method(block, "remember")
+        for method in ("pooled", "remember", "keys_values"):
+            register_fsdp_forward_method(block, method)
     fully_shard(module, mesh=mesh, reshard_after_forward=False)
     if isinstance(module, Decoder):
         register_fsdp_forward_method(module, "prefix")
