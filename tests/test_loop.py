@@ -147,7 +147,7 @@ def test_a_run_killed_in_a_step_ends_as_one_that_was_not(whole: tuple[Path, Any]
 @pytest.mark.slow
 def test_runs_killed_at_any_moment_end_as_one_that_was_not(tmp_path: Path) -> None:
     """Killed from outside, often while a checkpoint is written: it is, at every step."""
-    schedule = replace(SCHEDULE, steps=120, checkpoint_every=1)
+    schedule = replace(SCHEDULE, steps=40, checkpoint_every=1)
     expected = run(tmp_path / "whole", schedule)[0]
     kills = 0
     while (process := worker(tmp_path / "killed", -1)).poll() is None:
@@ -291,7 +291,7 @@ def _killed_in_a_step(folder: Path, at: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return objective(rng)
 
-    schedule = replace(SCHEDULE, steps=120, checkpoint_every=1) if at < 0 else SCHEDULE
+    schedule = replace(SCHEDULE, steps=40, checkpoint_every=1) if at < 0 else SCHEDULE
     train(decoder, cached_step(encoder_of(decoder), deadly, None), schedule, folder, 0)
 
 
