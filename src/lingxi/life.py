@@ -29,7 +29,7 @@ from lingxi.evaluate.settings import EvaluateSettings
 from lingxi.generate import GenerateSettings, generate_pairs
 from lingxi.manifest import Manifest
 from lingxi.merge.settings import MergeSettings
-from lingxi.ranks import ALONE, Ranks
+from lingxi.train.parallel import ALONE, Ranks
 from lingxi.train.settings import TrainSettings
 
 Work = Callable[[Path], Mapping[str, Any]]
@@ -189,7 +189,8 @@ def _barred() -> list[str]:
 def _train(life: Life) -> Stage:
     settings, curated = _set(life.recipe.train), life.done["curate"]
     inputs = {"curate": curated.key}
-    for name, model in (("start", settings.start), ("reranker", settings.reranker and settings.reranker.start)):
+    begun = {"start": settings.start, "reranker": settings.reranker and settings.reranker.start}
+    for name, model in begun.items():
         if model and Path(model).expanduser().is_dir():
             inputs[name] = manifest.hash_file(Path(model).expanduser())
 
@@ -200,7 +201,8 @@ def _train(life: Life) -> Stage:
         from lingxi.train.stages import Card, train_models
 
         pairs = life.folder / "3-curate" / "pairs.parquet"
-        card = Card(*(cards.card(kind, life.recipe, curated) for kind in ("embedder", "reranker")))
+        name = life.recipe.name
+        card = Card(*(cards.card(kind, name, curated, settings) for kind in ("embedder", "reranker")))
         return train_models(pairs, settings, out, card, make_golden, life.ranks)
 
     return _stage(life.folder / _TRAINED, "train", inputs, settings, ("train", "generate"), work)
@@ -231,7 +233,7 @@ def _merge(life: Life) -> Stage:
 
 
 def model_of(folder: Path, kind: str) -> Path | None:
-    """The finished model of a run's folder: merged where it was, else as trained; None where there is none."""
+    """The finished model of a run's folder: merged where it was, else as trained; None without one."""
     places = (folder / _MERGED / kind, folder / _TRAINED / kind)
     return next((place for place in places if (place / "config.json").exists()), None)
 

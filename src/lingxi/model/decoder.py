@@ -220,17 +220,6 @@ class Decoder(nn.Module):
     def _blocks(self) -> Iterator[Block]:
         return (cast(Block, layer) for layer in self.layers)
 
-    def states(self, packed: Packed) -> torch.Tensor:
-        """Final normed states of all tokens, [tokens, hidden]: each is what predicts the token after it."""
-        rotation = self.rotation(packed.positions)
-        x = self.embed_tokens(packed.ids)
-        for block in self._blocks():
-            normed = block.input_layernorm(x)
-            keys, values = block.self_attn.keys_values(normed, rotation)
-            queries = block.self_attn.queries(normed, rotation)
-            x = block.finish(x, attend(queries, keys, values, packed.runs, None))
-        return cast(torch.Tensor, self.norm(x))
-
 
 def rotate(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
     """Rotary positions, half-split form: x [tokens, heads, head_dim]."""

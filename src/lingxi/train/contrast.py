@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import normalize
 
 from lingxi import prompts
 from lingxi.model.tokens import Tokens
@@ -19,8 +20,8 @@ from lingxi.train.feeding import text_ids
 from lingxi.train.gradcache import Batch, Figures
 from lingxi.train.mixture import SYMMETRIC, Draw, Sampler
 from lingxi.train.paraphrases import worded
+from lingxi.train.phases import ContrastiveSettings
 from lingxi.train.relevance import Drawn, documents_of
-from lingxi.train.settings import ContrastiveSettings
 from lingxi.train.store import Row
 from lingxi.train.teachers import Teacher
 
@@ -94,8 +95,8 @@ class Contrast:
             known = drawn.relevance(states.device)
             groups = self._groups(task, drawn)
             loss = self._contrastive(known, groups, queries, documents)
-            unit = (torch.nn.functional.normalize(v.detach().float(), dim=-1) for v in (queries, documents))
-            figures["accuracy"] = float(losses.accuracy(*unit, known, groups=groups))
+            unit = [normalize(side.detach().float(), dim=-1) for side in (queries, documents)]
+            figures["accuracy"] = float(losses.accuracy(unit[0], unit[1], known, groups=groups))
         figures["contrast"] = float(loss.detach())
         taught = self._taught(targets, states)
         if self.teacher is not None:

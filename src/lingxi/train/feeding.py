@@ -13,12 +13,11 @@ _CHARACTERS_A_TOKEN = 8
 
 
 def text_ids(tokens: Tokens, texts: Sequence[str], before: Sequence[str], most: int) -> list[list[int]]:
-    """Ids of texts, each after what stands `before` it, cut to `most` tokens of its own, the end token last."""
+    """Ids of texts, each after what stands `before` it, cut to `most` tokens, and the end token."""
     room = {prefix: most + (len(tokens.prompt(prefix)) if prefix else 0) for prefix in dict.fromkeys(before)}
     whole = [prefix + text[: most * _CHARACTERS_A_TOKEN] for text, prefix in zip(texts, before, strict=True)]
     return [
-        [*ids[: room[prefix]], tokens.end]
-        for ids, prefix in zip(tokens.texts(whole), before, strict=True)
+        [*ids[: room[prefix]], tokens.end] for ids, prefix in zip(tokens.texts(whole), before, strict=True)
     ]
 
 

@@ -18,8 +18,8 @@ from lingxi.train import losses
 from lingxi.train.feeding import pair_ids
 from lingxi.train.gradcache import Batch, Figures
 from lingxi.train.mixture import Sampler
+from lingxi.train.phases import RerankerSettings
 from lingxi.train.relevance import Drawn, documents_of
-from lingxi.train.settings import RerankerSettings
 from lingxi.train.store import Row
 from lingxi.train.teachers import Teacher
 

@@ -7,19 +7,18 @@ predict every counted token from those before it, by the token vectors themselve
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 
-from lingxi.config import Settings
 from lingxi.engine.batches import by_budget
 from lingxi.errors import InputError
 from lingxi.model.decoder import Decoder
 from lingxi.model.packed import pack
 from lingxi.model.tokens import Tokens
 from lingxi.parse.code import LANGUAGES
+from lingxi.train.gradcache import Figures, Step
 from lingxi.train.head import summed_cross_entropy
 from lingxi.train.infill import (
     Marks,
@@ -33,9 +32,8 @@ from lingxi.train.infill import (
     stretch,
 )
 from lingxi.train.names import hidden_name, name_infill
+from lingxi.train.phases import LanguageSettings
 
-Figures = Mapping[str, float]
-Step = Callable[[np.random.Generator], Figures]
 Texts = Callable[[np.random.Generator, int], list[tuple[str, str]]]
 """So many (language, text) rows, drawn by random numbers; code has a language of `parse.code.LANGUAGES`."""
 
@@ -46,53 +44,6 @@ _LEAST_ROOM = 8
 _CHARACTERS_A_TOKEN = 8
 # Draws without a single text that can be read, after which the source is taken for empty.
 _PATIENCE = 20
-
-
-class LanguageSettings(Settings):
-    """The language-model phase of a network from scratch."""
-
-    steps: int = Field(ge=1)
-    batch_tokens: int = Field(ge=64)
-    """Tokens of a step, marks included; the last text may go beyond."""
-    forward_tokens: int = Field(default=4096, ge=64)
-    """Tokens computed at a time; a step sums the gradients of as many passes as it takes."""
-    head_tokens: int = Field(default=512, ge=1)
-    """Most tokens whose logits over the whole vocabulary are held at once."""
-    max_tokens: int = Field(default=512, ge=64)
-    """Longest sequence; of longer texts a stretch is drawn."""
-    learning_rate: float = Field(gt=0)
-    """Of the matrices and norms."""
-    token_learning_rate: float = Field(gt=0)
-    """Of the token vectors, which are the output head too."""
-    warmup_steps: int = Field(ge=0)
-    checkpoint_every: int = Field(default=100, ge=1)
-    """Steps between checkpoints."""
-    plain: float = Field(default=0.4, ge=0)
-    """Relative share of texts given as they are."""
-    infill: float = Field(default=0.4, ge=0)
-    """Relative share of texts whose middle is asked for at the end."""
-    masked: float = Field(default=0.2, ge=0)
-    """Relative share of texts with several spans masked, asked for in order at the end."""
-    suffix_first_rate: float = Field(default=0.5, ge=0, le=1)
-    """Share of the infill texts whose suffix stands before their prefix."""
-    identifier_rate: float = Field(default=0.5, ge=0, le=1)
-    """Share of the infill texts of code whose hole is the name of a function, hidden everywhere else."""
-    mask_rate: float = Field(default=0.15, gt=0, le=0.5)
-    """Share of the words of a masked text that are masked."""
-    mask_span: float = Field(default=3.0, ge=1)
-    """Mean length of the masked spans, in words."""
-    count_context: bool = True
-    """Whether what stands around a hole is predicted too, or only what is in it."""
-
-    @model_validator(mode="after")
-    def _checked(self) -> LanguageSettings:
-        if self.plain + self.infill + self.masked <= 0:
-            raise ValueError("one of plain, infill and masked must be above 0")
-        if self.batch_tokens < self.max_tokens:
-            raise ValueError(f"batch_tokens must hold one sequence of max_tokens ({self.max_tokens})")
-        if self.warmup_steps >= self.steps:
-            raise ValueError(f"warmup_steps must be below steps ({self.steps})")
-        return self
 
 
 def language_step(decoder: Decoder, texts: Texts, tokens: Tokens, settings: LanguageSettings) -> Step:

@@ -57,7 +57,7 @@ class Origin:
 
 
 def begin(store: Store, settings: TrainSettings, folder: Path, first: First) -> Origin:
-    """The tokenizer of a store's texts and token vectors at their start; `first` lets one process write files.
+    """The tokenizer of a store's texts, and token vectors at their start; `first` lets one process write.
 
     Raises InputError where the network's shape or the vocabulary does not fit.
     """

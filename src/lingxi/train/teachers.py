@@ -24,7 +24,7 @@ from lingxi.train.settings import TeacherSettings
 from lingxi.train.store import Store
 
 ENGLISH = "en"
-_READ = frozenset(LANGUAGES)
+_READ = frozenset((*LANGUAGES, ENGLISH))
 # Translations of a text that count, and characters of it: neither "OK" nor one long licence is worth most.
 _MANY, _LONG = 60, 80
 # Texts read at a time, and characters of a text that its tokens may have.
@@ -81,7 +81,7 @@ def teachable(store: Store, most: int) -> list[str]:
         sides = ((row.query_language, row.query), (row.document_language, row.positives[0].text))
         if row.task == "code":
             if len(code) < most:
-                code.update((text, None) for language, text in sides if language in _READ or language == ENGLISH)
+                code.update((text, None) for language, text in sides if language in _READ)
         elif row.task != "bitext":
             first.update((text, None) for language, text in sides if language == ENGLISH)
         else:
@@ -125,7 +125,8 @@ def _encoded(texts: Sequence[str], settings: TeacherSettings, parts: Path) -> ND
     for start in range(0, len(texts), _PART):
         path = parts / f"{start:09d}.npy"
         if not path.exists():
-            short = [text[: settings.max_tokens * _CHARACTERS_A_TOKEN] for text in texts[start : start + _PART]]
+            most = settings.max_tokens * _CHARACTERS_A_TOKEN
+            short = [text[:most] for text in texts[start : start + _PART]]
             vectors = np.asarray(model.encode(short, batch_size=64, show_progress_bar=False), np.float16)
             with path.with_suffix(".partial").open("wb") as file:
                 np.save(file, vectors)
