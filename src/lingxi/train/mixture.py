@@ -102,8 +102,8 @@ def sampler(
     """Prepare sampling by the mixture of tasks: the relative share of batches of each.
 
     Within a task an instruction of n rows is drawn in proportion to n ** balance, and within that a stratum
-    (source and query language) likewise, times its `emphasis`: a factor by source and one by language, where
-    "*" stands for the languages not named. Only sources that meet one of the patterns `sources` are drawn.
+    (source and query language) likewise, times its `emphasis`: factors by source (names or patterns) and one by language,
+    where "*" stands for the languages not named. Only sources that meet one of the patterns `sources` are drawn.
     Raises InputError where a task has no rows, and where a weight is negative or none is above zero.
     """
     _check_weights("mixture", mixture)
@@ -184,7 +184,8 @@ def _kinds(store: Store, task: str, balance: float, weigh: Weigh) -> Iterator[Ki
 
 
 def _emphasis(stratum: Stratum, emphasis: Mapping[str, float]) -> float:
-    return emphasis.get(stratum.source, 1.0) * emphasis.get(stratum.language, emphasis.get("*", 1.0))
+    of_source = [f for name, f in emphasis.items() if name != "*" and fnmatchcase(stratum.source, name)]
+    return math.prod(of_source) * emphasis.get(stratum.language, emphasis.get("*", 1.0))
 
 
 def _groups(store: Store, kind: Kind) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint64]]]:
