@@ -6,14 +6,12 @@ import torch
 
 from lingxi import prompts
 from lingxi.errors import InputError
-from lingxi.model.decoder import Decoder
 from lingxi.model.packed import pack
 from lingxi.model.sizes import Size
 from lingxi.model.tokens import Tokens, read_tokens
 from lingxi.records import Pair, passage
-from lingxi.train.contrast import Contrast, encoder_of, packed_encoder
+from lingxi.train.contrast import Contrast
 from lingxi.train.lexicon import Lexicon
-from lingxi.train.loop import Schedule, train
 from lingxi.train.rows import read_rows, same_document, sampler
 from lingxi.train.settings import ContrastiveSettings, TokenizerSettings
 from lingxi.train.start import as_embedder, as_reranker, read_marks
@@ -156,67 +154,6 @@ def test_training_renders_what_serving_renders(tmp_path):
     assert text.startswith(prompts.query_prefix(task))
     assert not step.tokens.user.decode(documents[0][:-1]).startswith("Instruct")
     assert all(s[-1] == step.tokens.end for s in queries + documents)
-
-
-def test_shared_prefixes_do_not_change_the_gradient():
-    torch.manual_seed(0)
-    decoder = Decoder(SIZE)
-    for parameter in decoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.2) if parameter.dim() == 2 else None
-    sequences = [[*range(10, 30), 5, 0], [*range(10, 30), 6, 7, 8, 0]]
-    encoder_of(decoder)(sequences).square().sum().backward()
-    shared = decoder.layers[0].self_attn.q_proj.weight.grad.clone()
-    decoder.zero_grad()
-    decoder(pack(sequences)).square().sum().backward()
-    assert torch.allclose(shared, decoder.layers[0].self_attn.q_proj.weight.grad, atol=1e-4)
-
-
-def test_resuming_equals_never_stopping(tmp_path):
-    def run(folder, stops):
-        torch.manual_seed(0)
-        module = Lexicon(SIZE, ())
-        step = contrast(tmp_path, module, packed_encoder(module), instructed=False)
-        for steps in stops:
-            if steps != stops[0]:
-                torch.manual_seed(1)
-                module = Lexicon(SIZE, ())
-                step = contrast(tmp_path, module, packed_encoder(module), instructed=False)
-            schedule = Schedule(6, 1e-2, 1e-2, 1, checkpoint_every=2)
-            if steps < 6:
-                schedule = _Stopping(schedule, steps)
-            try:
-                train(module, step.loss, schedule, folder, seed=0)
-            except KeyboardInterrupt:
-                continue
-        return module.state_dict()
-
-    whole, parts = run(tmp_path / "whole", [6]), run(tmp_path / "parts", [3, 6])
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
-
-
-class _Stopping:
-    """A schedule that is interrupted at a step, as by Ctrl-C."""
-
-    def __init__(self, schedule: Schedule, at: int) -> None:
-        self.schedule, self.at = schedule, at
-
-    def __getattr__(self, name):
-        return getattr(self.schedule, name)
-
-    def share(self, step: int) -> float:
-        if step == self.at:
-            raise KeyboardInterrupt
-        return self.schedule.share(step)
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    module = torch.nn.Linear(2, 2)
-
-    def broken(rng):
-        return module.weight.sum() * float("nan")
-
-    with pytest.raises(FloatingPointError, match="at step 0"):
-        train(module, broken, Schedule(2, 1e-3, 1e-3, 0, 1), tmp_path, 0)
 
 
 def test_rotated_teacher_vectors_keep_cosines_and_lead_with_most():

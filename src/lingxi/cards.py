@@ -7,13 +7,16 @@ from typing import Any
 
 from lingxi.evaluate.report import Score
 from lingxi.manifest import Manifest
+from lingxi.train.phases import ContrastiveSettings, PhaseSettings
+from lingxi.train.settings import SCRATCH, TrainSettings
 
 _TASKS = {"embedder": "feature-extraction", "reranker": "text-ranking"}
 
 
-def card(kind: str, name: str, curated: Manifest) -> str:
-    """README.md of a model directory; `curated` is the manifest of its training pairs."""
-    return f"{_head(kind)}\n# {name} {kind}\n\n{_USE[kind]}\n{_data(curated)}"
+def card(kind: str, name: str, curated: Manifest, train: TrainSettings) -> str:
+    """README.md of a model directory; `curated` is the manifest of its training pairs, `train` the recipe's."""
+    parts = (_head(kind, train), f"# {name} {kind}\n", _origin(kind, train), _USE[kind], _data(curated))
+    return "\n".join((*parts, _training(kind, train), _limits(train)))
 
 
 def measured(text: str, scores: Sequence[Score], languages: Collection[str]) -> str:
@@ -41,18 +44,32 @@ def _cell(score: Score) -> str:
     return f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
 
 
-def _head(kind: str) -> str:
+def _head(kind: str, train: TrainSettings) -> str:
     names = ("sentence-transformers", "qwen3", "matryoshka", "multilingual")
     tags = "".join(f"- {name}\n" for name in names)
     return (
-        f"---\nlicense: apache-2.0\nlibrary_name: sentence-transformers\npipeline_tag: {_TASKS[kind]}\n"
+        f"---\n{_licence(train)}library_name: sentence-transformers\npipeline_tag: {_TASKS[kind]}\n"
         f"tags:\n{tags}---\n"
     )
 
 
+def _licence(train: TrainSettings) -> str:
+    """A network from scratch is ours; of a model that was tuned we know the name and not the licence."""
+    return "license: apache-2.0\n" if train.start == SCRATCH else f"base_model: {train.start}\n"
+
+
+def _origin(kind: str, train: TrainSettings) -> str:
+    start = (
+        train.start if kind == "embedder" or train.reranker is None else train.reranker.start or train.start
+    )
+    if start == SCRATCH:
+        return f"A small text {kind} of the Qwen3 architecture, trained from scratch by lingxi.\n"
+    how = "adapters, merged into its weights" if train.lora else "all its weights"
+    return f"`{start}` tuned by lingxi as a text {kind} ({how}).\n"
+
+
 _USE = {
-    "embedder": """A small text embedder of the Qwen3 architecture, trained from scratch on a CPU by lingxi.
-Queries are written `Instruct: {task}\\nQuery:{text}`, documents raw; vectors may be cut to any width
+    "embedder": """Queries are written `Instruct: {task}\\nQuery:{text}`, documents raw; vectors may be cut to any width
 from 32 up.
 
 ```python
@@ -62,8 +79,7 @@ embedder = Embedder("this directory")
 scores = embedder.similarity(embedder.encode_query(["…"]), embedder.encode_document(["…", "…"]))
 ```
 """,
-    "reranker": """A small yes/no reranker of the Qwen3 architecture, trained from scratch on a CPU by lingxi,
-with the Qwen3-Reranker prompt.
+    "reranker": """It answers yes or no in the Qwen3-Reranker prompt.
 
 ```python
 from lingxi import Reranker
@@ -86,12 +102,56 @@ def _data(curated: Manifest) -> str:
     for source, counts in sorted(sources.items()):
         if counts["kept"]:
             lines.append(f"| {source} | {licences[source]} | {counts['kept']:,} | {counts['rows']:,} |")
-    lines += [
+    dropped = curated.counts.get("rows", 0) - curated.counts.get("kept", 0)
+    if dropped > 0:
+        lines += ["", f"{dropped:,} rows were dropped; the run keeps each with its reason."]
+    return "\n".join(lines) + "\n"
+
+
+def _training(kind: str, train: TrainSettings) -> str:
+    """What each phase was told, one row a phase, and who taught."""
+    named: dict[str, PhaseSettings | None] = {"reranker": train.reranker}
+    if kind == "embedder":
+        named = {name: getattr(train, name) for name in ("lexicon", "language", "weak", "supervised")}
+    lines = [
+        "## Training",
         "",
-        "Rows whose licence is not on the allow-list were dropped; the run keeps each with its reason.",
-        "English texts, and the translations of English texts, were also drawn towards the vectors of the",
-        "teacher named in the recipe (all-MiniLM-L6-v2, Apache-2.0); the teacher is not shipped.",
-        "",
-        "Most of the parallel text is software interface text: expect less of everyday language.",
+        "| phase | steps | batch | learning rate | longest text |",
+        "|---|---:|---:|---:|---:|",
     ]
+    for name, phase in named.items():
+        if phase is not None:
+            lines.append(
+                f"| {name} | {phase.steps:,} | {_batch(phase)} | {phase.learning_rate:g} | {_longest(phase)} |"
+            )
+    if train.teacher.package and train.teacher.weight:
+        lines += [
+            "",
+            "English texts and code, and the translations of English texts, were also drawn towards vectors of the",
+            f"teacher `{train.teacher.package}`, which is not shipped.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _batch(phase: PhaseSettings) -> str:
+    sizes = {"batch_pairs": "pairs", "batch_queries": "queries", "batch_tokens": "tokens"}
+    return next(f"{getattr(phase, name):,} {unit}" for name, unit in sizes.items() if hasattr(phase, name))
+
+
+def _longest(phase: PhaseSettings) -> str:
+    return f"{getattr(phase, 'max_tokens', 0)} tokens"
+
+
+def _limits(train: TrainSettings) -> str:
+    phases = [p for p in (train.weak, train.supervised) if isinstance(p, ContrastiveSettings)]
+    longest = max((phase.max_tokens for phase in phases), default=0)
+    lines = ["## Limits", ""]
+    if longest:
+        lines.append(f"- Texts were cut to {longest} tokens in training; of longer ones less is known.")
+    if train.start == SCRATCH:
+        lines.append(
+            "- Most of the parallel text is software interface text: expect less of everyday language."
+        )
+        lines.append("- It is small: where a large model can be run, a large model is better.")
+    lines.append("- Texts of the web carry the prejudices of their authors; nothing here takes them out.")
     return "\n".join(lines) + "\n"

@@ -31,6 +31,10 @@ class RecipeError(LingxiError):
     """A recipe does not resolve: an unknown key, a wrong type, settings that contradict."""
 
 
+class TrainingError(LingxiError):
+    """A training run cannot go on, or cannot go on from the checkpoint that is there."""
+
+
 class MissingExtraError(LingxiError):
     """A library of an optional extra is not installed."""
 

@@ -1,10 +1,11 @@
 """THE MAIN FLOW: the life of a model, one call a stage, each reading the manifest before it.
 
-    collect → generate → curate → train → evaluate
+    collect → generate → curate → train → merge → evaluate
 
 A recipe is one life. Stop anywhere and run it again: finished stages whose inputs, settings and
-code are unchanged are skipped, a stage that was stopped goes on from its checkpoint. The stages
-that a later version adds (merge, compress, index, serve) keep their numbers free.
+code are unchanged are skipped, a stage that was stopped goes on from its checkpoint. Under torchrun
+the first process does every stage and the others join it in training. The stages that a later version
+adds (compress, index, serve) keep their numbers free.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from lingxi.evaluate.codesearch import read_packages
 from lingxi.evaluate.settings import EvaluateSettings
 from lingxi.generate import GenerateSettings, generate_pairs
 from lingxi.manifest import Manifest
+from lingxi.merge.settings import MergeSettings
+from lingxi.train.parallel import ALONE, Ranks
 from lingxi.train.settings import TrainSettings
 
 Work = Callable[[Path], Mapping[str, Any]]
@@ -35,6 +38,9 @@ Say = Callable[[str], None]
 Record = TypeVar("Record", bound=Settings)
 
 LAST = "evaluate"
+# The stage that all processes of a torchrun share.
+_SHARED = "train"
+_TRAINED, _MERGED = "4-train", "5-merge"
 _FOLDERS = {"collect": "1-collect", "generate": "2-generate"}
 _PIECES = frozenset({"parts", "rows"})
 _FLOOR = ("records", "prompts", "languages", "model", "engine")
@@ -48,12 +54,16 @@ class Recipe(Settings):
     generate: GenerateSettings | None = None
     curate: CurateSettings
     train: TrainSettings | None = None
+    merge: MergeSettings | None = None
     evaluate: EvaluateSettings | None = None
 
     @model_validator(mode="after")
     def _checked(self) -> Recipe:
-        if self.evaluate is not None and self.train is None:
-            raise ValueError("[evaluate] measures what [train] made; add a table [train]")
+        for name in ("merge", "evaluate"):
+            if getattr(self, name) is not None and self.train is None:
+                raise ValueError(f"[{name}] works on what [train] made; add a table [train]")
+        if self.merge is not None and self.train is not None and not self.train.kept():
+            raise ValueError("[merge] needs checkpoints: set keep = 2 or more in [train.supervised]")
         return self
 
 
@@ -77,6 +87,7 @@ class Life:
     folder: Path
     done: Mapping[str, Manifest]
     say: Say
+    ranks: Ranks
 
 
 def run(
@@ -87,6 +98,7 @@ def run(
     until: str = LAST,
     dry_run: bool = False,
     say: Say = lambda line: None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Run a recipe, or with `dry_run` only resolve it; returns the resolved recipe and each stage's counts.
 
@@ -103,7 +115,7 @@ def run(
     done: dict[str, Manifest] = {}
     for name, stage in STAGES.items():
         if getattr(recipe, name) is not None:
-            done[name] = _do(stage(Life(recipe, folder, done, say)), say)
+            done[name] = _do(stage(Life(recipe, folder, done, say, ranks)), say, ranks)
         if name == until:
             break
     return {"recipe": resolved, "folder": str(folder), "stages": {n: m.counts for n, m in done.items()}}
@@ -176,22 +188,54 @@ def _barred() -> list[str]:
 
 def _train(life: Life) -> Stage:
     settings, curated = _set(life.recipe.train), life.done["curate"]
+    inputs = {"curate": curated.key}
+    begun = {"start": settings.start, "reranker": settings.reranker and settings.reranker.start}
+    for name, model in begun.items():
+        if model and Path(model).expanduser().is_dir():
+            inputs[name] = manifest.hash_file(Path(model).expanduser())
 
     def work(out: Path) -> Mapping[str, Any]:
         """Learn the models, with cards that say of what."""
         from lingxi import cards
         from lingxi.parity import make_golden
-        from lingxi.records import read_pairs
-        from lingxi.train.rows import read_rows
         from lingxi.train.stages import Card, train_models
 
-        rows = read_rows(read_pairs(life.folder / "3-curate" / "pairs.parquet"), settings.seed)
-        card = Card(*(cards.card(kind, life.recipe.name, curated) for kind in ("embedder", "reranker")))
-        return train_models(rows, settings, out, card, make_golden)
+        pairs = life.folder / "3-curate" / "pairs.parquet"
+        name = life.recipe.name
+        card = Card(*(cards.card(kind, name, curated, settings) for kind in ("embedder", "reranker")))
+        return train_models(pairs, settings, out, card, make_golden, life.ranks)
+
+    return _stage(life.folder / _TRAINED, "train", inputs, settings, ("train", "generate"), work)
+
+
+def _merge(life: Life) -> Stage:
+    settings = _set(life.recipe.merge)
+
+    def work(out: Path) -> Mapping[str, Any]:
+        """Merge the checkpoints that training kept, of each kind that has two or more."""
+        from lingxi.merge.run import merge_models
+        from lingxi.parity import make_golden
+
+        kept = life.folder / _TRAINED / "kept"
+        found = {kind: sorted(kept.glob(f"{kind}-*")) for kind in ("embedder", "reranker")}
+        held = life.folder / _TRAINED / "held-out" / "held-out.parquet"
+        dev = held if settings.search is not None else None
+        merged = {
+            kind: merge_models(settings, models, out / kind, make_golden, dev=dev)
+            for kind, models in found.items()
+            if len(models) > 1
+        }
+        return {kind: {"models": len(found[kind]), "weights": list(m.weights)} for kind, m in merged.items()}
 
     return _stage(
-        life.folder / "4-train", "train", {"curate": curated.key}, settings, ("train", "generate"), work
+        life.folder / _MERGED, "merge", {"train": life.done["train"].key}, settings, ("merge",), work
     )
+
+
+def model_of(folder: Path, kind: str) -> Path | None:
+    """The finished model of a run's folder: merged where it was, else as trained; None without one."""
+    places = (folder / _MERGED / kind, folder / _TRAINED / kind)
+    return next((place for place in places if (place / "config.json").exists()), None)
 
 
 def _evaluate(life: Life) -> Stage:
@@ -202,17 +246,20 @@ def _evaluate(life: Life) -> Stage:
         from lingxi import cards
         from lingxi.evaluate.run import evaluate_models
 
-        embedder, reranker = (life.folder / "4-train" / kind for kind in ("embedder", "reranker"))
-        report = evaluate_models(settings, life.recipe.name, embedder, reranker, out, life.say)
-        for model in (embedder, reranker):
-            text = cards.measured(
-                (model / "README.md").read_text(encoding="utf-8"), report.scores, settings.card_languages
-            )
-            (out / f"{model.name}.md").write_text(text, encoding="utf-8")
+        models = {kind: model_of(life.folder, kind) for kind in ("embedder", "reranker")}
+        report = evaluate_models(
+            settings, life.recipe.name, models["embedder"], models["reranker"], out, life.say
+        )
+        for kind, model in models.items():
+            if model is not None:
+                text = (model / "README.md").read_text(encoding="utf-8")
+                told = cards.measured(text, report.scores, settings.card_languages)
+                (out / f"{kind}.md").write_text(told, encoding="utf-8")
         # The scores themselves stand in scores.json.
         return {"scores": len(report.scores), "seconds": report.seconds}
 
-    inputs = {"train": life.done["train"].key}
+    before = "merge" if "merge" in life.done else "train"
+    inputs = {before: life.done[before].key}
     return _stage(
         life.folder / "6-evaluate", "evaluate", inputs, settings, ("evaluate", "metrics", "asking"), work
     )
@@ -224,6 +271,7 @@ STAGES: Mapping[str, Callable[[Life], Stage]] = {
     "generate": _generate,
     "curate": _curate,
     "train": _train,
+    "merge": _merge,
     "evaluate": _evaluate,
 }
 
@@ -242,13 +290,37 @@ def _stage(
     return Stage(folder, name, key, inputs, values, work)
 
 
-def _do(stage: Stage, say: Say) -> Manifest:
+def _do(stage: Stage, say: Say, ranks: Ranks) -> Manifest:
     done = manifest.read(stage.folder)
-    if done is not None and manifest.is_current(stage.folder, stage.key):
-        say(f"{stage.name}: unchanged, skipped")
+    current = done is not None and manifest.is_current(stage.folder, stage.key)
+    # All have looked before the first begins to write.
+    ranks.wait()
+    if done is not None and current:
+        if ranks.first:
+            say(f"{stage.name}: unchanged, skipped")
         return done
+    if not ranks.first:
+        if stage.name == _SHARED:
+            ranks.wait()
+            stage.work(stage.folder)
+        ranks.wait()
+        return _finished(stage)
+    made = _make(stage, say, ranks)
+    ranks.wait()
+    return made
+
+
+def _finished(stage: Stage) -> Manifest:
+    found = manifest.read(stage.folder)
+    assert found is not None
+    return found
+
+
+def _make(stage: Stage, say: Say, ranks: Ranks) -> Manifest:
     say(f"{stage.name}: running, in {stage.folder}")
     _own(stage)
+    if stage.name == _SHARED:
+        ranks.wait()
     started = time.perf_counter()
     counts = dict(stage.work(stage.folder))
     outputs = {p.name: manifest.hash_file(p) for p in sorted(stage.folder.iterdir()) if not _internal(p)}
@@ -294,8 +366,8 @@ def _internal(path: Path) -> bool:
         manifest.FILE,
         "started",
         *_PIECES,
-        *("teacher", "lexicon", "network", "judge"),
-    }
+        "teacher",
+    } or path.name.startswith(("store", "miner", "mined"))
 
 
 def plain(report: Any) -> dict[str, Any]:

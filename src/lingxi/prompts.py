@@ -20,6 +20,12 @@ RERANK_SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 END_OF_TEXT = "<|endoftext|>"
 SPECIAL_TOKENS = (END_OF_TEXT, "<|im_start|>", "<|im_end|>", "<think>", "</think>")
 
+FIM_PREFIX, FIM_MIDDLE, FIM_SUFFIX = "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"
+# One of several holes; Qwen's tokenizer has the token and its models leave it unused.
+FIM_HOLE = "<|fim_pad|>"
+INFILL_TOKENS = (FIM_PREFIX, FIM_MIDDLE, FIM_SUFFIX, FIM_HOLE)
+"""Marks of texts with holes, for training alone: no text that a model serves is built with them."""
+
 RERANK_CHAT_TEMPLATE = (
     '{%- set instruction = messages | selectattr("role", "eq", "system") | map(attribute="content") | first '
     f'| default("{DEFAULT_TASK}") -%}}\n'

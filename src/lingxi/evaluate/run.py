@@ -69,20 +69,24 @@ def evaluate_named(
 def evaluate_models(
     settings: EvaluateSettings,
     name: str,
-    embedder: Path,
-    reranker: Path,
+    embedder: Path | None,
+    reranker: Path | None,
     out: Path,
     say: Say = lambda line: None,
 ) -> EvaluateReport:
-    """Measure a run's embedder, and its reranker over it, under the run's name, beside the others."""
+    """Measure a run's embedder, and its reranker over it, under the run's name, beside the others.
+
+    A run without an embedder has its reranker measured over the one that ships.
+    """
     cache = settings.cache.expanduser()
-    first = Dense(Own(Embedder(embedder), name), cache / "vectors")
-    judge = Reranker(reranker)
-    second = Reranked(first, judge, settings.rerank_depth, repr(judge.fingerprint()), f"{name} reranked")
-    others = [named_system(other, cache / "vectors") for other in settings.beside]
-    return evaluate(
-        _suite(settings), settings.root, [first, second, *others], out, cache, settings.resamples, say
-    )
+    found = Own(Embedder(embedder), name) if embedder else Own(Embedder())
+    systems: list[System] = [Dense(found, cache / "vectors")]
+    if reranker is not None:
+        judge = Reranker(reranker)
+        told = repr(judge.fingerprint())
+        systems.append(Reranked(systems[0], judge, settings.rerank_depth, told, f"{name} reranked"))
+    systems += [named_system(other, cache / "vectors") for other in settings.beside]
+    return evaluate(_suite(settings), settings.root, systems, out, cache, settings.resamples, say)
 
 
 def _suite(settings: EvaluateSettings) -> SuiteSettings:

@@ -8,13 +8,14 @@ the last block is finished for those tokens alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from lingxi.model.packed import Packed, Run, pack
 from lingxi.model.sizes import Size
@@ -25,6 +26,7 @@ _FEED_FORWARD_TOKENS = 8192
 _FEED_FORWARD_TOKENS_CPU = 512
 
 Rotation = tuple[torch.Tensor, torch.Tensor]
+KeysValues = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Prefix:
     """
 
     length: int
-    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    layers: tuple[KeysValues, ...]
 
 
 class Attention(nn.Module):
@@ -53,12 +55,17 @@ class Attention(nn.Module):
 
     def keys_values(self, x: torch.Tensor, rotation: Rotation) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values [tokens, kv_heads, head_dim] of normed inputs [tokens, hidden]."""
-        keys = self.k_norm(self.k_proj(x).view(-1, self.kv_heads, self.head_dim))
+        keys = self._normed(self.k_norm, self.k_proj(x).view(-1, self.kv_heads, self.head_dim))
         return rotate(keys, rotation), self.v_proj(x).view(-1, self.kv_heads, self.head_dim)
 
     def queries(self, x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
         """Queries [tokens, heads, head_dim] of normed inputs [tokens, hidden]."""
-        return rotate(self.q_norm(self.q_proj(x).view(-1, self.heads, self.head_dim)), rotation)
+        queries = self.q_proj(x).view(-1, self.heads, self.head_dim)
+        return rotate(self._normed(self.q_norm, queries), rotation)
+
+    def _normed(self, norm: nn.RMSNorm, x: torch.Tensor) -> torch.Tensor:
+        # Under autocast the projections come in bf16; norms and angles stay in the weights' type.
+        return cast(torch.Tensor, norm(x.to(norm.weight.dtype)))
 
 
 class FeedForward(nn.Module):
@@ -90,7 +97,70 @@ class Block(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(size.hidden, eps=size.norm_eps)
         self.mlp = FeedForward(size)
 
-    def finish(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+        # Training may trade time for memory: activations inside the block are computed again in backward.
+        self.recompute = False
+
+    def forward(
+        self, x: torch.Tensor, rotation: Rotation, packed: Packed, seen: KeysValues | None = None
+    ) -> torch.Tensor:
+        """States of all tokens after the block, [tokens, hidden]."""
+        return cast(torch.Tensor, self._run(self._all, x, rotation, packed, seen))
+
+    def pooled(
+        self, x: torch.Tensor, rotation: Rotation, packed: Packed, seen: KeysValues | None = None
+    ) -> torch.Tensor:
+        """States of each sequence's last token after the block, [sequences, hidden]."""
+        return cast(torch.Tensor, self._run(self._last, x, rotation, packed, seen))
+
+    def remember(
+        self, x: torch.Tensor, rotation: Rotation, packed: Packed
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """States of all tokens after the block, and its keys and values."""
+        return cast(
+            tuple[torch.Tensor, torch.Tensor, torch.Tensor], self._run(self._remember, x, rotation, packed)
+        )
+
+    def keys_values(self, x: torch.Tensor, rotation: Rotation) -> KeysValues:
+        """Keys and values alone, where nothing comes after the block."""
+        return self._keys_values(self.input_layernorm(x), rotation)
+
+    def _run(self, compute: Callable[..., Any], *args: Any) -> Any:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(compute, *args, use_reentrant=False)
+        return compute(*args)
+
+    def _all(
+        self, x: torch.Tensor, rotation: Rotation, packed: Packed, seen: KeysValues | None
+    ) -> torch.Tensor:
+        normed = self.input_layernorm(x)
+        keys, values = self.self_attn.keys_values(normed, rotation)
+        queries = self.self_attn.queries(normed, rotation)
+        return self._finish(x, attend(queries, keys, values, packed.runs, seen))
+
+    def _last(
+        self, x: torch.Tensor, rotation: Rotation, packed: Packed, seen: KeysValues | None
+    ) -> torch.Tensor:
+        # Keys and values of every token are needed, but only the last tokens ask.
+        normed = self.input_layernorm(x)
+        keys, values = self.self_attn.keys_values(normed, rotation)
+        last = packed.last
+        queries = self.self_attn.queries(normed[last], (rotation[0][last], rotation[1][last]))
+        return self._finish(x[last], attend_last(queries, keys, values, packed.runs, seen))
+
+    def _remember(
+        self, x: torch.Tensor, rotation: Rotation, packed: Packed
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        normed = self.input_layernorm(x)
+        keys, values = self._keys_values(normed, rotation)
+        queries = self.self_attn.queries(normed, rotation)
+        return self._finish(x, attend(queries, keys, values, packed.runs, None)), keys, values
+
+    def _keys_values(self, normed: torch.Tensor, rotation: Rotation) -> KeysValues:
+        keys, values = self.self_attn.keys_values(normed, rotation)
+        # FSDP2 hangs its hooks on what a block returns, and wants no views there.
+        return keys, values.clone()
+
+    def _finish(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """Add the attention's output [tokens, heads, head_dim] and the feed-forward layer to `x`."""
         x = x + self.self_attn.o_proj(attended.flatten(1))
         return x + cast(torch.Tensor, self.mlp(self.post_attention_layernorm(x)))
@@ -111,48 +181,33 @@ class Decoder(nn.Module):
 
         With a `prefix`, `packed` holds what follows it, and every sequence continues it.
         """
-        offset = prefix.length if prefix else 0
-        rotation = self.rotation(packed.positions + offset)
+        rotation = self.rotation(packed.positions + (prefix.length if prefix else 0))
         x = self.embed_tokens(packed.ids)
         *inner, final = self._blocks()
         for depth, block in enumerate(inner):
-            seen = prefix.layers[depth] if prefix else None
-            normed = block.input_layernorm(x)
-            keys, values = block.self_attn.keys_values(normed, rotation)
-            queries = block.self_attn.queries(normed, rotation)
-            x = block.finish(x, attend(queries, keys, values, packed.runs, seen))
-        seen = prefix.layers[-1] if prefix else None
-        return self._pooled(final, x, rotation, packed, seen)
+            x = block(x, rotation, packed, prefix.layers[depth] if prefix else None)
+        pooled = final.pooled(x, rotation, packed, prefix.layers[-1] if prefix else None)
+        return cast(torch.Tensor, self.norm(pooled))
 
-    def _pooled(
-        self,
-        block: Block,
-        x: torch.Tensor,
-        rotation: Rotation,
-        packed: Packed,
-        seen: tuple[torch.Tensor, torch.Tensor] | None,
-    ) -> torch.Tensor:
-        # Keys and values of every token are needed, but only the last tokens ask.
-        normed = block.input_layernorm(x)
-        keys, values = block.self_attn.keys_values(normed, rotation)
-        last = packed.last
-        queries = block.self_attn.queries(normed[last], (rotation[0][last], rotation[1][last]))
-        attended = attend_last(queries, keys, values, packed.runs, seen)
-        return cast(torch.Tensor, self.norm(block.finish(x[last], attended)))
+    def states(self, packed: Packed) -> torch.Tensor:
+        """Final normed states of all tokens, [tokens, hidden]: what a language model's head reads."""
+        rotation = self.rotation(packed.positions)
+        x = self.embed_tokens(packed.ids)
+        for block in self._blocks():
+            x = block(x, rotation, packed)
+        return cast(torch.Tensor, self.norm(x))
 
     def prefix(self, ids: list[int]) -> Prefix:
         """Keys and values of a run of ids that many sequences begin with, computed once."""
         packed = pack([ids], self.embed_tokens.weight.device)
         rotation = self.rotation(packed.positions)
         x = self.embed_tokens(packed.ids)
+        *inner, final = self._blocks()
         layers = []
-        for block in self._blocks():
-            normed = block.input_layernorm(x)
-            layers.append(block.self_attn.keys_values(normed, rotation))
-            if len(layers) < self.size.layers:
-                queries = block.self_attn.queries(normed, rotation)
-                x = block.finish(x, attend(queries, *layers[-1], packed.runs, None))
-        return Prefix(len(ids), tuple(layers))
+        for block in inner:
+            x, keys, values = block.remember(x, rotation, packed)
+            layers.append((keys, values))
+        return Prefix(len(ids), (*layers, final.keys_values(x, rotation)))
 
     def rotation(self, positions: torch.Tensor) -> Rotation:
         """Cosines and sines [tokens, 1, head_dim / 2] of the rotary angles, in fp32 then the model's type."""
@@ -178,7 +233,7 @@ def attend(
     keys: torch.Tensor,
     values: torch.Tensor,
     runs: tuple[Run, ...],
-    seen: tuple[torch.Tensor, torch.Tensor] | None,
+    seen: KeysValues | None,
 ) -> torch.Tensor:
     """Causal attention within each sequence, after `seen`; all [tokens, heads, head_dim]."""
     return _by_run(torch.split(queries, [run.count * run.length for run in runs]), keys, values, runs, seen)
@@ -189,7 +244,7 @@ def attend_last(
     keys: torch.Tensor,
     values: torch.Tensor,
     runs: tuple[Run, ...],
-    seen: tuple[torch.Tensor, torch.Tensor] | None,
+    seen: KeysValues | None,
 ) -> torch.Tensor:
     """The last token of each sequence attends to its whole sequence; queries [sequences, heads, head_dim]."""
     return _by_run(torch.split(queries, [run.count for run in runs]), keys, values, runs, seen)
@@ -200,7 +255,7 @@ def _by_run(
     keys: torch.Tensor,
     values: torch.Tensor,
     runs: tuple[Run, ...],
-    seen: tuple[torch.Tensor, torch.Tensor] | None,
+    seen: KeysValues | None,
 ) -> torch.Tensor:
     # Split, not sliced: the gradient of a slice is a matrix as large as the batch, one for each run.
     sizes = [run.count * run.length for run in runs]

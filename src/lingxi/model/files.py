@@ -275,14 +275,6 @@ def _tensors(
             yield name, _dequantized(directory, tensor, key, shards, dtype)
 
 
-def _check_shape(directory: Path, key: str, tensor: torch.Tensor, wanted: tuple[int, ...]) -> None:
-    if tuple(tensor.shape) != wanted:
-        raise ModelError(
-            f"{directory}: {key!r} has shape {list(tensor.shape)}, config.json promises {list(wanted)}",
-            "take config.json and *.safetensors from the same model",
-        )
-
-
 def _dequantized(
     directory: Path, tensor: torch.Tensor, key: str, shards: Mapping[str, Any], dtype: torch.dtype
 ) -> torch.Tensor:

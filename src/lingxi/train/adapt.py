@@ -22,7 +22,8 @@ from lingxi.model.layout import Kind, require_kind, write_directory
 from lingxi.model.tokens import Tokens
 from lingxi.train.adapters import Adapter, read_adapter
 from lingxi.train.checkpoint_start import Start, open_for_training
-from lingxi.train.lora import LoraSettings, attach, cosine_distance, merged, require_plain, targeted
+from lingxi.train.lora import attach, cosine_distance, merged, require_plain, targeted
+from lingxi.train.settings import LoraSettings
 
 # Probes are compared on their first tokens: enough to read every matrix.
 _PROBE_TOKENS = 64

@@ -22,7 +22,8 @@ from lingxi.errors import ModelError
 from lingxi.model.decoder import Decoder
 from lingxi.model.files import write_json
 from lingxi.model.layout import Kind
-from lingxi.train.lora import LoraSettings, adapted, adapter_state
+from lingxi.train.lora import adapted, adapter_state
+from lingxi.train.settings import LoraSettings
 
 _CONFIG, _TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _WRAPPER = "base_model.model."

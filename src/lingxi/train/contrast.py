@@ -11,22 +11,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import normalize
 
 from lingxi import prompts
 from lingxi.model.tokens import Tokens
 from lingxi.train import losses
+from lingxi.train.feeding import text_ids
 from lingxi.train.gradcache import Batch, Figures
 from lingxi.train.mixture import SYMMETRIC, Draw, Sampler
 from lingxi.train.paraphrases import worded
+from lingxi.train.phases import ContrastiveSettings
 from lingxi.train.relevance import Drawn, documents_of
-from lingxi.train.settings import ContrastiveSettings
 from lingxi.train.store import Row
 from lingxi.train.teachers import Teacher
 
 # The loss of graded pairs is a sum over pairs of rows and not a mean: as large as the others at this share.
 _GRADED_SHARE = 0.25
-# No language writes a token in more characters than this on average: longer texts need not be read.
-_CHARACTERS_A_TOKEN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,8 @@ class Contrast:
         before = self._before(draw, rows, rng, mixed)
         alike = draw.kind.task in SYMMETRIC
         after = [before[owner] if alike else "" for owner in drawn.owner]
-        queries = [prefix + row.query for prefix, row in zip(before, rows, strict=True)]
-        documents = [prefix + text for prefix, text in zip(after, drawn.documents, strict=True)]
-        sequences = self._sequences((*queries, *documents), (*before, *after))
+        texts = [*(row.query for row in rows), *drawn.documents]
+        sequences = text_ids(self.tokens, texts, [*before, *after], self.settings.max_tokens)
         targets = self._targets(draw.kind.task, rows, drawn)
         return Batch(sequences, lambda states: self._loss(draw.kind.task, drawn, targets, states))
 
@@ -73,18 +72,6 @@ class Contrast:
         told = dict.fromkeys(row.instruction for row in rows)
         words = {task: worded(task, rng, self.settings.paraphrase_rate) for task in told}
         return [prompts.query_prefix(words[row.instruction]) for row in rows]
-
-    def _sequences(self, texts: Sequence[str], before: Sequence[str]) -> list[list[int]]:
-        most = self.settings.max_tokens
-        known = {prefix: len(self.tokens.prompt(prefix)) if prefix else 0 for prefix in dict.fromkeys(before)}
-        short = [
-            text[: len(prefix) + most * _CHARACTERS_A_TOKEN]
-            for text, prefix in zip(texts, before, strict=True)
-        ]
-        ids = self.tokens.texts(short)
-        return [
-            [*own[: most + known[prefix]], self.tokens.end] for own, prefix in zip(ids, before, strict=True)
-        ]
 
     def _targets(self, task: str, rows: Sequence[Row], drawn: Drawn) -> NDArray[np.int64]:
         """The teacher's row for each sequence, or −1; a translation has that of its English side."""
@@ -108,8 +95,8 @@ class Contrast:
             known = drawn.relevance(states.device)
             groups = self._groups(task, drawn)
             loss = self._contrastive(known, groups, queries, documents)
-            unit = (torch.nn.functional.normalize(v.detach().float(), dim=-1) for v in (queries, documents))
-            figures["accuracy"] = float(losses.accuracy(*unit, known, groups=groups))
+            unit = [normalize(side.detach().float(), dim=-1) for side in (queries, documents)]
+            figures["accuracy"] = float(losses.accuracy(unit[0], unit[1], known, groups=groups))
         figures["contrast"] = float(loss.detach())
         taught = self._taught(targets, states)
         if self.teacher is not None:

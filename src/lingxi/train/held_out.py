@@ -1,4 +1,4 @@
-"""Pairs that are never trained on: the dev probe beside the loop, and a suite that the result is measured on."""
+"""Pairs that are never trained on: the dev probe beside the loop, and a suite to measure the result on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lingxi import prompts
 from lingxi.engine.run import pooled_states
@@ -18,6 +19,7 @@ from lingxi.model.decoder import Decoder
 from lingxi.model.tokens import Tokens
 from lingxi.records import Pair, drawn, read_pairs, write_pairs
 from lingxi.train.mixture import SYMMETRIC
+from lingxi.vectors import cut
 
 TRAINED, HELD = "trained.parquet", "held-out.parquet"
 # Tasks that rank documents; graded and labelled pairs have other measures.
@@ -51,7 +53,8 @@ def split_pairs(pairs: Path, share: float, seed: int, folder: Path) -> Split:
         if not all(counts):
             trained.unlink()
             raise InputError(
-                f"{pairs}: {counts[0]} rows to train on and {counts[1]} held out", "hold out another share, or add pairs"
+                f"{pairs}: {counts[0]} rows to train on and {counts[1]} held out",
+                "hold out another share, or add pairs",
             )
     return Split(trained, held)
 
@@ -93,23 +96,24 @@ def _by_kind(held: Path) -> dict[tuple[str, str], list[Pair]]:
 
 def _write_set(rows: Sequence[Pair], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    documents = {item.text: f"d{number}" for number, item in enumerate(item for row in rows for item in row.positives)}
+    texts = dict.fromkeys(item.text for row in rows for item in row.positives)
+    documents = {text: f"d{number}" for number, text in enumerate(texts)}
     queries: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         queries[row.query] |= {documents[item.text] for item in row.positives}
     _lines(folder / "corpus.jsonl", ({"_id": name, "text": text} for text, name in documents.items()))
     _lines(folder / "queries.jsonl", ({"_id": f"q{n}", "text": text} for n, text in enumerate(queries)))
     judged = [f"q{n}\t{name}\t1" for n, own in enumerate(queries.values()) for name in sorted(own)]
-    (folder / "qrels.tsv").write_text("\n".join(("query-id\tcorpus-id\tscore", *judged)) + "\n", encoding="utf-8")
+    (folder / "qrels.tsv").write_text(
+        "\n".join(("query-id\tcorpus-id\tscore", *judged)) + "\n", encoding="utf-8"
+    )
 
 
 def _lines(path: Path, rows: Iterator[dict[str, str]]) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
-def probe(
-    held: Path, decoder: Decoder, tokens: Tokens, max_tokens: int
-) -> Callable[[], float] | None:
+def probe(held: Path, decoder: Decoder, tokens: Tokens, max_tokens: int) -> Callable[[], float] | None:
     """A score of the decoder as it is when asked: mean nDCG@10 over kinds of held-out rows, 0 to 1.
 
     Of each kind up to 200 rows are asked, among their own documents. None where nothing ranks.
@@ -134,10 +138,10 @@ def _ndcg(
     places = {text: number for number, text in enumerate(documents)}
     room = most + len(tokens.prompt(before))
 
-    def encoded(texts: Sequence[str]) -> np.ndarray:
+    def encoded(texts: Sequence[str]) -> NDArray[np.float32]:
         ids = [[*own[:room], tokens.end] for own in tokens.texts(texts)]
-        states = pooled_states(decoder, ids).numpy()
-        return states / np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-9)
+        states: NDArray[np.float32] = pooled_states(decoder, ids).numpy()
+        return cut(states, states.shape[1])
 
     scores = encoded([before + row.query for row in rows]) @ encoded([after + text for text in documents]).T
     order = np.argsort(-scores, axis=1, kind="stable")[:, :10]
@@ -146,5 +150,5 @@ def _ndcg(
     return float(ndcg_at_k(_padded(ranked), [np.ones(len(own)) for own in right], 10).mean())
 
 
-def _padded(rows: Sequence[Sequence[float]]) -> np.ndarray:
+def _padded(rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
     return np.array([[*row, *[0.0] * (10 - len(row))] for row in rows])

@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 from lingxi import prompts
 from lingxi.model.tokens import Tokens
 from lingxi.train import losses
+from lingxi.train.feeding import pair_ids
 from lingxi.train.gradcache import Batch, Figures
 from lingxi.train.mixture import Sampler
+from lingxi.train.phases import RerankerSettings
 from lingxi.train.relevance import Drawn, documents_of
-from lingxi.train.settings import RerankerSettings
 from lingxi.train.store import Row
 from lingxi.train.teachers import Teacher
 
-# No language writes a token in more characters than this on average: longer texts need not be read.
-_CHARACTERS_A_TOKEN = 8
 # Cosines of a teacher are made logits by this: its own training had about 0.05.
 _TEACHER_TEMPERATURE = 0.05
 
@@ -49,24 +48,14 @@ class Judgement:
         drawn = documents_of(rows, rng, negatives=self.settings.negatives)
         groups = _groups(drawn, rng, self.settings)
         general = rng.random() < self.settings.default_task_rate
-        bodies = [
-            self._body(row, drawn.documents[number], general)
+        pairs = [
+            (row.query, drawn.documents[number], prompts.DEFAULT_TASK if general else row.instruction)
             for row, group in zip(rows, groups, strict=True)
             for number in group
         ]
-        targets = self._teacher_scores(rows, drawn, groups)
-        return Batch(
-            self._sequences(bodies), lambda states: self._loss(states, groups.shape, targets)
-        )
-
-    def _body(self, row: Row, document: str, general: bool) -> str:
-        most = self.settings.max_tokens * _CHARACTERS_A_TOKEN
-        task = prompts.DEFAULT_TASK if general else row.instruction
-        return prompts.rerank_body(row.query[:most], document[:most], task)
-
-    def _sequences(self, bodies: Sequence[str]) -> list[list[int]]:
-        before, after = self.tokens.prompt(prompts.RERANK_PREFIX), self.tokens.prompt(prompts.RERANK_SUFFIX)
-        return [[*before, *ids[: self.settings.max_tokens], *after] for ids in self.tokens.texts(bodies)]
+        taught = self._teacher_scores(rows, drawn, groups)
+        sequences = pair_ids(self.tokens, pairs, self.settings.max_tokens)
+        return Batch(sequences, lambda states: self._loss(states, groups.shape, taught))
 
     def _teacher_scores(
         self, rows: Sequence[Row], drawn: Drawn, groups: NDArray[np.int64]

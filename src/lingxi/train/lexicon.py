@@ -1,4 +1,4 @@
-"""Token vectors alone: a weighted mean of normed token vectors and one projection, trained before the network.
+"""Token vectors alone: a weighted mean of normed token vectors, projected; trained before the network.
 
 A hundred times cheaper a text than the network, so it sees every pair several times; the network
 then starts as this very function (`start.py`) and learns order and context. Close kin: static
@@ -23,7 +23,7 @@ from lingxi.model.sizes import Size
 # Components of a token's vector that say what the token is in a prompt and how much it counts, and nothing of
 # its meaning.
 RESERVED = 8
-# Weights of tokens lie between exp(−REACH) and exp(REACH): what one attention head can tell apart besides marks.
+# Weights of tokens lie between exp(−REACH) and exp(REACH): what a head can tell apart besides marks.
 REACH = 4.0
 _START = 0.03
 # A token that is every thousandth weighs half of a rare one (Arora et al. have 1e-3 to 1e-4).
@@ -77,7 +77,7 @@ class Lexicon(nn.Module):
 
 
 def _started(counts: NDArray[np.int64]) -> torch.Tensor:
-    """Loudness [vocab] whose weights are smooth inverse frequencies a / (a + p), by how often tokens were seen."""
+    """Loudness [vocab] whose weights are smooth inverse frequencies a / (a + p), by counts of tokens."""
     weights = np.log(_COMMON / (_COMMON + counts / max(1, counts.sum()))) + 1.0
     sines = np.clip(weights / REACH, -0.9, 0.9)
     return torch.from_numpy((sines / np.sqrt(1 - sines**2)).astype(np.float32))

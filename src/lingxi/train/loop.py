@@ -1,4 +1,4 @@
-"""The training loop: a loss for each step in, trained weights out, resumable anywhere.
+"""The training loop: steps in, trained weights out, resumable anywhere.
 
 What a step sees depends on the seed and the step's number alone, so a run that was stopped and
 resumed ends with the same weights as one that was not.
@@ -9,22 +9,31 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-LossOf = Callable[[np.random.Generator], torch.Tensor]
+from lingxi.errors import TrainingError
+from lingxi.train.checkpoints import Average, Run, keep_weights, latest, resume, save, trained
+from lingxi.train.gradcache import Figures, Step
+from lingxi.train.parallel import ALONE, Ranks, whole
+
+Listener = Callable[[int, Figures], None]
+# Fields of a schedule that say when to write, and change nothing of what is learnt.
+_HOW = frozenset({"checkpoint_every", "keep"})
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """How long and how fast: linear warm-up, then a cosine down to a twentieth of the learning rates.
 
-    Token vectors have a rate of their own: a step touches few of them, and each seldom.
+    Token vectors have a rate of their own: a step touches few of them, and each seldom. `ema_decay`
+    keeps a running mean of the weights. `keep` are numbers of steps after which the weights are kept.
     """
 
     steps: int
@@ -34,6 +43,8 @@ class Schedule:
     checkpoint_every: int
     weight_decay: float = 0.01
     max_norm: float = 1.0
+    ema_decay: float | None = None
+    keep: tuple[int, ...] = ()
 
     def share(self, step: int) -> float:
         """Share of the learning rates that a step takes, 0 to 1."""
@@ -44,29 +55,54 @@ class Schedule:
 
 
 def train(
-    module: nn.Module, loss_of: LossOf, schedule: Schedule, folder: Path, seed: int
-) -> dict[str, float]:
+    module: nn.Module,
+    step: Step,
+    schedule: Schedule,
+    folder: Path,
+    seed: int,
+    *,
+    listeners: Sequence[Listener] = (),
+    recipe: Mapping[str, Any] | None = None,
+    ranks: Ranks = ALONE,
+) -> Figures:
     """Train `module` in place; checkpoints and `log.jsonl` go to `folder`, which also resumes it.
 
-    Raises FloatingPointError where the loss is not finite. Returns the last log row.
+    `listeners` are told each step's number and log row, on every rank; one that raises stops the
+    run. `recipe` is what else the outcome depends on (a checkpoint of another one is refused).
+    Raises TrainingError where a figure is not finite, before the weights change. Returns the last row.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     optimizer = _optimizer(module, schedule)
-    first = _resume(module, optimizer, folder)
-    row = _last_logged(folder)
-    started = time.perf_counter()
-    for step in range(first, schedule.steps):
-        loss = _step(module, optimizer, loss_of(np.random.default_rng((seed, step))), schedule, step)
-        row = {"step": step, "loss": loss, "seconds": round(time.perf_counter() - started, 1)}
-        _log(folder, row)
-        if (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps:
-            _save(module, optimizer, step + 1, folder)
-    return row
+    average = None if schedule.ema_decay is None else {n: t.clone() for n, t in trained(module).items()}
+    run = Run(module, optimizer, average, _recipe(schedule, seed, recipe), ranks)
+    first = resume(run, folder)
+    log = _Log(folder / "log.jsonl", first, ranks)
+    for number in range(first, schedule.steps):
+        began = time.perf_counter()
+        torch.manual_seed(int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))
+        figures = dict(step(np.random.default_rng((seed, number))))
+        figures["gradient_norm"] = _clip(module, schedule.max_norm)
+        _check(figures, number, folder)
+        figures["rate"] = _descend(optimizer, schedule, number)
+        if average is not None and schedule.ema_decay is not None:
+            _mean(average, trained(module), schedule.ema_decay, number)
+        row = log.add(number, figures, time.perf_counter() - began)
+        for listener in listeners:
+            listener(number, row)
+        if number + 1 in schedule.keep:
+            keep_weights(module, number + 1, folder, ranks)
+        if (number + 1) % schedule.checkpoint_every == 0 or number + 1 == schedule.steps:
+            save(run, number + 1, folder)
+    return log.last
+
+
+def _recipe(schedule: Schedule, seed: int, recipe: Mapping[str, Any] | None) -> dict[str, Any]:
+    learnt = {name: value for name, value in asdict(schedule).items() if name not in _HOW}
+    return {**learnt, "seed": seed, **(recipe or {})}
 
 
 def _optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     # Norm weights and token vectors are not decayed: rare tokens would fade between their visits.
-    named = list(module.named_parameters())
+    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
     tokens = [p for name, p in named if "embed" in name]
     matrices = [p for name, p in named if "embed" not in name and p.dim() == 2]
     rest = [p for name, p in named if "embed" not in name and p.dim() != 2]
@@ -82,44 +118,76 @@ def _optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
 
 
-def _step(
-    module: nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor, schedule: Schedule, step: int
-) -> float:
-    if not torch.isfinite(loss):
-        raise FloatingPointError(f"the loss is {loss.item()} at step {step}; lower the learning rate")
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(module.parameters(), schedule.max_norm)
+def _clip(module: nn.Module, most: float) -> float:
+    """Scale the gradients down to this norm; the norm they had."""
+    return float(whole(nn.utils.clip_grad_norm_(module.parameters(), most)))
+
+
+def _check(figures: Figures, step: int, folder: Path) -> None:
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            saved = latest(folder)
+            where = f"the last good checkpoint is {saved}" if saved else "there is no checkpoint yet"
+            raise TrainingError(
+                f"{name} is {value} at step {step}; the weights were not changed by it, {where}",
+                "lower the learning rate, or look for what is odd in that step's texts",
+            )
+
+
+def _descend(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int) -> float:
+    share = schedule.share(step)
     for group in optimizer.param_groups:
-        group["lr"] = group["full"] * schedule.share(step)
+        group["lr"] = group["full"] * share
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return round(float(loss.detach()), 5)
+    return share
 
 
-def _save(module: nn.Module, optimizer: torch.optim.Optimizer, step: int, folder: Path) -> None:
-    partial = folder / "checkpoint.partial"
-    torch.save({"step": step, "module": module.state_dict(), "optimizer": optimizer.state_dict()}, partial)
-    partial.replace(folder / "checkpoint.pt")
+@torch.no_grad()
+def _mean(average: Average, weights: Average, decay: float, step: int) -> None:
+    """Draw the mean to the weights; faster at first, so that the starting point is soon forgotten."""
+    share = max(1 - decay, 9 / (10 + step))
+    for name, mean in average.items():
+        if mean.is_floating_point():
+            mean.lerp_(weights[name], share)
 
 
-def _resume(module: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> int:
-    path = folder / "checkpoint.pt"
-    if not path.exists():
-        return 0
-    saved = torch.load(path, weights_only=True)
-    module.load_state_dict(saved["module"])
-    optimizer.load_state_dict(saved["optimizer"])
-    return int(saved["step"])
+class _Log:
+    """`log.jsonl`, one row a step; rows of steps that a resumed run will take again are dropped."""
+
+    def __init__(self, path: Path, first: int, ranks: Ranks) -> None:
+        self.path, self.writes = path, ranks.first
+        rows = [row for row in _rows(path) if row["step"] < first]
+        self.last: dict[str, float] = rows[-1] if rows else {}
+        ranks.wait()
+        if self.writes:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_suffix(".partial").write_text("".join(map(_line, rows)), encoding="utf-8")
+            path.with_suffix(".partial").replace(path)
+
+    def add(self, step: int, figures: Figures, seconds: float) -> dict[str, float]:
+        """Write and return a step's row; `seconds` adds up over the run, stops left out."""
+        total = self.last.get("seconds", 0.0) + seconds
+        row = {"step": step, **{name: float(f"{value:.6g}") for name, value in figures.items()}}
+        if "tokens" in figures:
+            row["tokens_per_second"] = round(figures["tokens"] / seconds, 1)
+        self.last = {**row, "seconds": round(total, 3)}
+        if self.writes:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_line(self.last))
+        return self.last
 
 
-def _last_logged(folder: Path) -> dict[str, float]:
-    """The last row of the log, which a run that has nothing left to do returns."""
-    path = folder / "log.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    row: dict[str, float] = json.loads(lines[-1]) if lines else {}
-    return row
+def _line(row: Mapping[str, float]) -> str:
+    return json.dumps(row) + "\n"
 
 
-def _log(folder: Path, row: dict[str, float]) -> None:
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+def _rows(path: Path) -> list[dict[str, float]]:
+    """Whole rows of a log; the last line may be half written."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows

@@ -12,50 +12,18 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
-from pydantic import Field, field_validator
 from torch import nn
 from torch.nn import functional as F
 
-from lingxi.config import Settings
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError, ModelError
 from lingxi.model.decoder import Decoder
+from lingxi.train.settings import LoraSettings
 
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 ALL_LINEAR = "all-linear"
 # Merged and adapted networks sum in another order; beyond this cosine distance they are not the same.
 _MERGE_TOLERANCE = 1e-4
 _UNTRAINED = "train it, and see that its lora_B is not zero and was saved"
-
-
-class LoraSettings(Settings):
-    """An adapter's shape; rank and alpha are those of Qwen3-VL-Embedding (arXiv 2601.04720) unless given."""
-
-    rank: int = Field(default=32, ge=1)
-    """Rank r of each adapter."""
-    alpha: float = Field(default=32.0, gt=0)
-    """Numerator α of the adapter's factor."""
-    targets: tuple[str, ...] | str = PROJECTIONS
-    """Last names of the linears that get adapters; or "all-linear"; or, as in peft, a regular expression
-    that matches the whole name of a linear (`layers.0.self_attn.q_proj`, or `model.layers.…`)."""
-    rslora: bool = False
-    """Whether the factor is α / √r instead of α / r."""
-
-    @field_validator("targets")
-    @classmethod
-    def _checked(cls, targets: tuple[str, ...] | str) -> tuple[str, ...] | str:
-        if not targets:
-            raise ValueError("targets is empty")
-        try:
-            re.compile(targets if isinstance(targets, str) else "")
-        except re.error as error:
-            raise ValueError(f"targets is no regular expression ({error}); names stand in a list") from None
-        return targets
-
-    @property
-    def factor(self) -> float:
-        """What B A x is multiplied with."""
-        return self.alpha / (self.rank**0.5 if self.rslora else self.rank)
 
 
 class LoraLinear(nn.Linear):

@@ -13,16 +13,16 @@ from lingxi.errors import InputError
 from lingxi.generate.negatives import mine_negatives
 from lingxi.generate.settings import NegativeSettings
 from lingxi.records import Pair, drawn, read_pairs, write_pairs
-from lingxi.train.settings import MiningSettings, MixtureSettings
+from lingxi.train.phases import MiningSettings, MixtureSettings
 
 
 def mined_pairs(
     pairs: Path, mixture: MixtureSettings, settings: MiningSettings, encode: Encode, out: Path
 ) -> Path:
-    """Write rows of the mixture's tasks and sources, each with mined negatives behind its own, and return `out`.
+    """Write rows of the mixture's tasks and sources, each with mined negatives behind its own; returns `out`.
 
-    Up to `rows` of each task and instruction are drawn by seed, whatever their order; negatives are other rows'
-    positives. A file that is there is kept. Raises InputError where the mixture has no rows.
+    Up to `rows` of each task and instruction are drawn by seed, whatever their order; negatives are other
+    rows' positives. A file that is there is kept. Raises InputError where the mixture has no rows.
     """
     if out.exists():
         return out
@@ -55,4 +55,5 @@ def _drawn_evenly(rows: Iterable[Pair], settings: MiningSettings) -> list[Pair]:
         elif entry[:2] > heap[0][:2]:
             heapq.heapreplace(heap, entry)
     # In the order of the file.
-    return [row for _, _, row in sorted((entry for heap in heaps.values() for entry in heap), key=lambda e: -e[1])]
+    held = sorted((entry for heap in heaps.values() for entry in heap), key=lambda entry: -entry[1])
+    return [row for _, _, row in held]

@@ -8,8 +8,9 @@ numbers alone, so a run resumes by its step's number.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import accumulate, groupby
 from types import MappingProxyType
 
@@ -22,6 +23,7 @@ from lingxi.train.store import Store, Stratum
 
 # Tasks whose two sides are alike get the instruction on both, as in Qwen's evaluation.
 SYMMETRIC = frozenset({"bitext", "sts", "pair", "classification"})
+Weigh = Callable[[Stratum], float]
 # A batch is drawn in so many rounds at most: rows of groups it already has are not taken.
 _ROUNDS = 4
 # Rows whose groups are looked at together.
@@ -41,6 +43,11 @@ class Kind:
     members: NDArray[np.uint32]
     first: NDArray[np.int64]
     cumulative: NDArray[np.float64]
+
+    @property
+    def drawable(self) -> int:
+        """Rows that have a chance."""
+        return int(np.diff(self.first)[np.diff(self.cumulative, prepend=0.0) > 0].sum())
 
     def draw(self, rng: np.random.Generator, size: int) -> NDArray[np.int64]:
         """`size` row numbers, each a stratum by its chance, then a row of it, all alike."""
@@ -90,33 +97,46 @@ def sampler(
     balance: float,
     emphasis: Mapping[str, float] = MappingProxyType({}),
     *,
-    mixed_instructions: bool = False,
+    sources: Sequence[str] = ("*",),
 ) -> Sampler:
     """Prepare sampling by the mixture of tasks: the relative share of batches of each.
 
     Within a task an instruction of n rows is drawn in proportion to n ** balance, and within that a stratum
     (source and query language) likewise, times its `emphasis`: a factor by source and one by language, where
-    "*" stands for the languages not named. `mixed_instructions` puts beside each row one whose query is the
-    same under another instruction, where there is one. Raises InputError where a task has no rows, a weight
-    is negative or none is above zero, and where instructions shall be mixed that no two rows contrast.
+    "*" stands for the languages not named. Only sources that meet one of the patterns `sources` are drawn.
+    Raises InputError where a task has no rows, and where a weight is negative or none is above zero.
     """
     _check_weights("mixture", mixture)
     _check_weights("emphasis", emphasis)
     wanted = {task: weight for task, weight in mixture.items() if weight > 0}
     if not wanted:
         raise InputError("the mixture gives no task a weight above zero", "give one task at least a weight")
-    there = sorted({stratum.task for stratum in store.strata})
+    named = {s.source for s in store.strata if any(fnmatchcase(s.source, pattern) for pattern in sources)}
+    there = sorted({stratum.task for stratum in store.strata if stratum.source in named})
     if absent := sorted(set(wanted) - set(there)):
         raise InputError(
-            f"the mixture names {', '.join(absent)}, of which there are no rows", f"tasks there: {there}"
+            f"the mixture names {', '.join(absent)}, of which {', '.join(sources)} has no rows",
+            f"tasks there: {there}",
         )
-    contrasting = np.unique(store.columns["strata"][store.columns["contrast_rows"]])
-    if mixed_instructions and not any(store.strata[number].task in wanted for number in contrasting):
+    return _sampler(
+        store, wanted, balance, lambda s: _emphasis(s, emphasis) if s.source in named else 0.0, mixed=False
+    )
+
+
+def contrast_sampler(store: Store, balance: float) -> Sampler:
+    """A sampler of rows whose query stands under several instructions of a task, each beside its partner.
+
+    Raises InputError where there are no such rows.
+    """
+    numbers = np.unique(store.columns["strata"][store.columns["contrast_rows"]])
+    contrasting = {store.strata[number] for number in numbers}
+    if not contrasting:
         raise InputError(
             "no query of the pairs stands under two instructions of a task",
-            "generate contrast rows, or do not mix instructions",
+            "generate contrast rows ([generate.contrasts]), or set instruction_rate to 0",
         )
-    return _sampler(store, wanted, balance, emphasis, mixed_instructions)
+    tasks = dict.fromkeys(sorted({stratum.task for stratum in contrasting}), 1.0)
+    return _sampler(store, tasks, balance, lambda s: float(s in contrasting), mixed=True)
 
 
 def _check_weights(name: str, weights: Mapping[str, float]) -> None:
@@ -126,29 +146,29 @@ def _check_weights(name: str, weights: Mapping[str, float]) -> None:
 
 
 def _sampler(
-    store: Store, wanted: Mapping[str, float], balance: float, emphasis: Mapping[str, float], mixed: bool
+    store: Store, wanted: Mapping[str, float], balance: float, weigh: Weigh, *, mixed: bool
 ) -> Sampler:
     kinds: list[Kind] = []
     chances: list[float] = []
     left_out: dict[tuple[str, str], int] = {}
     for task, weight in wanted.items():
         good = []
-        for kind in _kinds(store, task, balance, emphasis):
+        for kind in _kinds(store, task, balance, weigh):
             if _has_two_groups(store, kind):
                 good.append(kind)
-            else:
-                left_out[task, kind.instruction] = len(kind.members)
+            elif kind.drawable:
+                left_out[task, kind.instruction] = kind.drawable
         if not good:
             raise InputError(
                 f"the rows of {task} that may be drawn are all of one group", "add pairs, or leave it out"
             )
-        sizes = np.array([len(kind.members) for kind in good]) ** balance
+        sizes = np.array([kind.drawable for kind in good], np.float64) ** balance
         kinds += good
         chances += list(weight * sizes / sizes.sum())
     return Sampler(store, tuple(kinds), np.array(chances) / sum(chances), mixed, left_out)
 
 
-def _kinds(store: Store, task: str, balance: float, emphasis: Mapping[str, float]) -> Iterator[Kind]:
+def _kinds(store: Store, task: str, balance: float, weigh: Weigh) -> Iterator[Kind]:
     """The kinds of a task; the store keeps rows by stratum, in the order of the strata's names."""
     strata = sorted(store.strata, key=lambda s: (s.task, s.instruction, s.source, s.language))
     starts = [0, *accumulate(stratum.rows for stratum in strata)]
@@ -157,7 +177,7 @@ def _kinds(store: Store, task: str, balance: float, emphasis: Mapping[str, float
         part = list(group)
         first = np.concatenate(([0], np.cumsum([stratum.rows for stratum, _ in part])))
         members = store.columns["by_stratum"][part[0][1] : part[0][1] + first[-1]]
-        weights = np.array([s.rows**balance * _emphasis(s, emphasis) for s, _ in part])
+        weights = np.array([s.rows**balance * weigh(s) for s, _ in part])
         # The last is exactly one, so that no draw falls behind it.
         rising = np.cumsum(weights)
         yield Kind(task, instruction, members, first, rising / rising[-1] if rising[-1] else rising)

@@ -1,4 +1,4 @@
-"""Other wordings of the instructions that rows carry: a model that knows one wording learns the string, not the task.
+"""Other wordings of the instructions that rows carry: with one a model learns the string and not the task.
 
 The first of each is what serving uses; in training any is drawn, so that users may write their own.
 """

@@ -45,7 +45,7 @@ class Drawn:
         shared = self.relevant[:, :rows]
         same = self.same_query | shared | shared.T
         known = (self.relevant, same, self.owner)
-        return losses.Relevance(*(torch.from_numpy(np.ascontiguousarray(array)) for array in known)).to(device)
+        return losses.Relevance(*(torch.from_numpy(each.copy()) for each in known)).to(device)
 
 
 def documents_of(

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from lingxi.embedder import Embedder
@@ -33,30 +35,41 @@ from lingxi.train.checkpoint_start import Start, open_for_training
 from lingxi.train.checkpoints import ema_state
 from lingxi.train.contrast import Contrast
 from lingxi.train.curves import draw_curves
-from lingxi.train.encoders import Encode, encoder_of, packed_encoder
+from lingxi.train.encoders import encoder_of, packed_encoder
+from lingxi.train.feeding import fed
 from lingxi.train.gradcache import Figures, Objective, Step, cached_step
 from lingxi.train.guards import weights_moved
 from lingxi.train.held_out import Split, probe, split_pairs, write_suite
 from lingxi.train.judge import Judgement
 from lingxi.train.language import language_step
-from lingxi.train.lora import attach, merged
 from lingxi.train.loop import Listener, Schedule, train
+from lingxi.train.lora import attach, merged, plain_copy
 from lingxi.train.mined import mined_pairs
-from lingxi.train.mixture import Sampler, sampler
+from lingxi.train.mixture import Sampler, contrast_sampler, sampler
 from lingxi.train.parallel import ALONE, Ranks, split, whole_state
+from lingxi.train.phases import (
+    ContrastiveSettings,
+    MiningSettings,
+    MixtureSettings,
+    PhaseSettings,
+    RerankerSettings,
+)
 from lingxi.train.progress import live_line, tensorboard
 from lingxi.train.served import exported_equals, prompts_match
-from lingxi.train.settings import SCRATCH, ContrastiveSettings, MixtureSettings, PhaseSettings, RerankerSettings, TrainSettings
+from lingxi.train.settings import SCRATCH, TrainSettings
 from lingxi.train.store import Store
 from lingxi.train.storing import build_store
 from lingxi.train.teachers import Teacher, read_teacher
 from lingxi.train.watches import DevWatch, LossFalls, dev_watch, remembering
 
+Made = TypeVar("Made")
 MakeGolden = Callable[[Path], None]
 PHASES = "phases"
 EMBEDDER, RERANKER, WEAK, KEPT, ADAPTER = "embedder", "reranker", "weak", "kept", "adapter"
 # Kept with nothing rounded away: they are to be merged.
 _KEPT_AS = "float32"
+# Probes are cut at so many tokens, as training cuts: sooner than serving, and at a text's end only.
+_PROBED_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +82,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """One run: what it trains on and with, where it writes, and how a finished directory gets its golden file."""
+    """One run: what it trains on and with, where it writes, and what gives a directory its golden file."""
 
     pairs: Split
     store: Store
@@ -93,7 +106,7 @@ def train_models(
     make_golden: MakeGolden,
     ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
-    """Train what the settings name on the pairs of a Parquet file; returns counts and each phase's last figures.
+    """Train what the settings name on the pairs of a Parquet file; returns counts and last figures.
 
     Raises InputError, ModelError, GuardError or TrainingError with what is wrong and how to mend it.
     """
@@ -118,7 +131,7 @@ def train_models(
     return figures
 
 
-def _first(ranks: Ranks, make: Callable[[], Any]) -> Any:
+def _first(ranks: Ranks, make: Callable[[], Made]) -> Made:
     """What the first rank makes and the others then find made."""
     if not ranks.first:
         ranks.wait()
@@ -162,7 +175,11 @@ def _train_embedder(run: Training, start: Start, figures: dict[str, Any]) -> Non
     split(decoder, run.ranks)
     dims = _dims(settings, decoder.size.hidden)
     encode = encoder_of(decoder, _amp(run))
-    phases = [(name, phase) for name, phase in (("weak", settings.weak), ("supervised", settings.supervised)) if phase]
+    phases = [
+        (name, phase)
+        for name, phase in (("weak", settings.weak), ("supervised", settings.supervised))
+        if phase
+    ]
     for name, phase in phases:
         store = _phase_store(run, name, phase, start)
         objective = _contrast(run, phase, start.tokens, dims, store, instructed=True)
@@ -213,47 +230,50 @@ def _reranker_start(run: Training, settings: RerankerSettings, origin: scratch.O
 
 def _phase_store(run: Training, name: str, phase: ContrastiveSettings, start: Start) -> Store:
     """The rows of a phase: all, or those that it mines negatives for, by the model as it now is."""
-    if phase.mining is None:
+    mining = phase.mining
+    if mining is None:
         return run.store
-    miner = run.folder / f"miner-{name}"
-    if not (run.folder / f"mined-{name}.parquet").exists():
-        # The checkpoint of a phase that was stopped is not loaded yet, so this is what it began with.
-        _write(run, start, "embedder", miner, golden=False)
-    path = _first(run.ranks, lambda: _mined(run, phase.mixture, phase.mining, str(miner), name))
+    miner, found = run.folder / f"miner-{name}", run.folder / f"mined-{name}.parquet"
+    if not found.exists():
+        # The checkpoint of a phase that was stopped is not loaded yet, so this is what the phase begins with.
+        _write(run, start, "embedder", miner)
+    path = _first(run.ranks, lambda: _mined(run, phase.mixture, mining, str(miner), name))
     return _first(run.ranks, lambda: build_store([path], run.folder / f"store-{name}", run.settings.seed))
 
 
-def _mined(run: Training, mixture: MixtureSettings, mining: Any, miner: str | None, name: str) -> Path:
+def _mined(
+    run: Training, mixture: MixtureSettings, mining: MiningSettings, miner: str | None, name: str
+) -> Path:
     path = run.folder / f"mined-{name}.parquet"
     if path.exists():
         return path
     own = run.folder / EMBEDDER
     if miner is None and not own.exists():
         raise InputError(
-            "no embedder mines negatives for the reranker: this run trains none", "name one as train.reranker.miner"
+            "no embedder mines negatives for the reranker: this run trains none",
+            "name one as train.reranker.miner",
         )
     searcher = Embedder(miner or own, max_seq_length=512)
     return mined_pairs(run.pairs.trained, mixture, mining, encoder(searcher, 2_000), path)
 
 
 def _contrast(
-    run: Training, phase: ContrastiveSettings, tokens: Tokens, dims: tuple[int, ...], store: Store, *, instructed: bool
+    run: Training,
+    phase: ContrastiveSettings,
+    tokens: Tokens,
+    dims: tuple[int, ...],
+    store: Store,
+    *,
+    instructed: bool,
 ) -> Objective:
-    mixed = _sampler(store, phase.mixture, mixed_instructions=True) if phase.instruction_rate else None
+    mixed = contrast_sampler(store, phase.mixture.language_balance) if phase.instruction_rate else None
     weight = run.settings.teacher.weight * phase.teacher_weight
     drawn_from = _sampler(store, phase.mixture)
     return Contrast(drawn_from, mixed, tokens, phase, dims, run.teacher, weight, instructed)
 
 
-def _sampler(store: Store, mixture: MixtureSettings, *, mixed_instructions: bool = False) -> Sampler:
-    return sampler(
-        store,
-        mixture.tasks,
-        mixture.language_balance,
-        mixture.emphasis,
-        sources=mixture.sources,
-        mixed_instructions=mixed_instructions,
-    )
+def _sampler(store: Store, mixture: MixtureSettings) -> Sampler:
+    return sampler(store, mixture.tasks, mixture.language_balance, mixture.emphasis, sources=mixture.sources)
 
 
 def _dims(settings: TrainSettings, hidden: int) -> tuple[int, ...]:
@@ -269,13 +289,13 @@ def _dims(settings: TrainSettings, hidden: int) -> tuple[int, ...]:
 def _phase(
     run: Training,
     name: str,
-    phase: Any,
+    phase: PhaseSettings,
     module: nn.Module,
     step: Step,
     watch: DevWatch | None = None,
     chance: float | None = None,
 ) -> Figures:
-    """Train a module through one phase, watched; it ends with the averaged weights where the phase keeps them."""
+    """Train a module through one phase, watched; it ends with the averaged weights where those are kept."""
     folder, guards = run.phase(name), run.settings.guards
     listeners: list[Listener] = [remembering(LossFalls(guards, phase.warmup_steps, chance), folder)]
     if watch is not None:
@@ -288,13 +308,13 @@ def _phase(
             module, step, _schedule(phase), folder, run.settings.seed,
             listeners=listeners, recipe=_learnt(run, phase), ranks=run.ranks,
         )  # fmt: skip
-    if getattr(phase, "ema", None) is not None:
+    if phase.ema is not None:
         module.load_state_dict(ema_state(folder), strict=False)
     return figures
 
 
-def _schedule(phase: Any) -> Schedule:
-    kept = getattr(phase, "keep", 0)
+def _schedule(phase: PhaseSettings) -> Schedule:
+    kept = phase.keep
     # Of the second half: before that a run has not settled enough to be worth merging.
     steps = sorted({phase.steps - round(i * phase.steps / (2 * kept)) for i in range(kept)}) if kept else []
     return Schedule(
@@ -303,14 +323,14 @@ def _schedule(phase: Any) -> Schedule:
         phase.token_learning_rate,
         phase.warmup_steps,
         phase.checkpoint_every,
-        getattr(phase, "weight_decay", 0.01),
-        getattr(phase, "max_norm", 1.0),
-        getattr(phase, "ema", None),
+        phase.weight_decay,
+        phase.max_norm,
+        phase.ema,
         tuple(steps),
     )
 
 
-def _learnt(run: Training, phase: Any) -> Mapping[str, Any]:
+def _learnt(run: Training, phase: PhaseSettings) -> Mapping[str, Any]:
     """What else the outcome of a phase depends on: a checkpoint of another recipe is not gone on with."""
     return {"phase": json.loads(phase.model_dump_json(exclude={"checkpoint_every", "chunk_tokens"}))}
 
@@ -327,3 +347,74 @@ def _watch(run: Training, name: str, start: Start, phase: ContrastiveSettings) -
 def _amp(run: Training) -> torch.dtype | None:
     """bfloat16 products on a GPU; a CPU computes in fp32."""
     return torch.bfloat16 if run.ranks.device.type == "cuda" else None
+
+
+def _check_prompts(run: Training, start: Start, kind: Kind) -> None:
+    """Training must feed the ids that serving will: asked before the first step."""
+    if not run.ranks.first:
+        return
+    directory = run.folder / "prompts-probe"
+    write_directory(_plain(start).files(kind, ""), directory)
+    prompts_match(directory, kind, lambda text: fed(start.tokens, text, _PROBED_TOKENS), _PROBED_TOKENS)
+    shutil.rmtree(directory)
+
+
+def _plain(start: Start) -> Start:
+    """The start without adapters: what it computes before they are trained."""
+    state = {n: t.detach() for n, t in start.decoder.state_dict().items() if ".lora_" not in n}
+    return replace(start, decoder=plain_copy(start.decoder, state))
+
+
+def _write(
+    run: Training, start: Start, kind: Kind, out: Path, begun: Mapping[str, torch.Tensor] | None = None
+) -> None:
+    """Write the network as a model directory, proved equal to that in memory and moved from where it `begun`."""
+    state = whole_state(start.decoder, run.ranks)
+    if not run.ranks.first:
+        return
+    finished = _finished(run, start, kind, state)
+    if begun is not None:
+        names = {name.removesuffix(".lora_A.weight") + ".weight" for name in state if ".lora_A." in name}
+        weights_moved(begun, finished.decoder.state_dict(), names or None)
+    _write_directory(run, finished, kind, out, run.settings.weights)
+
+
+def _finished(run: Training, start: Start, kind: Kind, state: Mapping[str, torch.Tensor]) -> Start:
+    """The trained network, whole and on the CPU; adapters are written and merged."""
+    head = None if start.head is None else nn.Parameter(start.head.detach().cpu())
+    if run.settings.lora is None:
+        return replace(start, decoder=plain_copy(start.decoder, dict(state)), head=head)
+    adapted = Decoder(start.decoder.size)
+    attach(adapted, run.settings.lora, run.settings.seed)
+    adapted.load_state_dict(state)
+    write_adapter(adapted, run.folder / f"{ADAPTER}-{kind}", run.settings.start, kind)
+    return replace(start, decoder=merged(adapted, probe_ids(start.tokens)), head=head)
+
+
+def _write_directory(run: Training, finished: Start, kind: Kind, out: Path, weights: str) -> None:
+    card = run.card.embedder if kind == "embedder" else run.card.reranker
+    write_directory(finished.files(kind, card), out, weights)
+    tolerance = run.settings.guards.export_tolerance
+    exported_equals(finished.decoder, out, kind, tolerance=tolerance, head=finished.head)
+    run.make_golden(out)
+
+
+def _write_kept(run: Training, start: Start, kind: Kind, name: str, phase: PhaseSettings) -> None:
+    """The checkpoints that a phase kept, as model directories that can be merged."""
+    if not phase.keep:
+        return
+    state = whole_state(start.decoder, run.ranks)
+    if not run.ranks.first:
+        return
+    for path in sorted(run.phase(name).glob("weights-*.safetensors")):
+        saved = {key.removeprefix("decoder."): value for key, value in load_file(path).items()}
+        head = saved.pop("head", None)
+        then = replace(start, head=None if head is None else nn.Parameter(head))
+        step = int(path.stem.partition("-")[2])
+        finished = _finished(run, then, kind, {**state, **saved})
+        _write_directory(run, finished, kind, run.folder / KEPT / f"{kind}-{name}-{step:06d}", _KEPT_AS)
+
+
+def _in_order(folder: Path) -> int:
+    names = ("lexicon", "language", "weak", "supervised", "reranker")
+    return names.index(folder.name) if folder.name in names else len(names)

@@ -198,3 +198,19 @@ def _multiply(decoder: Decoder, width: int) -> None:
         gate[start + rows, rows] = sign
         up[start + rows, width + rows] = sign
         down[_ANSWER, start + rows] = _STEEPNESS
+
+
+def fresh_decoder(size: Size, seed: int) -> Decoder:
+    """A decoder that has learnt nothing, which is what the language-model phase begins with.
+
+    Matrices are N(0, 0.02), those that are added to the residual smaller by √(2 · layers): the scheme of
+    GPT-2 (Radford et al. 2019, section 2.3), with Qwen3's `initializer_range`.
+    """
+    decoder = Decoder(size)
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in decoder.named_parameters():
+        if parameter.dim() == 2:
+            added = name.endswith(("o_proj.weight", "down_proj.weight"))
+            deviation = 0.02 / math.sqrt(2 * size.layers) if added else 0.02
+            torch.nn.init.normal_(parameter, std=deviation, generator=generator)
+    return decoder

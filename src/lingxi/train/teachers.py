@@ -7,9 +7,11 @@ folder, and neither is shipped.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lingxi.errors import MissingExtraError
+from lingxi.parse.code import LANGUAGES
 from lingxi.train.settings import TeacherSettings
+from lingxi.train.store import Store
+
+ENGLISH = "en"
+_READ = frozenset((*LANGUAGES, ENGLISH))
+# Translations of a text that count, and characters of it: neither "OK" nor one long licence is worth most.
+_MANY, _LONG = 60, 80
+# Texts read at a time, and characters of a text that its tokens may have.
+_PART, _CHARACTERS_A_TOKEN = 4_000, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +48,51 @@ def key_of(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=12).digest()
 
 
-def read_teacher(texts: Sequence[str], settings: TeacherSettings, cache: Path) -> Teacher | None:
-    """Vectors of `texts` (the first `max_texts` of them), cached; None without a package."""
+def read_teacher(store: Store, settings: TeacherSettings, cache: Path) -> Teacher | None:
+    """Vectors of texts of a store that are worth most, cached; None without a package.
+
+    A run that was stopped goes on after the texts it has read. Raises MissingExtraError where the package is
+    not installed.
+    """
     if settings.package is None:
         return None
-    texts = texts[: settings.max_texts]
-    keys = [key_of(t) for t in texts]
+    texts = teachable(store, settings.max_texts)
+    keys = [key_of(text) for text in texts]
     stamp = hashlib.sha256(b"".join(keys) + settings.model_dump_json().encode()).hexdigest()[:16]
     path = cache / f"teacher-{stamp}.npy"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
+        vectors = rotated(_encoded(texts, settings, cache / f"parts-{stamp}"))
         with path.with_suffix(".partial").open("wb") as file:
-            np.save(file, rotated(_encode(texts, settings)))
+            np.save(file, vectors)
         path.with_suffix(".partial").rename(path)
-    return Teacher({key: i for i, key in enumerate(keys)}, np.load(path))
+    return Teacher({key: i for i, key in enumerate(keys)}, np.load(path, mmap_mode="r"))
+
+
+def teachable(store: Store, most: int) -> list[str]:
+    """Up to `most` texts, each once: English of search and similarity first, then in turn code with its
+    comments and what is translated most (longer ones first).
+    """
+    first: dict[str, None] = {}
+    code: dict[str, None] = {}
+    translated: Counter[str] = Counter()
+    for number in range(len(store)):
+        row = store.row(number)
+        sides = ((row.query_language, row.query), (row.document_language, row.positives[0].text))
+        if row.task == "code":
+            if len(code) < most:
+                code.update((text, None) for language, text in sides if language in _READ)
+        elif row.task != "bitext":
+            first.update((text, None) for language, text in sides if language == ENGLISH)
+        else:
+            translated.update(text for language, text in sides if language == ENGLISH)
+    ranked = sorted(translated, key=lambda text: -min(translated[text], _MANY) * min(len(text), _LONG))
+    chosen = dict.fromkeys(first)
+    for of_code, text in zip_longest(code, ranked):
+        chosen.update((each, None) for each in (text, of_code) if each)
+        if len(chosen) >= most:
+            break
+    return list(chosen)[:most]
 
 
 def rotated(vectors: NDArray[Any]) -> NDArray[np.float16]:
@@ -66,7 +108,8 @@ def rotated(vectors: NDArray[Any]) -> NDArray[np.float16]:
     return np.asarray(unit, dtype=np.float16)
 
 
-def _encode(texts: Sequence[str], settings: TeacherSettings) -> NDArray[Any]:
+def _encoded(texts: Sequence[str], settings: TeacherSettings, parts: Path) -> NDArray[Any]:
+    """Vectors [texts, dim], a part at a time, so that hours of reading survive a stop."""
     try:
         from sentence_transformers import SentenceTransformer
 
@@ -77,4 +120,16 @@ def _encode(texts: Sequence[str], settings: TeacherSettings) -> NDArray[Any]:
         ) from None
     model = SentenceTransformer(str(package.get_model_path()), device="cpu")
     model.max_seq_length = settings.max_tokens
-    return np.asarray(model.encode(list(texts), batch_size=64, show_progress_bar=False))
+    parts.mkdir(parents=True, exist_ok=True)
+    found = []
+    for start in range(0, len(texts), _PART):
+        path = parts / f"{start:09d}.npy"
+        if not path.exists():
+            most = settings.max_tokens * _CHARACTERS_A_TOKEN
+            short = [text[:most] for text in texts[start : start + _PART]]
+            vectors = np.asarray(model.encode(short, batch_size=64, show_progress_bar=False), np.float16)
+            with path.with_suffix(".partial").open("wb") as file:
+                np.save(file, vectors)
+            path.with_suffix(".partial").rename(path)
+        found.append(np.load(path))
+    return np.concatenate(found)

@@ -36,7 +36,7 @@ def train_tokenizer(texts: Iterable[tuple[str, str]], settings: TokenizerSetting
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    specials = list(prompts.SPECIAL_TOKENS)
+    specials = (*prompts.SPECIAL_TOKENS, *prompts.INFILL_TOKENS)
     trainer = trainers.BpeTrainer(
         vocab_size=settings.vocab,
         min_frequency=2,

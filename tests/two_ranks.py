@@ -1,0 +1,63 @@
+"""What each of several processes does in tests/test_parallel.py; results go to the folder named."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from lingxi.train.encoders import encoder_of, recompute
+from lingxi.train.gradcache import cached_step
+from lingxi.train.loop import Schedule, train
+from lingxi.train.parallel import Ranks, joined, split, whole, whole_state
+from toy_steps import fresh_decoder, objective_of
+
+SCHEDULE = Schedule(4, 3e-3, 3e-3, 1, checkpoint_every=2, ema_decay=0.9)
+
+
+def one_step(name: str, limit: int | None, out: Path, ranks: Ranks, again: bool = False) -> None:
+    # Other weights on the other rank: it must begin with those of the first.
+    decoder = fresh_decoder(seed=ranks.rank)
+    if again:
+        recompute(decoder)
+    split(decoder, ranks)
+    step = cached_step(encoder_of(decoder), objective_of(decoder), limit, ranks)
+    figures = step(np.random.default_rng(3))
+    grads = {n: whole(p.grad).contiguous() for n, p in decoder.named_parameters()}
+    save_file({**grads, "loss": torch.tensor(figures["loss"])}, out / f"{name}-{ranks.rank}.safetensors")
+
+
+def some_steps(out: Path, ranks: Ranks, schedule: Schedule = SCHEDULE, stop_at: int | None = None) -> None:
+    decoder = split(fresh_decoder(), ranks)
+    step = cached_step(encoder_of(decoder), objective_of(decoder), 200, ranks)
+
+    def stop(number, row):
+        if number == stop_at:
+            raise KeyboardInterrupt
+
+    try:
+        train(decoder, step, schedule, out, seed=5, ranks=ranks, listeners=[stop])
+    except KeyboardInterrupt:
+        return
+    state = whole_state(decoder, ranks)
+    if ranks.first:
+        save_file(state, out / "final.safetensors")
+
+
+def main(out: Path, more: bool) -> None:
+    torch.set_num_threads(1)
+    with joined("cpu") as ranks:
+        one_step("whole", None, out, ranks)
+        one_step("chunks", 100, out, ranks)
+        some_steps(out / "stopped", ranks, stop_at=2)
+        if more:
+            one_step("one-each", 1, out, ranks)
+            one_step("recomputed", 64, out, ranks, again=True)
+            some_steps(out / "run", ranks)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), "more" in sys.argv)
