@@ -38,14 +38,8 @@ def draw_contrasts(made: Callable[[], Iterable[Contrast]], most: int, seed: int)
 def section_contrasts(document: Document, settings: ContrastSettings) -> Iterator[Contrast]:
     """A heading, with the title before it, asks for its section, or for the one that comes after."""
     for part, following in _neighbours(document, settings):
-        # A bare heading may be a whole subject ("Asthma"), and what follows it anything.
-        if title_of(document) and part.path:
-            query = _named(document, part)
-            answers = {
-                SECTION: _shown(document, part, settings),
-                FOLLOWING: _shown(document, following, settings),
-            }
-            yield from _contrast(document, query, answers, settings)
+        own, after = (_shown(document, each, settings) for each in (part, following))
+        yield from _contrast(document, _named(document, part), {SECTION: own, FOLLOWING: after}, settings)
 
 
 def heading_contrasts(document: Document, settings: ContrastSettings) -> Iterator[Contrast]:
@@ -53,17 +47,16 @@ def heading_contrasts(document: Document, settings: ContrastSettings) -> Iterato
     code = language_of(document)
     for part, following in _neighbours(document, settings):
         prose = "\n\n".join(paragraphs(part.body))
-        if title_of(document) and part.path and fits(prose, settings.least_text, code):
-            query = clipped(prose, settings.most_query, code)
+        if fits(prose, settings.least_text, code):
             answers = {NEXT: _shown(document, following, settings), HEADED: _named(document, part)}
-            yield from _contrast(document, query, answers, settings)
+            yield from _contrast(document, clipped(prose, settings.most_query, code), answers, settings)
 
 
 def code_contrasts(rows: Iterable[Pair]) -> Iterator[Contrast]:
     """Code with a masked name or a hole, that asks for the code itself in a row that was collected, asks for
     the comment on it.
 
-    One row a contrast: the other is among `rows`, where that of a comment stands right before those of its code.
+    One row a contrast: the other is among `rows`, where a comment's row stands before those of its code.
     """
     described: Pair | None = None
     for row in rows:
@@ -76,11 +69,12 @@ def code_contrasts(rows: Iterable[Pair]) -> Iterator[Contrast]:
 
 
 def _neighbours(document: Document, settings: ContrastSettings) -> Iterator[tuple[Part, Part]]:
-    """Parts of a document with the ones that follow them, where both are long enough and differ."""
+    """Parts under a heading with the ones that follow them, where both are long enough and differ."""
     code = language_of(document)
-    for part, following in pairwise(parts(document)):
+    # A heading without a title may be a whole subject ("Asthma"), and what follows it anything.
+    for part, following in pairwise(parts(document)) if title_of(document) else ():
         long = all(fits(each.body, settings.least_text, code) for each in (part, following))
-        if long and part.body != following.body:
+        if part.path and long and part.body != following.body:
             yield part, following
 
 

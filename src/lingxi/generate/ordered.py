@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 
-def ordered(rows: Iterable[tuple[int | str, ...]]) -> Iterator[tuple[Any, ...]]:
+def ordered(rows: Iterable[tuple[int | str, ...]]) -> Generator[tuple[Any, ...], None, None]:
     """The rows sorted by their columns, each once; all have as many columns, and integers of 63 bits.
 
     SQLite sorts them in files of its own, which go when the last row was taken, or the iterator is closed.

@@ -71,7 +71,7 @@ class ContrastSettings(Settings):
     answers: int = Field(default=3, ge=2)
     """Most languages that one sentence is asked for in: so many rows it gives."""
     least_words: int = Field(default=5, ge=2)
-    """Fewest words of an English sentence that is asked for."""
+    """Fewest words, of three letters and more, of an English sentence that is asked for."""
     least_text: int = Field(default=80, ge=1)
     """Shortest section."""
     most_text: int = Field(default=4_000, ge=1)
@@ -86,10 +86,8 @@ class ContrastSettings(Settings):
         if not self.kinds or len(set(self.kinds)) < len(self.kinds):
             raise ValueError("kinds names what is made, each once")
         if unknown := [code for code in self.languages if code not in NAMED]:
-            raise ValueError(
-                f"no English name is known of {unknown[0]!r} (codes are those of lingxi.languages)"
-            )
-        if "translation" in self.kinds and len({code.partition("-")[0] for code in self.languages}) < 2:
+            raise ValueError(f"no English name is known of {unknown[0]!r}; codes are as `de`, `sw`, `zh`")
+        if "translation" in self.kinds and len(set(self.languages)) < 2:
             raise ValueError("a contrast of translations has two languages and more")
         return self
 

@@ -1,9 +1,9 @@
 """Contrast rows of translations: one English sentence, and the language that the instruction asks for it in.
 
 As `pivot`, from the X → English rows of one group, sorted on disk by a hash of the group that the seed draws:
-in memory is one group at a time, and what is taken does not depend on the order of the file. These rows are no
-bitext, so the rules of `curate` for translations do not look at them; what is no plain sentence, in another
-script, or was left in English is left out here.
+in memory is one group at a time, and what is taken does not depend on the order of the file. `curate` does
+not ask its rules for translations of these rows, since they are no bitext: what is no plain sentence, in
+another script, or was left in English is left out here.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
@@ -26,7 +27,7 @@ from lingxi.records import Pair, digest, drawn, passage
 
 _ENGLISH = "en"
 # Placeholders, marks of menus, markup, addresses, names of files: text of programs and no sentence.
-_PROGRAM = re.compile(r"[%{}$<>|\\@&=\[\]_#~^*`\x00-\x1f]|\w/\w|\.\w{1,4}/|--\w|\d{4,}")
+_PROGRAM = re.compile(r"[%{}$<>|\\@&=\[\]_#~^*`\x00-\x1f]|\w/\w|--\w")
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _LONGEST = 400
 # Least share of letters in the language's script, most of a length to the other, most English words left.
@@ -49,29 +50,27 @@ class Version(NamedTuple):
 
 
 def translation_contrasts(rows: Iterable[Pair], settings: ContrastSettings, most: int) -> Iterator[Pair]:
-    """Rows English → X of sentences that have two languages and more, up to `most`; other rows count for nothing.
+    """Up to `most` rows English → X of sentences that have two languages and more; other rows do not count.
 
     A sentence is asked for in up to `answers` languages, those that have the fewest rows so far.
     """
     wanted = frozenset(settings.languages)
     found = (each for row in rows for each in _versions(row, settings, wanted))
     taken: Counter[str] = Counter()
-    sorted_ones = map(Version._make, ordered(found))
-    for _, same in groupby(sorted_ones, key=lambda each: (each.group, each.folded)):
-        chosen = _chosen(list(same), settings, taken)
-        contrast = _contrast(chosen) if len(chosen) > 1 else ()
-        if taken.total() + len(contrast) > most:
-            return
-        taken.update(row.document_language for row in contrast)
-        yield from contrast
+    with closing(ordered(found)) as sorted_ones:
+        versions = map(Version._make, sorted_ones)
+        for _, same in groupby(versions, key=lambda each: (each.group, each.folded)):
+            contrast = _contrast(_chosen(list(same), settings, taken))
+            if taken.total() + len(contrast) > most:
+                return
+            taken.update(row.document_language for row in contrast)
+            yield from contrast
 
 
 def is_version(english: str, text: str, code: str) -> bool:
     """Whether a text can be a plain sentence in a language that says what the English does."""
-    name, lengths = (
-        languages.script(code),
-        (languages.weighted_length(text), languages.weighted_length(english)),
-    )
+    name = languages.script(code)
+    lengths = languages.weighted_length(text), languages.weighted_length(english)
     if len(text) > _LONGEST or _PROGRAM.search(text) or max(lengths) > _RATIO * min(lengths):
         return False
     share = languages.script_share(text, name) if name else None
@@ -120,18 +119,28 @@ def _chosen(
 
 
 def _contrast(chosen: Mapping[str, Sequence[Version]]) -> Contrast:
-    """All rows bear the sources and licences of all texts, since the texts of the others are negatives."""
+    """The rows of one sentence; none where there is but one language.
+
+    All bear the sources and licences of all, since the texts of the others are their negatives.
+    """
     every = [each for versions in chosen.values() for each in versions]
-    source, licence = (
-        " / ".join(sorted(set(names))) for names in zip(*((e.source, e.licence) for e in every), strict=True)
-    )
-    first = every[0]
-    rows = []
-    for code, versions in chosen.items():
-        told = INTO.format(named(code))
-        row = pair(
-            Origin(source, licence), digest(first.group, told, first.folded), first.group, first.english, "",
-            task="retrieval", instruction=told, languages=(_ENGLISH, code),
-        )  # fmt: skip
-        rows.append(replace(row, positives=tuple(passage(each.text) for each in versions)))
-    return against_each_other(rows)
+    if len(chosen) < 2:
+        return ()
+    origin = Origin(_all(each.source for each in every), _all(each.licence for each in every))
+    # What differs in case alone is one sentence; all its rows ask it in the same way.
+    english = min(each.english for each in every)
+    return against_each_other([_row(english, versions, origin) for versions in chosen.values()])
+
+
+def _row(english: str, versions: Sequence[Version], origin: Origin) -> Pair:
+    first = versions[0]
+    told = INTO.format(named(first.language))
+    row = pair(
+        origin, digest(first.group, told, first.folded), first.group, english, first.text,
+        task="retrieval", instruction=told, languages=(_ENGLISH, first.language),
+    )  # fmt: skip
+    return replace(row, positives=tuple(passage(each.text) for each in versions))
+
+
+def _all(names: Iterable[str]) -> str:
+    return " / ".join(sorted(set(names)))
