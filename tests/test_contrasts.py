@@ -46,9 +46,9 @@ TEXTS = {
 }
 SETTINGS = ContrastSettings()
 BODY = {
-    "Symptoms": "Breath is short and the chest is tight, most of all at night, and a cough keeps one awake.",
-    "Treatment": "What widens the airways is breathed in at once; what calms them is taken every single day.",
-    "History": "Physicians of antiquity knew the word and meant by it every kind of laboured breath.",
+    "Symptoms": "Breath is short and the chest is tight, most of all at night. A cough keeps one awake.",
+    "Treatment": "What widens the airways is breathed in at once. What calms them is taken every day.",
+    "History": "Physicians of antiquity knew the word. They meant by it every kind of laboured breath.",
 }
 PAGE = "# Asthma\n\n" + "\n\n".join(f"## {name}\n\n{text}" for name, text in BODY.items()) + "\n"
 ASTHMA = Document("page:asthma", PAGE, "Asthma", "en", "handbook", "CC-BY-4.0")
@@ -146,7 +146,7 @@ def test_every_text_of_a_language_is_right_and_every_source_is_named() -> None:
         "Der _Hafen bleibt geschlossen, bis der Sturm vorüber ist",
         "The harbour is closed to ships bis der Sturm vorüber ist",
         "Гавань закрыта для судов, пока не кончится шторм",
-        "Zu", "Sturm " * 60, "",
+        "Hafen;geschlossen;Schiffe;Sturm;Stadt;Meer;Wetter;", "Zu", "Sturm " * 60, "",
     ],
 )  # fmt: skip
 def test_what_is_no_translation_is_none(text: str) -> None:
@@ -216,6 +216,10 @@ def test_without_a_title_a_length_or_a_difference_there_is_no_contrast(make) -> 
     untitled = replace(ASTHMA, title=None, text=PAGE.replace("# Asthma\n\n", "", 1))
     twice = "# Asthma\n\n" + f"## One\n\n{BODY['History']}\n\n## Two\n\n{BODY['History']}\n"
     assert not list(make(untitled, SETTINGS)) and not list(make(replace(ASTHMA, text=twice), SETTINGS))
+    listing = PAGE.replace(
+        BODY["Treatment"], "iface br0 inet static address 10.0.0.1 netmask 255.255.255.0 " * 3
+    )
+    assert not list(make(replace(ASTHMA, text=listing), SETTINGS))
     assert not list(make(ASTHMA, ContrastSettings(least_text=200)))
 
 

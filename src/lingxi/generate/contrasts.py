@@ -18,6 +18,7 @@ from lingxi.collect.origin import Origin, pair
 from lingxi.generate.passages import Part, clipped, fits, language_of, paragraphs, parts, title_of, within
 from lingxi.generate.settings import ContrastSettings
 from lingxi.generate.structure import origin_of
+from lingxi.parse.sentences import sentences
 from lingxi.records import Document, Pair, digest, drawn
 
 Contrast = Sequence[Pair]
@@ -73,9 +74,15 @@ def _neighbours(document: Document, settings: ContrastSettings) -> Iterator[tupl
     code = language_of(document)
     # A heading without a title may be a whole subject ("Asthma"), and what follows it anything.
     for part, following in pairwise(parts(document)) if title_of(document) else ():
-        long = all(fits(each.body, settings.least_text, code) for each in (part, following))
+        both = (part.body, following.body)
+        long = all(fits(body, settings.least_text, code) and _says(body) for body in both)
         if part.path and long and part.body != following.body:
             yield part, following
+
+
+def _says(body: str) -> bool:
+    """Whether a section has a paragraph of two sentences: a listing tells nothing of what comes after it."""
+    return any(len(sentences(paragraph)) > 1 for paragraph in paragraphs(body))
 
 
 def _named(document: Document, part: Part) -> str:

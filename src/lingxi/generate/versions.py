@@ -27,7 +27,7 @@ from lingxi.records import Pair, digest, drawn, passage
 
 _ENGLISH = "en"
 # Placeholders, marks of menus, markup, addresses, names of files: text of programs and no sentence.
-_PROGRAM = re.compile(r"[%{}$<>|\\@&=\[\]_#~^*`\x00-\x1f]|\w/\w|--\w")
+_PROGRAM = re.compile(r"[%{}$<>|\\@&=\[\]_#~^*`\x00-\x1f]|\w/\w|--\w|;\S")
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _LONGEST = 400
 # Least share of letters in the language's script, most of a length to the other, most English words left.
