@@ -43,3 +43,8 @@ INTO = "Given a sentence, retrieve its translation into {}"
 FOLLOWING = "Given an article and a heading, retrieve the section that comes after it"
 HEADED = "Given a section of a page, retrieve its title and heading"
 DESCRIBED = "Given code that is not complete, retrieve the comment that describes it"
+
+
+def decides(instruction: str) -> bool:
+    """Whether the instruction alone says which document is right: a row that carries it must keep it."""
+    return instruction in {FOLLOWING, HEADED, DESCRIBED} or instruction.startswith(INTO.partition("{}")[0])
