@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from lingxi import prompts
-from lingxi.collect.instructions import decides
 from lingxi.model.tokens import Tokens
 from lingxi.train import losses
 from lingxi.train.feeding import text_ids
@@ -64,21 +63,16 @@ class Contrast:
 
     def _before(self, draw: Draw, rows: Sequence[Row], rng: np.random.Generator, mixed: bool) -> list[str]:
         """What stands before each query: nothing, the row's own task in some words, or the default one."""
-        chance = rng.random(2)
         told = dict.fromkeys(row.instruction for row in rows)
-        before = {
-            task: prompts.query_prefix(worded(task, rng, self.settings.paraphrase_rate)) for task in told
-        }
-        general = None
-        if not self.instructed or chance[0] < self.settings.raw_query_rate:
-            general = ""
-        elif draw.kind.task not in SYMMETRIC and chance[1] < self.settings.default_task_rate:
-            general = prompts.query_prefix(prompts.DEFAULT_TASK)
-        if general is None or (mixed and self.instructed):
-            return [before[row.instruction] for row in rows]
-        # Where the instruction decides what is right, a query without it would have no answer.
-        own = {task: before[task] if self.instructed and decides(task) else general for task in told}
-        return [own[row.instruction] for row in rows]
+        words = {task: worded(task, rng, self.settings.paraphrase_rate) for task in told}
+        chance = rng.random(2)
+        if not self.instructed:
+            return [""] * len(rows)
+        if not mixed and chance[0] < self.settings.raw_query_rate:
+            return [""] * len(rows)
+        if not mixed and draw.kind.task not in SYMMETRIC and chance[1] < self.settings.default_task_rate:
+            return [prompts.query_prefix(prompts.DEFAULT_TASK)] * len(rows)
+        return [prompts.query_prefix(words[row.instruction]) for row in rows]
 
     def _targets(self, task: str, rows: Sequence[Row], drawn: Drawn) -> NDArray[np.int64]:
         """The teacher's row for each sequence, or −1; a translation has that of its English side."""

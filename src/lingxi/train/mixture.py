@@ -98,6 +98,7 @@ def sampler(
     emphasis: Mapping[str, float] = MappingProxyType({}),
     *,
     sources: Sequence[str] = ("*",),
+    without: Callable[[str], bool] = lambda instruction: False,
 ) -> Sampler:
     """Prepare sampling by the mixture of tasks: the relative share of batches of each.
 
@@ -111,15 +112,16 @@ def sampler(
     wanted = {task: weight for task, weight in mixture.items() if weight > 0}
     if not wanted:
         raise InputError("the mixture gives no task a weight above zero", "give one task at least a weight")
-    named = {s.source for s in store.strata if any(fnmatchcase(s.source, pattern) for pattern in sources)}
-    there = sorted({stratum.task for stratum in store.strata if stratum.source in named})
+    matching = {s.source for s in store.strata if any(fnmatchcase(s.source, each) for each in sources)}
+    named = {s for s in store.strata if s.source in matching and not without(s.instruction)}
+    there = sorted({stratum.task for stratum in named})
     if absent := sorted(set(wanted) - set(there)):
         raise InputError(
             f"the mixture names {', '.join(absent)}, of which {', '.join(sources)} has no rows",
             f"tasks there: {there}",
         )
     return _sampler(
-        store, wanted, balance, lambda s: _emphasis(s, emphasis) if s.source in named else 0.0, mixed=False
+        store, wanted, balance, lambda s: _emphasis(s, emphasis) if s in named else 0.0, mixed=False
     )
 
 

@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from lingxi.collect.instructions import decides
 from lingxi.embedder import Embedder
 from lingxi.encoding import encoder
 from lingxi.errors import InputError
@@ -273,7 +274,14 @@ def _contrast(
 
 
 def _sampler(store: Store, mixture: MixtureSettings) -> Sampler:
-    return sampler(store, mixture.tasks, mixture.language_balance, mixture.emphasis, sources=mixture.sources)
+    return sampler(
+        store,
+        mixture.tasks,
+        mixture.language_balance,
+        mixture.emphasis,
+        sources=mixture.sources,
+        without=decides,
+    )
 
 
 def _dims(settings: TrainSettings, hidden: int) -> tuple[int, ...]:
