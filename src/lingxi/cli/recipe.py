@@ -66,7 +66,7 @@ def ablate(
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Measure what each part of a recipe is worth: without weak training, without merging, weak training alone."""
+    """Measure what each part of a recipe is worth: weak training alone, without it, without merging."""
     from lingxi.ablate import ablate as measured
 
     say = show.complain if as_json else typer.echo

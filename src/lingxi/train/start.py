@@ -2,10 +2,11 @@
 
 Started at random, a network this small stays at chance for longer than it can be trained (LAB.md).
 So the first weights are written by hand. The first block notes at each token whether `Query` or
-`<Document` stands before it. The last block reads at the last token: in the embedder the mean of the
-text's token vectors, projected, with the instruction left out; in the reranker that of the query and
-that of the document, and its feed-forward layer multiplies the two, which makes their cosine the
-answer. Every other branch starts at zero and opens as training finds use for it.
+`<Document` stands before it. The last block reads at the last token: in the embedder the weighted mean of
+the text's token vectors, projected, with the instruction left out. In the reranker the block before it finds
+for each token of the document the nearest one of the query, and the last reads three means: of the query, of
+the document, and of what matches in it; its feed-forward layer multiplies the first with the others. Every
+other branch starts at zero and opens as training finds use for it.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from lingxi.train.lexicon import REACH, RESERVED, Lexicon
 # The reserved components, counted from the end of a token's vector: always one; one at a mark of the
 # template; one after it; the answer; the token's weight as an angle, so that its key has one length.
 _ONE, _QUERY_MARK, _DOCUMENT_MARK, _IN_QUERY, _IN_DOCUMENT, _ANSWER, _SINE, _COSINE = range(-RESERVED, 0)
-# The first block alone reads the mark of the query; after it the component says how near a token is to one of those.
+# The first block alone reads the mark of the query; after it the component says how near a token is to the query.
 _MATCH = _QUERY_MARK
-# Attention logits between equal tokens, and how far the tokens of the query stand above others, in the same units.
+# Attention logits between equal tokens; how far those of the query stand out, in components of a token.
 _NEARNESS, _APART = 30.0, 3.0
 # Rotary pairs of a head that turn by less than a quarter radian in 300 tokens (at a base of 1e5).
 _STILL = 12
@@ -97,7 +98,7 @@ def as_embedder(lexicon: Lexicon, marks: Marks) -> Decoder:
 
 @torch.no_grad()
 def as_reranker(lexicon: Lexicon, marks: Marks, tokens: Tokens) -> Decoder:
-    """A decoder that answers by two cosines of lexicon vectors: query and document, query and what of it matches.
+    """A decoder that answers by two cosines of lexicon vectors: of query and document, and what matches of it.
 
     The second pools the document by how near each of its tokens is to a token of the query, a late
     interaction (ColBERT, arXiv 2004.12832) that a causal network can compute: the query stands first.
@@ -132,7 +133,7 @@ def _matched_width(size: Size) -> int:
 
 
 def _shorten(decoder: Decoder, lexicon: Lexicon) -> None:
-    """Token vectors become their leading components after the projection; what their length said, weights say."""
+    """Token vectors become their leading components, projected; what their length said, weights say."""
     width = _matched_width(lexicon.size)
     ids = torch.arange(lexicon.size.vocab)
     leading = lexicon.heard(ids) @ lexicon.projection.weight[:width].T
@@ -195,7 +196,7 @@ def _look_at_matches(attention: Attention, heads: range) -> None:
 
 
 def _carry_side_by_side(attention: Attention, width: int, own: int) -> None:
-    """Three thirds of the heads carry the leading components of the tokens' own vectors, one beside the other."""
+    """Three thirds of the heads carry the leading components of the tokens' own vectors, side by side."""
     attention.v_proj.weight.zero_()
     count = min(width, own)
     places = torch.arange(count)
@@ -240,7 +241,7 @@ def _close(block: Block) -> None:
 
 
 def _note(decoder: Decoder, head: int, mark: int, after: int) -> None:
-    """One head of the first block finds `mark` among the tokens so far and writes 1 to the component `after`."""
+    """One head of the first block finds `mark` among the tokens so far and writes 1 to `after`."""
     block = decoder.layers[0]
     assert isinstance(block, Block)
     attention = block.self_attn
@@ -298,7 +299,7 @@ def _multiply(decoder: Decoder, width: int) -> None:
 
 
 def _sum_products(block: Block, pairs: Sequence[tuple[int, int, float]], out: int) -> None:
-    """The feed-forward layer writes Σ factor · a · b over pairs of components: b·silu(a) − b·silu(−a) = b·a."""
+    """The feed-forward layer writes Σ factor · a · b over pairs: b·silu(a) − b·silu(−a) = b·a."""
     gate, up, down = (p.weight for p in (block.mlp.gate_proj, block.mlp.up_proj, block.mlp.down_proj))
     # What does not fit is left out: the leading components say most.
     for number, (a, b, factor) in enumerate(pairs[: gate.shape[0] // 2]):
