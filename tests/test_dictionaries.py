@@ -1,4 +1,4 @@
-"""Dictionaries of dictd: words with translations, definitions and sentences, and broken ones refused by name."""
+"""Dictionaries of dictd: words with translations, definitions, sentences; broken ones refused by name."""
 
 import gzip
 from pathlib import Path
@@ -98,6 +98,7 @@ def test_wiktionary_gives_definitions_that_no_number_confuses(tmp_path: Path) ->
         ("Пи́рова побе́да", ["Пирова победа"]),
         ("esas nakarat.  burden of a song bir nakarat.", ["esas nakarat"]),
         ("UnitedStatesofAmerica, [[Valko]] maa 2.", ["Valko maa"]),
+        ("apocryphe n, gestionnaire n m, ४?लोप", ["apocryphe", "gestionnaire"]),
         ("(adverb (fukushi))", []),
         ("x, ..., lachen über...", []),
     ],

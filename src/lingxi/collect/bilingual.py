@@ -28,8 +28,8 @@ _POINTS = re.compile(
 _NOTE = re.compile(r"\A\s*Note: ?")
 # JMdict's notes have nothing between them and the translation.
 _GLUED = re.compile(
-    r"\A\s*Note: (?:word usually written using kana alone|onomatopoeic or mimetic word|honorific or respectful"
-    r" \(sonkeigo\) language|humble \(kenjougo\) language|polite \(teineigo\) language|abbreviation|archaism"
+    r"\A\s*Note: (?:word usually written using kana alone|onomatopoeic or mimetic word"
+    r"|honorific or respectful \(sonkeigo\) language|humble \(kenjougo\) language|polite \(teineigo\) language|abbreviation|archaism"
     r"|colloquialism|slang|idiomatic expression|yojijukugo|obscure term|obsolete term)"
 )
 _IPA = re.compile(r"(?<!\S)/{1,2}[^/]+/{1,2}(?!\S)")
@@ -37,8 +37,10 @@ _KIND = re.compile(r"<[^<>]*>")
 _BETWEEN = re.compile(r"[,;、；،]|\s/\s")
 # Where a translation ends and a sentence of explanation begins.
 _EXPLAINS = re.compile(r"(?<=\w{4})\.\s+.*\Z")
+# Gender and number behind a word, as the Breton dictionaries write them.
+_GRAMMAR = re.compile(r"(?: (?:n|m|f|plur|lies|str))*(?: (?:n|plur|lies|str)| n [mf])\Z")
 _STRESS = re.compile("(?<=[Ѐ-ӿ])\u0301")
-_REFUSED = re.compile(r"[~{}<>\[\]()\\|=_^\"]|\.\.|…|\A\W+\Z|[a-zà-ÿ][A-Z][a-zà-ÿ]")
+_REFUSED = re.compile(r"[~{}<>\[\]()\\|=_^\"]|\.\.|…|\?\w|[a-zà-ÿ][A-Z][a-zà-ÿ]")
 _LETTER = re.compile(r"[^\W\d_]")
 _MOST_WORD, _LEAST_SENTENCE = 80, 12
 
@@ -116,7 +118,7 @@ def translations(line: str, word: str) -> list[str]:
     """The translations in a line, each once, without those that are the word itself or no words."""
     # Three dots stand for another word.
     parts = (part for part in _BETWEEN.split(_cleaned(line)) if ".." not in part)
-    wanted = (_EXPLAINS.sub("", part.strip()).strip(" .:") for part in parts)
+    wanted = (_GRAMMAR.sub("", _EXPLAINS.sub("", part.strip()).strip(" .:")) for part in parts)
     return [*dict.fromkeys(part for part in wanted if _is_word(part) and part.casefold() != word.casefold())]
 
 

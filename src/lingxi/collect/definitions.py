@@ -16,8 +16,8 @@ _SPACE = re.compile(r"\s+")
 _ROUND, _SQUARE = re.compile(r"\([^()]*\)"), re.compile(r"\[[^\[\]]*\]")
 _CURLY = re.compile(r"\{([^{}]*)\}")
 _POINTER = re.compile(
-    r"(?:\A|(?<=[.;,)”!?]))\s*\(?(?:See(?: also)?|Compare|Cf\.?|Also called|Opposed to|Contrast|Synonym|Syn\.)\s"
-    r"(?:[^.{}]|\{[^{}]*\}){0,200}\{[^{}]*\}(?:[^.{}]|\{[^{}]*\}){0,120}(?:\.\)?|\Z)"
+    r"(?:\A|(?<=[.;,)”!?]))\s*\(?(?:See(?: also)?|Compare|Cf\.?|Also called|Opposed to|Contrast"
+    r"|Synonym|Syn\.)\s(?:[^.{}]|\{[^{}]*\}){0,200}\{[^{}]*\}(?:[^.{}]|\{[^{}]*\}){0,120}(?:\.\)?|\Z)"
 )
 _NO_DEFINITION = re.compile(
     r"\A(?:see|syn|same as|compare|cf|imp\b|pl\b|p\. p|of \w+\.?\Z|spelling of)", re.I
