@@ -107,6 +107,14 @@ def test_a_line_of_translations(line: str, words: list[str]) -> None:
     assert bilingual.translations(line, "word") == words
 
 
+def test_a_sentence_is_not_cut_at_its_commas() -> None:
+    assert bilingual.translations("Sie versucht, mich zu bekehren.", "She tries to convert me.") == [
+        "Sie versucht, mich zu bekehren"
+    ]
+    assert bilingual.headword("-ben /bɛn/") is None
+    assert not definitions.is_defining("eräs lintulaji () tai sen yksilö", "eeni")
+
+
 def test_japanese_headwords_and_notes_that_stick_to_the_translation() -> None:
     text = (
         " [ichi1]  [nf14]  応接 /(en)tʃˈaɪ/,  [ichi1] おうせつ /ˌo̞ɯᵝ/\n(noun (common) (futsuumeishi))\n"

@@ -28,9 +28,9 @@ _POINTS = re.compile(
 _NOTE = re.compile(r"\A\s*Note: ?")
 # JMdict's notes have nothing between them and the translation.
 _GLUED = re.compile(
-    r"\A\s*Note: (?:word usually written using kana alone|onomatopoeic or mimetic word"
-    r"|honorific or respectful \(sonkeigo\) language|humble \(kenjougo\) language"
-    r"|polite \(teineigo\) language|abbreviation|archaism|colloquialism|slang|idiomatic expression|yojijukugo|obscure term|obsolete term)"
+    r"\A\s*Note: (?:word usually written using kana alone|onomatopoeic or mimetic word|abbreviation|archaism"
+    r"|honorific or respectful \(sonkeigo\) language|humble \(kenjougo\) language|polite \(teineigo\) language"
+    r"|colloquialism|slang|idiomatic expression|yojijukugo|obscure term|obsolete term)"
 )
 _IPA = re.compile(r"(?<!\S)/{1,2}[^/]+/{1,2}(?!\S)")
 _KIND = re.compile(r"<[^<>]*>")
@@ -40,7 +40,9 @@ _EXPLAINS = re.compile(r"(?<=\w{4})\.\s+.*\Z")
 # Gender and number behind a word, as the Breton dictionaries write them.
 _GRAMMAR = re.compile(r"(?: (?:n|m|f|plur|lies|str))*(?: (?:n|plur|lies|str)| n [mf])\Z")
 _STRESS = re.compile("(?<=[Ѐ-ӿ])\u0301")
-_REFUSED = re.compile(r"[~{}<>\[\]()\\|=_^\"]|\.\.|…|\?\w|[a-zà-ÿ][A-Z][a-zà-ÿ]")
+# An affix is no word.
+_REFUSED = re.compile(r"\A-|-\Z|[~{}<>\[\]()\\|=_^\"]|\.\.|…|\?\w|[a-zà-ÿ][A-Z][a-zà-ÿ]")
+_ENDS = re.compile(r"\s\S+[.!?]\Z")
 _LETTER = re.compile(r"[^\W\d_]")
 _MOST_WORD, _LEAST_SENTENCE = 80, 12
 
@@ -107,7 +109,7 @@ def _add(meaning: Meaning, line: str, word: str) -> None:
         meaning.closed = True
     elif meaning.translations or meaning.closed:
         if not meaning.closed:
-            meaning.definitions.append(bare(line))
+            meaning.definitions.append(bare(line).strip(" ;"))
     else:
         meaning.translations = translations(line, word)
         # A line of grammar alone leaves nothing, and the translations follow it.
@@ -116,8 +118,10 @@ def _add(meaning: Meaning, line: str, word: str) -> None:
 
 def translations(line: str, word: str) -> list[str]:
     """The translations in a line, each once, without those that are the word itself or no words."""
-    # Three dots stand for another word.
-    parts = (part for part in _BETWEEN.split(_cleaned(line)) if ".." not in part)
+    whole = _cleaned(line)
+    # Commas of a sentence are its own; three dots stand for another word.
+    listed = [whole] if _ENDS.search(word) else _BETWEEN.split(whole)
+    parts = (part for part in listed if ".." not in part)
     wanted = (_GRAMMAR.sub("", _EXPLAINS.sub("", part.strip()).strip(" .:")) for part in parts)
     return [*dict.fromkeys(part for part in wanted if _is_word(part) and part.casefold() != word.casefold())]
 
@@ -132,7 +136,7 @@ def _cleaned(line: str) -> str:
 
 
 def _spelled(text: str) -> str:
-    text = text.replace("ĳ", "ij").replace("Ĳ", "IJ").replace("‐", "-")
+    text = text.replace("`", "'").replace("ĳ", "ij").replace("Ĳ", "IJ").replace("‐", "-")
     return " ".join(_STRESS.sub("", text).split())
 
 

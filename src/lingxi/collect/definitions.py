@@ -57,7 +57,8 @@ def without_brackets(text: str) -> str:
 def is_defining(text: str, word: str) -> bool:
     """Whether a text says more than where to look, or the word itself."""
     short = weighted_length(text) < _LEAST or (text.isascii() and len(text.split()) < _LEAST_WORDS)
-    marked = re.search(r"[{}<>\[\]|\\]", text) is not None
+    # Empty brackets are what a wiki's template left.
+    marked = re.search(r"[{}<>\[\]|\\~]|\(\s*\)|\A-", text) is not None
     return not (short or marked or _NO_DEFINITION.match(text) or text.casefold() == word.casefold())
 
 
