@@ -29,8 +29,8 @@ _NOTE = re.compile(r"\A\s*Note: ?")
 # JMdict's notes have nothing between them and the translation.
 _GLUED = re.compile(
     r"\A\s*Note: (?:word usually written using kana alone|onomatopoeic or mimetic word|abbreviation|archaism"
-    r"|honorific or respectful \(sonkeigo\) language|humble \(kenjougo\) language|polite \(teineigo\) language"
-    r"|colloquialism|slang|idiomatic expression|yojijukugo|obscure term|obsolete term)"
+    r"|honorific or respectful \(sonkeigo\) language|humble \(kenjougo\) language"
+    r"|polite \(teineigo\) language|colloquialism|slang|idiomatic expression|yojijukugo|obscure term|obsolete term)"
 )
 _IPA = re.compile(r"(?<!\S)/{1,2}[^/]+/{1,2}(?!\S)")
 _KIND = re.compile(r"<[^<>]*>")
