@@ -30,7 +30,8 @@ _NOTE = re.compile(r"\A\s*Note: ?")
 _GLUED = re.compile(
     r"\A\s*Note: (?:word usually written using kana alone|onomatopoeic or mimetic word|abbreviation|archaism"
     r"|honorific or respectful \(sonkeigo\) language|humble \(kenjougo\) language"
-    r"|polite \(teineigo\) language|colloquialism|slang|idiomatic expression|yojijukugo|obscure term|obsolete term)"
+    r"|polite \(teineigo\) language|colloquialism|slang|idiomatic expression"
+    r"|yojijukugo|obscure term|obsolete term)"
 )
 _IPA = re.compile(r"(?<!\S)/{1,2}[^/]+/{1,2}(?!\S)")
 _KIND = re.compile(r"<[^<>]*>")
