@@ -63,9 +63,13 @@ def _live(recipe: Path, overrides: Sequence[str], runs: Path, as_json: bool, **h
     if not recipe.exists():
         raise InputError(f"{recipe}: no such recipe", "check the path; recipes are TOML files")
     from lingxi import life
+    from lingxi.train.parallel import joined
 
     say = show.complain if as_json else typer.echo
-    outcome = life.run(recipe, overrides, runs=runs, say=say, **how)
+    with joined() as ranks:
+        outcome = life.run(recipe, overrides, runs=runs, say=say, ranks=ranks, **how)
+    if not ranks.first:
+        return
     if as_json:
         show.dump(outcome)
         return
