@@ -168,9 +168,7 @@ def _limits(kind: str, train: TrainSettings) -> str:
     if longest:
         lines.append(f"- Texts were cut to {longest} tokens in training; of longer ones less is known.")
     if train.start == SCRATCH:
-        lines.append(
-            "- Most of the parallel text is software interface text: expect less of everyday language."
-        )
         lines.append("- It is small: where a large model can be run, a large model is better.")
+    lines += [f"- {limit}" for limit in train.limits]
     lines.append("- Texts of the web carry the prejudices of their authors; nothing here takes them out.")
     return "\n".join(lines) + "\n"

@@ -101,6 +101,8 @@ class TrainSettings(Settings):
     """How the finished directories are stored."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; None takes all the machine has."""
+    limits: tuple[str, ...] = ()
+    """Sentences that the cards say under Limits, of what these data lack."""
     recompute: bool = False
     """Whether activations are computed again in backward: the memory of one block, a third more time."""
     held_out: float = Field(default=0.0, ge=0, lt=0.5)
