@@ -77,7 +77,7 @@ def check_size(size: Size) -> None:
 def as_embedder(lexicon: Lexicon, marks: Marks) -> Decoder:
     """A decoder that gives a text the lexicon's vector, with or without an instruction before it."""
     decoder, first, last = _opened(lexicon, marks)
-    _note(first, 0, _QUERY_MARK, _IN_QUERY)
+    _note(first, 0, _QUERY_MARK, _IN_QUERY, _loudness_of(decoder, marks.query))
     heads = range(lexicon.size.heads)
     # Documents have no mark: all keys have it alike, and the mean is that of the whole text.
     _weigh(last, heads, {_ONE: -1.0, _IN_QUERY: 2.0})
@@ -90,8 +90,8 @@ def as_embedder(lexicon: Lexicon, marks: Marks) -> Decoder:
 def as_reranker(lexicon: Lexicon, marks: Marks, tokens: Tokens) -> Decoder:
     """A decoder whose answer follows the cosine of the lexicon's vectors of the query and the document."""
     decoder, first, last = _opened(lexicon, marks)
-    _note(first, 0, _QUERY_MARK, _IN_QUERY)
-    _note(first, 1, _DOCUMENT_MARK, _IN_DOCUMENT)
+    _note(first, 0, _QUERY_MARK, _IN_QUERY, _loudness_of(decoder, marks.query))
+    _note(first, 1, _DOCUMENT_MARK, _IN_DOCUMENT, _loudness_of(decoder, marks.document))
     half = lexicon.size.heads // 2
     _weigh(last, range(half), {_ONE: -1.0, _IN_QUERY: 2.0, _IN_DOCUMENT: -4.0})
     _weigh(last, range(half, 2 * half), {_ONE: -1.0, _IN_DOCUMENT: 2.0})
@@ -145,12 +145,21 @@ def _close(block: Block) -> None:
     nn.init.zeros_(block.mlp.down_proj.weight)
 
 
-def _note(attention: Attention, head: int, mark: int, after: int) -> None:
-    """One head finds `mark` among the tokens so far and writes it to the component `after`."""
+def _loudness_of(decoder: Decoder, ids: frozenset[int]) -> float:
+    """The root mean square of marks' vectors, by which the norm before attention divides them."""
+    vectors = decoder.embed_tokens.weight[sorted(ids)]
+    return float(vectors.square().mean().sqrt())
+
+
+def _note(attention: Attention, head: int, mark: int, after: int, loudness: float) -> None:
+    """One head finds `mark` among the tokens so far and writes 1 to the component `after` where it is.
+
+    Exactly 1, since keys are made of it: what is louder would drown the weights of the tokens.
+    """
     _look_for(attention, (head,), {_ONE: -1.0, mark: 2.0})
     row = head * attention.head_dim
     attention.v_proj.weight[row] = 0.0
-    attention.v_proj.weight[row, mark] = 1.0
+    attention.v_proj.weight[row, mark] = loudness
     attention.o_proj.weight[after, row] = 1.0
 
 
