@@ -24,6 +24,7 @@ from lingxi.parity import check, make_golden
 from lingxi.records import Pair, passage, read_pairs, write_pairs
 from lingxi.train import stages
 from lingxi.train.adapt import apply_adapter
+from lingxi.train.adapters import read_adapter
 from lingxi.train.held_out import probe, split_pairs, write_suite
 from lingxi.train.mined import mined_pairs
 from lingxi.train.phases import MiningSettings, MixtureSettings
@@ -44,7 +45,7 @@ JUDGE = {
     "batch_queries": 4,
     "negatives": 2,
     "easy_negatives": 1,
-    "mining": {"ranks": [1, 8], "rows": 60, "count": 2, "margin": 1.5},
+    "mining": {"ranks": [1, 8], "rows": 60, "count": 2, "margin": 2.0},
     "mixture": {"tasks": {"bitext": 1.0}},
     **{**FAST, "max_tokens": 96},
 }
@@ -188,17 +189,16 @@ def test_adapters_are_trained_merged_and_written(
 ) -> None:
     lora = {"rank": 4, "targets": ["q_proj", "down_proj"]}
     supervised = {**WEAK, "keep": 2, "mining": {"ranks": [1, 8], "rows": 60, "count": 2}, "negatives": 2}
-    trained(
-        pairs, tmp_path, start=str(start), lora=lora, supervised=supervised, reranker={**JUDGE, "keep": 2}
-    )
+    reranker = {**JUDGE, "keep": 2, "start": str(judge)}
+    trained(pairs, tmp_path, start=str(start), lora=lora, supervised=supervised, reranker=reranker)
     before, after = (load_file(path / "model.safetensors") for path in (start, tmp_path / "embedder"))
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == {name for name in before if "q_proj" in name or "down_proj" in name}
-    for kind in ("embedder", "reranker"):
+    for kind, base in (("embedder", start), ("reranker", judge)):
         assert check(tmp_path / kind).ok
-        again = apply_adapter(
-            start, tmp_path / f"adapter-{kind}", tmp_path / f"again-{kind}", "float32", make_golden, kind
-        )
+        adapter = tmp_path / f"adapter-{kind}"
+        assert read_adapter(adapter).base == str(base)
+        again = apply_adapter(base, adapter, tmp_path / f"again-{kind}", "float32", make_golden)
         one, two = (load_file(path / "model.safetensors") for path in (tmp_path / kind, again))
         for name, tensor in one.items():
             torch.testing.assert_close(two[name], tensor, rtol=1e-5, atol=1e-6)
@@ -297,7 +297,7 @@ def test_what_any_row_says_is_right_is_never_mined(tmp_path: Path) -> None:
     right: dict[int, set[str]] = {}
     for row in rows:
         right.setdefault(text_key(row.query), set()).update(item.text for item in row.positives)
-    settings = MiningSettings(rows=15, ranks=(0, 12), count=4, margin=1.5)
+    settings = MiningSettings(rows=40, ranks=(0, 12), count=4, margin=1.5)
 
     def encode(texts: Any, instruction: str | None) -> Any:
         drawn = [np.random.default_rng(text_key(text)).normal(size=8) for text in texts]
