@@ -124,13 +124,26 @@ def run(
     if dry_run:
         return {"recipe": resolved}
     folder = runs / recipe.name
+    done = live(recipe, folder, until=until, say=say, ranks=ranks)
+    return {"recipe": resolved, "folder": str(folder), "stages": {n: m.counts for n, m in done.items()}}
+
+
+def live(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    until: str = LAST,
+    say: Say = lambda line: None,
+    ranks: Ranks = ALONE,
+) -> dict[str, Manifest]:
+    """The stages of a resolved recipe in a folder, up to `until`; returns their manifests."""
     done: dict[str, Manifest] = {}
     for name, stage in STAGES.items():
         if getattr(recipe, name) is not None:
             done[name] = _do(stage(Life(recipe, folder, done, say, ranks)), say, ranks)
         if name == until:
             break
-    return {"recipe": resolved, "folder": str(folder), "stages": {n: m.counts for n, m in done.items()}}
+    return done
 
 
 def _collect(life: Life) -> Stage:

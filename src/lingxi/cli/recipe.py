@@ -22,6 +22,7 @@ Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     app.command("run")(run)
+    app.command("ablate")(ablate)
     for name, help_text in _STAGES.items():
         app.command(name, help=help_text)(_until(name))
 
@@ -59,6 +60,23 @@ def run(
     _live(recipe, overrides or (), runs, as_json, dry_run=dry_run)
 
 
+def ablate(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Measure what each part of a recipe is worth: weak training alone, without it, without merging."""
+    from lingxi.ablate import ablate as measured
+
+    say = show.complain if as_json else typer.echo
+    table = measured(recipe, overrides or (), runs=runs, say=say)
+    if as_json:
+        show.dump({"table": str(table)})
+        return
+    typer.echo(table.read_text(encoding="utf-8"))
+
+
 def _live(recipe: Path, overrides: Sequence[str], runs: Path, as_json: bool, **how: Any) -> None:
     if not recipe.exists():
         raise InputError(f"{recipe}: no such recipe", "check the path; recipes are TOML files")
@@ -66,10 +84,10 @@ def _live(recipe: Path, overrides: Sequence[str], runs: Path, as_json: bool, **h
     from lingxi.train.parallel import joined
 
     say = show.complain if as_json else typer.echo
-    with joined() as ranks:
+    with joined("cpu" if how.get("dry_run") else None) as ranks:
         outcome = life.run(recipe, overrides, runs=runs, say=say, ranks=ranks, **how)
-    if not ranks.first:
-        return
+        if not ranks.first:
+            return
     if as_json:
         show.dump(outcome)
         return

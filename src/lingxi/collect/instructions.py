@@ -36,3 +36,15 @@ CLOZE = "Given a sentence, retrieve the passage it was taken from"
 OVERVIEW = "Given a request for an overview, retrieve passages that give it"
 YES_OR_NO = "Given a yes-or-no question, retrieve passages that settle it"
 BACKGROUND = "Given a question about the background of a subject, retrieve passages that explain it"
+
+# Rows that contrast: a query that another instruction stands before too, with another answer. The instruction
+# benchmark words its tasks in other ways, and none of them may stand here.
+INTO = "Given a sentence, retrieve its translation into {}"
+FOLLOWING = "Given an article and a heading, retrieve the section that comes after it"
+HEADED = "Given a section of a page, retrieve its title and heading"
+DESCRIBED = "Given code that is not complete, retrieve the comment that describes it"
+
+
+def decides(instruction: str) -> bool:
+    """Whether the instruction alone says which document is right: a row that carries it must keep it."""
+    return instruction in {FOLLOWING, HEADED, DESCRIBED} or instruction.startswith(INTO.partition("{}")[0])

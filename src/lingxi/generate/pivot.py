@@ -8,26 +8,21 @@ so what is taken does not depend on the order of the file.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
 from itertools import combinations, groupby
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from lingxi.collect.instructions import PARALLEL
 from lingxi.collect.origin import Origin, pair
+from lingxi.generate.ordered import ordered
 from lingxi.generate.settings import PivotSettings
 from lingxi.records import Pair, digest, drawn
 
 _ENGLISH = "en"
-_COLUMNS = "lot, grouped, english, language, text, source, licence"
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(NamedTuple):
     """One text with its English: a row of a file, as it is sorted."""
 
     lot: int
@@ -44,7 +39,7 @@ def pivot(rows: Iterable[Pair], settings: PivotSettings) -> Iterator[Pair]:
     wanted = {language for both in settings.pairs for language in both}
     sides = (side for row in rows for side in _sides(row, settings.seed, wanted))
     taken: Counter[tuple[str, str]] = Counter()
-    for _, same in groupby(_sorted(sides), key=lambda side: (side.group, side.english)):
+    for _, same in groupby(map(Side._make, ordered(sides)), key=lambda side: (side.group, side.english)):
         for one, other in combinations(list(same), 2):
             yield from _joined(one, other, settings, taken)
 
@@ -55,28 +50,11 @@ def _sides(row: Pair, seed: int, wanted: set[str]) -> Iterator[Side]:
         return
     if row.dropped is not None or (wanted and row.query_language not in wanted):
         return
-    # SQLite's integers have a sign.
+    # A lot of 63 bits: the integers of what sorts them have a sign.
     lot = drawn(seed, row.group) >> 1
     for item in row.positives:
         english = " ".join(item.text.casefold().split())
         yield Side(lot, row.group, english, row.query_language, row.query, row.source, row.licence)
-
-
-def _sorted(sides: Iterable[Side]) -> Iterator[Side]:
-    """The sides by lot, group and English, distinct: SQLite sorts them in files of its own."""
-    with TemporaryDirectory(prefix="lingxi-") as folder, closing(
-        sqlite3.connect(Path(folder) / "sides.sqlite")
-    ) as db:  # fmt: skip
-        # What is lost in a crash is made again.
-        db.execute("PRAGMA journal_mode = OFF")
-        db.execute("PRAGMA synchronous = OFF")
-        db.execute(f"CREATE TABLE sides ({_COLUMNS})")
-        db.executemany(
-            "INSERT INTO sides VALUES (?, ?, ?, ?, ?, ?, ?)",
-            ((s.lot, s.group, s.english, s.language, s.text, s.source, s.licence) for s in sides),
-        )
-        for values in db.execute(f"SELECT DISTINCT {_COLUMNS} FROM sides ORDER BY {_COLUMNS}"):
-            yield Side(*values)
 
 
 def _joined(

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lingxi.encoding import encoder
+from lingxi.generate.contrasts import (
+    Contrast,
+    code_contrasts,
+    draw_contrasts,
+    heading_contrasts,
+    section_contrasts,
+)
 from lingxi.generate.llm import Chat, Spent
 from lingxi.generate.pivot import pivot
-from lingxi.generate.settings import GenerateSettings, WrittenSettings
+from lingxi.generate.settings import ContrastName, ContrastSettings, GenerateSettings, WrittenSettings
 from lingxi.generate.structure import structured_pairs
+from lingxi.generate.versions import translation_contrasts
 from lingxi.generate.written import Personas, nearest_personas, write_queries
-from lingxi.records import Document, Pair, drawn, read_documents, read_pairs, write_pairs
+from lingxi.records import (
+    Document,
+    Pair,
+    Task,
+    batches,
+    drawn,
+    pair_schema,
+    pairs_of,
+    read_documents,
+    read_pairs,
+    write_pairs,
+)
 
 DOCUMENTS_FILE = "documents.parquet"
 PAIRS_FILE = "pairs.parquet"
@@ -89,6 +108,9 @@ def draw_documents(read: Callable[[], Iterable[Document]], most: int, seed: int)
 def _rows(work: _Work, chat: Chat | None) -> Iterator[tuple[str, Pair]]:
     """Every row with the name of its kind."""
     settings = work.settings
+    # The first of equal rows stays in curate: that of a contrast has negatives.
+    if settings.contrasts is not None:
+        yield from _contrasts(work, settings.contrasts)
     if settings.structure is not None or settings.written is not None:
         yield from _of_documents(work, chat)
     if settings.pivot is None:
@@ -102,6 +124,51 @@ def _rows(work: _Work, chat: Chat | None) -> Iterator[tuple[str, Pair]]:
         yield "pivot", row
     if not made:
         work.notes.append("nothing to pivot: no two translations share their English")
+
+
+def _contrasts(work: _Work, settings: ContrastSettings) -> Iterator[tuple[str, Pair]]:
+    """The rows of each kind of contrast; what there is none of is noted."""
+    most = settings.cap // len(settings.kinds)
+    for kind in settings.kinds:
+        made = 0
+        for row in _contrasts_of(kind, work, settings, most):
+            made += 1
+            yield f"contrast: {kind}", row
+        if not made:
+            work.notes.append(f"no contrasts of the kind {kind}: nothing collected has two answers")
+
+
+def _contrasts_of(kind: ContrastName, work: _Work, settings: ContrastSettings, most: int) -> Iterator[Pair]:
+    if kind == "translation":
+        rows = rows_of_task(work.pairs, "bitext", settings.languages)
+        return translation_contrasts(rows, settings, most)
+    if kind == "code":
+        return draw_contrasts(lambda: code_contrasts(rows_of_task(work.pairs, "code")), most, settings.seed)
+    make = section_contrasts if kind == "section" else heading_contrasts
+
+    def made() -> Iterator[Contrast]:
+        documents = read_documents(work.documents) if work.documents.is_file() else ()
+        return (contrast for document in documents for contrast in make(document, settings))
+
+    return draw_contrasts(made, most, settings.seed)
+
+
+def rows_of_task(path: Path, task: Task, languages: Sequence[str] = ()) -> Iterator[Pair]:
+    """The rows of one task, and of these query languages where some are named; none without the file.
+
+    Other rows are passed over before they are parsed. Raises InputError where the file is damaged.
+    """
+    if not path.is_file():
+        return
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for batch in batches(path, pair_schema()):
+        wanted = pc.equal(batch.column("task"), task)
+        if languages:
+            spoken = pc.is_in(batch.column("query_language"), value_set=pa.array(languages, pa.string()))
+            wanted = pc.and_(wanted, spoken)
+        yield from pairs_of(batch.filter(wanted))
 
 
 def _of_documents(work: _Work, chat: Chat | None) -> Iterator[tuple[str, Pair]]:

@@ -10,10 +10,11 @@ from pydantic import Field, field_validator, model_validator
 
 from lingxi import languages
 from lingxi.config import Settings
-from lingxi.generate.wording import DIFFICULTIES, PERSONAS, QUESTION_TYPES, QuestionType
+from lingxi.generate.wording import DIFFICULTIES, NAMED, PERSONAS, QUESTION_TYPES, QuestionType
 from lingxi.records import Task
 
 KindName = Literal["title", "heading", "question", "abstract", "adjacent", "cloze"]
+ContrastName = Literal["translation", "section", "heading", "code"]
 
 
 class StructureSettings(Settings):
@@ -54,6 +55,40 @@ class PivotSettings(Settings):
             raise ValueError(f"{wrong[0]} are no codes of ours: {tuple(map(languages.normalise, wrong[0]))}")
         if any(one == other for one, other in self.pairs):
             raise ValueError("a pair of languages has two")
+        return self
+
+
+class ContrastSettings(Settings):
+    """One query under several instructions, each with its own answer; lengths as in the structure."""
+
+    kinds: tuple[ContrastName, ...] = ("translation", "section", "heading", "code")
+    """What is made: a sentence → itself in a language that the instruction names; a heading → its section or
+    the next one; a section → its heading or the next section; code with a gap → the comment on it."""
+    cap: int = Field(default=20_000, ge=8)
+    """Most rows in all, of which each kind has an equal share, drawn by seed."""
+    languages: tuple[str, ...] = NAMED
+    """Languages that a sentence is asked for in; those that take part least are taken first."""
+    answers: int = Field(default=3, ge=2)
+    """Most languages that one sentence is asked for in: so many rows it gives."""
+    least_words: int = Field(default=5, ge=2)
+    """Fewest words, of three letters and more, of an English sentence that is asked for."""
+    least_text: int = Field(default=80, ge=1)
+    """Shortest section."""
+    most_text: int = Field(default=4_000, ge=1)
+    """Longer sections are cut at the end of a sentence."""
+    most_query: int = Field(default=1_000, ge=1)
+    """Longest query; sections that ask are cut to it."""
+    seed: int = 0
+    """Seed of every draw."""
+
+    @model_validator(mode="after")
+    def _checked(self) -> ContrastSettings:
+        if not self.kinds or len(set(self.kinds)) < len(self.kinds):
+            raise ValueError("kinds names what is made, each once")
+        if unknown := [code for code in self.languages if code not in NAMED]:
+            raise ValueError(f"no English name is known of {unknown[0]!r}; codes are as `de`, `sw`, `zh`")
+        if "translation" in self.kinds and len(set(self.languages)) < 2:
+            raise ValueError("a contrast of translations has two languages and more")
         return self
 
 
@@ -167,4 +202,5 @@ class GenerateSettings(Settings):
 
     structure: StructureSettings | None = StructureSettings()
     pivot: PivotSettings | None = None
+    contrasts: ContrastSettings | None = None
     written: WrittenSettings | None = None

@@ -86,6 +86,9 @@ te:Telugu tg:Tajik th:Thai ti:Tigrinya tk:Turkmen tr:Turkish tt:Tatar ug:Uyghur 
 vi:Vietnamese wo:Wolof xh:Xhosa yi:Yiddish yo:Yoruba zh:Chinese zu:Zulu
 """
 _NAMES = dict(pair.split(":") for pair in _NAMED.split())
+# English is what is translated; a script behind a hyphen has no name that all understand.
+NAMED: tuple[str, ...] = tuple(code for code in _NAMES if code != "en")
+"""Codes of the languages that have an English name here, but for English."""
 _JSON = "Answer with one JSON object and nothing else."
 
 

@@ -63,14 +63,15 @@ class Contrast:
 
     def _before(self, draw: Draw, rows: Sequence[Row], rng: np.random.Generator, mixed: bool) -> list[str]:
         """What stands before each query: nothing, the row's own task in some words, or the default one."""
-        chance = rng.random(2)
-        if not self.instructed or (not mixed and chance[0] < self.settings.raw_query_rate):
-            return [""] * len(rows)
-        general = draw.kind.task not in SYMMETRIC and chance[1] < self.settings.default_task_rate
-        if general and not mixed:
-            return [prompts.query_prefix(prompts.DEFAULT_TASK)] * len(rows)
         told = dict.fromkeys(row.instruction for row in rows)
         words = {task: worded(task, rng, self.settings.paraphrase_rate) for task in told}
+        chance = rng.random(2)
+        if not self.instructed:
+            return [""] * len(rows)
+        if not mixed and chance[0] < self.settings.raw_query_rate:
+            return [""] * len(rows)
+        if not mixed and draw.kind.task not in SYMMETRIC and chance[1] < self.settings.default_task_rate:
+            return [prompts.query_prefix(prompts.DEFAULT_TASK)] * len(rows)
         return [prompts.query_prefix(words[row.instruction]) for row in rows]
 
     def _targets(self, task: str, rows: Sequence[Row], drawn: Drawn) -> NDArray[np.int64]:

@@ -98,28 +98,31 @@ def sampler(
     emphasis: Mapping[str, float] = MappingProxyType({}),
     *,
     sources: Sequence[str] = ("*",),
+    without: Callable[[str], bool] = lambda instruction: False,
 ) -> Sampler:
     """Prepare sampling by the mixture of tasks: the relative share of batches of each.
 
     Within a task an instruction of n rows is drawn in proportion to n ** balance, and within that a stratum
-    (source and query language) likewise, times its `emphasis`: a factor by source and one by language, where
-    "*" stands for the languages not named. Only sources that meet one of the patterns `sources` are drawn.
-    Raises InputError where a task has no rows, and where a weight is negative or none is above zero.
+    (source and query language) likewise, times its `emphasis`: factors by source (names or patterns) and
+    one by language, where "*" stands for the languages not named. Only sources that meet one of the patterns
+    `sources` are drawn, and no instructions that `without` names. Raises InputError where a task has no rows,
+    and where a weight is negative or none is above zero.
     """
     _check_weights("mixture", mixture)
     _check_weights("emphasis", emphasis)
     wanted = {task: weight for task, weight in mixture.items() if weight > 0}
     if not wanted:
         raise InputError("the mixture gives no task a weight above zero", "give one task at least a weight")
-    named = {s.source for s in store.strata if any(fnmatchcase(s.source, pattern) for pattern in sources)}
-    there = sorted({stratum.task for stratum in store.strata if stratum.source in named})
+    matching = {s.source for s in store.strata if any(fnmatchcase(s.source, each) for each in sources)}
+    named = {s for s in store.strata if s.source in matching and not without(s.instruction)}
+    there = sorted({stratum.task for stratum in named})
     if absent := sorted(set(wanted) - set(there)):
         raise InputError(
             f"the mixture names {', '.join(absent)}, of which {', '.join(sources)} has no rows",
             f"tasks there: {there}",
         )
     return _sampler(
-        store, wanted, balance, lambda s: _emphasis(s, emphasis) if s.source in named else 0.0, mixed=False
+        store, wanted, balance, lambda s: _emphasis(s, emphasis) if s in named else 0.0, mixed=False
     )
 
 
@@ -184,7 +187,8 @@ def _kinds(store: Store, task: str, balance: float, weigh: Weigh) -> Iterator[Ki
 
 
 def _emphasis(stratum: Stratum, emphasis: Mapping[str, float]) -> float:
-    return emphasis.get(stratum.source, 1.0) * emphasis.get(stratum.language, emphasis.get("*", 1.0))
+    of_source = [f for name, f in emphasis.items() if name != "*" and fnmatchcase(stratum.source, name)]
+    return math.prod(of_source) * emphasis.get(stratum.language, emphasis.get("*", 1.0))
 
 
 def _groups(store: Store, kind: Kind) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint64]]]:

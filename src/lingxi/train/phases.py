@@ -22,7 +22,7 @@ class MixtureSettings(Settings):
     language_balance: float = Field(default=0.5, ge=0, le=1)
     """Rows of a language are drawn in proportion to their number to this power."""
     emphasis: dict[str, float] = Field(default_factory=dict)
-    """Factors on that chance, by source and by language; "*" is the languages not named."""
+    """Factors on that chance, by source (`dict-*` is a pattern) and by language ("*": those not named)."""
 
 
 class MiningSettings(NegativeSettings):

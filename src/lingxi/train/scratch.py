@@ -70,7 +70,7 @@ def begin(store: Store, settings: TrainSettings, folder: Path, first: First) -> 
     first(lambda: _tokenizer(store, settings.tokenizer, path))
     size = size_of(settings.network, settings.tokenizer.vocab)
     if settings.lexicon:
-        check_size(size)
+        check_size(size, judge=settings.reranker is not None and settings.reranker.start is None)
     tokens = read_tokens(path, size.vocab)
     marks = read_marks(tokens)
     counts = first(lambda: _counts(store, tokens, size.vocab, folder / "token-counts.npy"))

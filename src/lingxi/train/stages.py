@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from lingxi import prompts
+from lingxi.collect.instructions import decides
 from lingxi.embedder import Embedder
 from lingxi.encoding import encoder
 from lingxi.errors import InputError
@@ -294,7 +295,14 @@ def _contrast(
 
 
 def _sampler(store: Store, mixture: MixtureSettings) -> Sampler:
-    return sampler(store, mixture.tasks, mixture.language_balance, mixture.emphasis, sources=mixture.sources)
+    return sampler(
+        store,
+        mixture.tasks,
+        mixture.language_balance,
+        mixture.emphasis,
+        sources=mixture.sources,
+        without=decides,
+    )
 
 
 def _dims(settings: TrainSettings, hidden: int) -> tuple[int, ...]:
