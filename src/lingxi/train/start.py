@@ -28,7 +28,7 @@ from lingxi.train.lexicon import REACH, RESERVED, Lexicon
 # The reserved components, counted from the end of a token's vector: always one; one at a mark of the
 # template; one after it; the answer; the token's weight as an angle, so that its key has one length.
 _ONE, _QUERY_MARK, _DOCUMENT_MARK, _IN_QUERY, _IN_DOCUMENT, _ANSWER, _SINE, _COSINE = range(-RESERVED, 0)
-# The first block alone reads the mark of the query; after it the component says how near the query a token is.
+# The first block alone reads the mark of the query; after it, this says how near the query a token is.
 _MATCH = _QUERY_MARK
 # Attention logits between equal tokens; how far those of the query stand out, in components of a token.
 _NEARNESS, _APART = 30.0, 3.0
@@ -317,3 +317,19 @@ def _sum_products(block: Block, pairs: Sequence[tuple[int, int, float]], out: in
             gate[row, a] = sign
             up[row, b] = sign
             down[out, row] = factor
+
+
+def fresh_decoder(size: Size, seed: int) -> Decoder:
+    """A decoder that has learnt nothing, which is what the language-model phase begins with.
+
+    Matrices are N(0, 0.02), those that are added to the residual smaller by √(2 · layers): the scheme of
+    GPT-2 (Radford et al. 2019, section 2.3), with Qwen3's `initializer_range`.
+    """
+    decoder = Decoder(size)
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in decoder.named_parameters():
+        if parameter.dim() == 2:
+            added = name.endswith(("o_proj.weight", "down_proj.weight"))
+            deviation = 0.02 / math.sqrt(2 * size.layers) if added else 0.02
+            torch.nn.init.normal_(parameter, std=deviation, generator=generator)
+    return decoder
