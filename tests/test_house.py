@@ -37,7 +37,7 @@ ORDER = [
     ["compress"],
     ["index"],
     ["serve"],
-    ["cards", "apps", "bridges", "life", "cli", "__init__", "__main__"],
+    ["cards", "apps", "bridges", "life", "ablate", "cli", "__init__", "__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))

@@ -16,8 +16,10 @@ from lingxi.reranker import Reranker
 ROOT = Path(__file__).parent.parent
 SHORT = (
     f'collect.labelled="{ROOT / "tests/data/tiny"}"',
-    "train.embedder.lexicon.steps=40",
-    "train.embedder.network.steps=8",
+    "train.lexicon.steps=40",
+    "train.language.steps=2",
+    "train.weak.steps=8",
+    "train.supervised.steps=4",
     "train.reranker.steps=3",
 )
 

@@ -41,7 +41,7 @@ TEXTS = (
 @cache
 def toy_tokenizer() -> str:
     """The text of a `tokenizer.json` with Qwen's pre-tokenizer and special tokens' names."""
-    return train_tokenizer(SENTENCES * 3, TokenizerSettings(vocab=512))
+    return train_tokenizer(SENTENCES * 3, TokenizerSettings(vocab=512, characters_per_language=100_000))
 
 
 def toy_size(**changes: Any) -> Size:

@@ -7,16 +7,19 @@ from typing import Any
 
 from lingxi.evaluate.report import Score
 from lingxi.manifest import Manifest
-from lingxi.train.phases import ContrastiveSettings, PhaseSettings
+from lingxi.train.phases import ContrastiveSettings, PhaseSettings, RerankerSettings
 from lingxi.train.settings import SCRATCH, TrainSettings
 
 _TASKS = {"embedder": "feature-extraction", "reranker": "text-ranking"}
 
 
 def card(kind: str, name: str, curated: Manifest, train: TrainSettings) -> str:
-    """README.md of a model directory; `curated` is the manifest of its training pairs, `train` the recipe's."""
-    parts = (_head(kind, train), f"# {name} {kind}\n", _origin(kind, train), _USE[kind], _data(curated))
-    return "\n".join((*parts, _training(kind, train), _limits(train)))
+    """README.md of a model directory.
+
+    `curated` is the manifest of its training pairs, `train` the recipe's table.
+    """
+    parts = (_head(kind, train), f"# {name} {kind}\n", _origin(kind, train), _use(kind, train))
+    return "\n".join((*parts, _data(curated), _training(kind, train), _limits(kind, train)))
 
 
 def measured(text: str, scores: Sequence[Score], languages: Collection[str]) -> str:
@@ -48,29 +51,38 @@ def _head(kind: str, train: TrainSettings) -> str:
     names = ("sentence-transformers", "qwen3", "matryoshka", "multilingual")
     tags = "".join(f"- {name}\n" for name in names)
     return (
-        f"---\n{_licence(train)}library_name: sentence-transformers\npipeline_tag: {_TASKS[kind]}\n"
+        f"---\n{_licence(kind, train)}library_name: sentence-transformers\npipeline_tag: {_TASKS[kind]}\n"
         f"tags:\n{tags}---\n"
     )
 
 
-def _licence(train: TrainSettings) -> str:
+def _licence(kind: str, train: TrainSettings) -> str:
     """A network from scratch is ours; of a model that was tuned we know the name and not the licence."""
-    return "license: apache-2.0\n" if train.start == SCRATCH else f"base_model: {train.start}\n"
+    start = _start(kind, train)
+    return "license: apache-2.0\n" if start == SCRATCH else f"base_model: {start}\n"
+
+
+def _start(kind: str, train: TrainSettings) -> str:
+    own = train.reranker.start if kind == "reranker" and train.reranker else None
+    return own or train.start
 
 
 def _origin(kind: str, train: TrainSettings) -> str:
-    start = (
-        train.start if kind == "embedder" or train.reranker is None else train.reranker.start or train.start
-    )
+    start = _start(kind, train)
     if start == SCRATCH:
         return f"A small text {kind} of the Qwen3 architecture, trained from scratch by lingxi.\n"
     how = "adapters, merged into its weights" if train.lora else "all its weights"
     return f"`{start}` tuned by lingxi as a text {kind} ({how}).\n"
 
 
+def _use(kind: str, train: TrainSettings) -> str:
+    widths = f"the trained widths {', '.join(map(str, train.dims))}" if train.dims else "any width from 32 up"
+    return _USE[kind].replace("WIDTHS", widths)
+
+
 _USE = {
-    "embedder": """Queries are written `Instruct: {task}\\nQuery:{text}`, documents raw; vectors may be cut to any width
-from 32 up.
+    "embedder": """Queries are written `Instruct: {task}\\nQuery:{text}`, documents raw; vectors may be cut to
+WIDTHS.
 
 ```python
 from lingxi import Embedder
@@ -110,9 +122,11 @@ def _data(curated: Manifest) -> str:
 
 def _training(kind: str, train: TrainSettings) -> str:
     """What each phase was told, one row a phase, and who taught."""
-    named: dict[str, PhaseSettings | None] = {"reranker": train.reranker}
-    if kind == "embedder":
-        named = {name: getattr(train, name) for name in ("lexicon", "language", "weak", "supervised")}
+    phases = ["lexicon", "language", "weak", "supervised"] if kind == "embedder" else ["reranker"]
+    if kind == "reranker" and _start(kind, train) == SCRATCH:
+        # Its network starts as the token vectors.
+        phases.insert(0, "lexicon")
+    named: dict[str, PhaseSettings | None] = {name: getattr(train, name) for name in phases}
     lines = [
         "## Training",
         "",
@@ -121,16 +135,21 @@ def _training(kind: str, train: TrainSettings) -> str:
     ]
     for name, phase in named.items():
         if phase is not None:
-            lines.append(
-                f"| {name} | {phase.steps:,} | {_batch(phase)} | {phase.learning_rate:g} | {_longest(phase)} |"
-            )
-    if train.teacher.package and train.teacher.weight:
+            rate, longest = phase.learning_rate, _longest(phase)
+            lines.append(f"| {name} | {phase.steps:,} | {_batch(phase)} | {rate:g} | {longest} |")
+    if train.teacher.package and any(_is_taught(phase, train) for phase in named.values()):
         lines += [
             "",
-            "English texts and code, and the translations of English texts, were also drawn towards vectors of the",
-            f"teacher `{train.teacher.package}`, which is not shipped.",
+            "English texts and code, and the translations of English texts, were also drawn towards vectors",
+            f"of the teacher `{train.teacher.package}`, which is not shipped.",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _is_taught(phase: PhaseSettings | None, train: TrainSettings) -> bool:
+    if isinstance(phase, RerankerSettings):
+        return phase.agreement > 0
+    return isinstance(phase, ContrastiveSettings) and train.teacher.weight * phase.teacher_weight > 0
 
 
 def _batch(phase: PhaseSettings) -> str:
@@ -142,16 +161,14 @@ def _longest(phase: PhaseSettings) -> str:
     return f"{getattr(phase, 'max_tokens', 0)} tokens"
 
 
-def _limits(train: TrainSettings) -> str:
-    phases = [p for p in (train.weak, train.supervised) if isinstance(p, ContrastiveSettings)]
-    longest = max((phase.max_tokens for phase in phases), default=0)
+def _limits(kind: str, train: TrainSettings) -> str:
+    phases = (train.weak, train.supervised) if kind == "embedder" else (train.reranker,)
+    longest = max((phase.max_tokens for phase in phases if phase), default=0)
     lines = ["## Limits", ""]
     if longest:
         lines.append(f"- Texts were cut to {longest} tokens in training; of longer ones less is known.")
     if train.start == SCRATCH:
-        lines.append(
-            "- Most of the parallel text is software interface text: expect less of everyday language."
-        )
         lines.append("- It is small: where a large model can be run, a large model is better.")
+    lines += [f"- {limit}" for limit in train.limits]
     lines.append("- Texts of the web carry the prejudices of their authors; nothing here takes them out.")
     return "\n".join(lines) + "\n"

@@ -62,9 +62,21 @@ class Recipe(Settings):
         for name in ("merge", "evaluate"):
             if getattr(self, name) is not None and self.train is None:
                 raise ValueError(f"[{name}] works on what [train] made; add a table [train]")
-        if self.merge is not None and self.train is not None and not self.train.kept():
-            raise ValueError("[merge] needs checkpoints: set keep = 2 or more in [train.supervised]")
+        if self.merge is not None and self.train is not None:
+            _check_merge(self.merge, self.train)
         return self
+
+
+def _check_merge(merge: MergeSettings, train: TrainSettings) -> None:
+    """Raise ValueError now for what would stop the merge only after the training."""
+    kept = {kind: count for kind, count in train.kept().items() if count > 1}
+    if not kept:
+        raise ValueError("[merge] needs checkpoints: set keep = 2 or more in [train.supervised]")
+    if merge.search is not None and not train.held_out:
+        raise ValueError("[merge.search] scores merges on held-out pairs: set train.held_out above 0")
+    for kind, count in kept.items():
+        if merge.weights is not None and len(merge.weights) != count:
+            raise ValueError(f"merge.weights has {len(merge.weights)} numbers, {kind}s kept are {count}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +213,10 @@ def _barred() -> list[str]:
 
 def _train(life: Life) -> Stage:
     settings, curated = _set(life.recipe.train), life.done["curate"]
-    inputs = {"curate": curated.key}
-    begun = {"start": settings.start, "reranker": settings.reranker and settings.reranker.start}
-    for name, model in begun.items():
-        if model and Path(model).expanduser().is_dir():
-            inputs[name] = manifest.hash_file(Path(model).expanduser())
+    begun: dict[str, str | None] = {"start": settings.start}
+    if settings.reranker:
+        begun |= {"reranker": settings.reranker.start, "miner": settings.reranker.miner}
+    inputs = {"curate": curated.key, **_hashed(begun)}
 
     def work(out: Path) -> Mapping[str, Any]:
         """Learn the models, with cards that say of what."""
@@ -221,11 +232,19 @@ def _train(life: Life) -> Stage:
     return _stage(life.folder / _TRAINED, "train", inputs, settings, ("train", "generate"), work)
 
 
+def _hashed(models: Mapping[str, str | None]) -> dict[str, str]:
+    """Hashes of those models that are directories: one that changes makes the stage run again."""
+    folders = {name: Path(model).expanduser() for name, model in models.items() if model}
+    return {name: manifest.hash_file(folder) for name, folder in folders.items() if folder.is_dir()}
+
+
 def _merge(life: Life) -> Stage:
     settings = _set(life.recipe.merge)
+    inputs = {"train": life.done["train"].key, **_hashed({"base": settings.base})}
 
     def work(out: Path) -> Mapping[str, Any]:
         """Merge the checkpoints that training kept, of each kind that has two or more."""
+        from lingxi import cards
         from lingxi.merge.run import merge_models
         from lingxi.parity import make_golden
 
@@ -233,16 +252,22 @@ def _merge(life: Life) -> Stage:
         found = {kind: sorted(kept.glob(f"{kind}-*")) for kind in ("embedder", "reranker")}
         held = life.folder / _TRAINED / "held-out" / "held-out.parquet"
         dev = held if settings.search is not None else None
+        curated, train = life.done["curate"], _set(life.recipe.train)
         merged = {
-            kind: merge_models(settings, models, out / kind, make_golden, dev=dev)
+            kind: merge_models(
+                settings,
+                models,
+                out / kind,
+                make_golden,
+                dev=dev,
+                card=cards.card(kind, life.recipe.name, curated, train),
+            )
             for kind, models in found.items()
             if len(models) > 1
         }
         return {kind: {"models": len(found[kind]), "weights": list(m.weights)} for kind, m in merged.items()}
 
-    return _stage(
-        life.folder / _MERGED, "merge", {"train": life.done["train"].key}, settings, ("merge",), work
-    )
+    return _stage(life.folder / _MERGED, "merge", inputs, settings, ("merge",), work)
 
 
 def model_of(folder: Path, kind: str) -> Path | None:

@@ -57,14 +57,18 @@ def mine_negatives(
     encode: Encode,
     settings: NegativeSettings,
     rerank: Rerank | None = None,
+    *,
+    known_from: Path | None = None,
 ) -> Iterator[Pair]:
     """The rows of a list or Parquet file, each with up to `count` hard negatives behind those it has.
 
     Rows come by task and document language, in their order. A mined negative's `score` is its cosine to the
     query. In memory are one pool (its texts and vectors), `_WINDOW` rows with their scores [rows, pool], and
-    48 bytes a positive; a file is parted in a temporary folder. Raises InputError where it cannot be read.
+    48 bytes a positive; a file is parted in a temporary folder. `known_from` is a file that the rows are a
+    part of: what its other rows say is right is no negative either. Raises InputError where one cannot be
+    read.
     """
-    known = Known(rows_of(pairs))
+    known = Known(rows_of(pairs if known_from is None else known_from))
     with strata(pairs) as found:
         for (task, _), rows in found.items():
             if task not in settings.tasks:

@@ -109,6 +109,12 @@ def latest(folder: Path) -> Path | None:
     return max(_checkpoints(folder), default=None)
 
 
+def steps_done(folder: Path) -> int:
+    """Steps that the last whole checkpoint of a run's folder is of, 0 without one."""
+    path = latest(folder)
+    return 0 if path is None else int(path.name.rpartition("-")[2])
+
+
 def ema_state(folder: Path) -> dict[str, torch.Tensor]:
     """The averaged weights of the last checkpoint, by name; raises TrainingError where none were kept."""
     path = latest(folder)

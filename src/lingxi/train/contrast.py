@@ -81,7 +81,9 @@ class Contrast:
         documents = [self.teacher.row(text) for text in drawn.documents]
         queries = [self.teacher.row(row.query) for row in rows]
         if task == "bitext":
-            queries = [own if own >= 0 else documents[i] for i, own in enumerate(queries)]
+            both = list(zip(queries, documents, strict=False))
+            queries = [own if own >= 0 else other for own, other in both]
+            documents[: len(both)] = [own if own >= 0 else other for other, own in both]
         return np.array(queries + documents, np.int64)
 
     def _loss(

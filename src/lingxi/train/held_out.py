@@ -89,7 +89,7 @@ def write_suite(held: Path, folder: Path) -> Path | None:
 def _by_kind(held: Path) -> dict[tuple[str, str], list[Pair]]:
     kinds: dict[tuple[str, str], list[Pair]] = defaultdict(list)
     for row in read_pairs(held):
-        if row.task in _RANKED and row.positives:
+        if row.task in _RANKED and row.positives and row.dropped is None:
             kinds[row.task, row.instruction].append(row)
     return kinds
 
@@ -116,9 +116,10 @@ def _lines(path: Path, rows: Iterator[dict[str, str]]) -> None:
 def probe(held: Path, decoder: Decoder, tokens: Tokens, max_tokens: int) -> Callable[[], float] | None:
     """A score of the decoder as it is when asked: mean nDCG@10 over kinds of held-out rows, 0 to 1.
 
-    Of each kind up to 200 rows are asked, among their own documents. None where nothing ranks.
+    Of each kind up to 200 rows, drawn by their ids, are asked among their own documents. None where nothing
+    ranks.
     """
-    kinds = [(task, asked, rows[:_PROBED]) for (task, asked), rows in sorted(_by_kind(held).items())]
+    kinds = [(task, asked, _few(rows)) for (task, asked), rows in sorted(_by_kind(held).items())]
     kinds = [kind for kind in kinds if len(kind[2]) > 1]
     if not kinds:
         return None
@@ -127,6 +128,11 @@ def probe(held: Path, decoder: Decoder, tokens: Tokens, max_tokens: int) -> Call
         return float(np.mean([_ndcg(decoder, tokens, max_tokens, *kind) for kind in kinds]))
 
     return score
+
+
+def _few(rows: Sequence[Pair]) -> list[Pair]:
+    # By lot: the first of a file are of one source, and may be of one language.
+    return sorted(rows, key=lambda row: drawn(0, row.id))[:_PROBED]
 
 
 def _ndcg(

@@ -21,8 +21,10 @@ def mined_pairs(
 ) -> Path:
     """Write rows of the mixture's tasks and sources, each with mined negatives behind its own; returns `out`.
 
-    Up to `rows` of each task and instruction are drawn by seed, whatever their order; negatives are other
-    rows' positives. A file that is there is kept. Raises InputError where the mixture has no rows.
+    Up to `rows` of each task and instruction are drawn by seed, whatever their order; rows of one query are
+    drawn together, so that those that contrast keep their partners. Negatives are other drawn rows' positives
+    that no row of the file says are right. A file that is there is kept. Raises InputError where the mixture
+    has no rows.
     """
     if out.exists():
         return out
@@ -33,7 +35,7 @@ def mined_pairs(
             "name tasks and sources that the pairs have",
         )
     search = NegativeSettings(**settings.model_dump(exclude={"rows"}))
-    write_pairs(mine_negatives(chosen, encode, search), out)
+    write_pairs(mine_negatives(chosen, encode, search, known_from=pairs), out)
     return out
 
 
@@ -49,7 +51,7 @@ def _drawn_evenly(rows: Iterable[Pair], settings: MiningSettings) -> list[Pair]:
     heaps: dict[tuple[str, str], list[tuple[int, int, Pair]]] = defaultdict(list)
     for number, row in enumerate(rows):
         heap = heaps[row.task, row.instruction]
-        entry = (-drawn(settings.seed, row.id), -number, row)
+        entry = (-drawn(settings.seed, row.query), -number, row)
         if len(heap) < settings.rows:
             heapq.heappush(heap, entry)
         elif entry[:2] > heap[0][:2]:

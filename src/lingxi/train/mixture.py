@@ -105,7 +105,8 @@ def sampler(
     Within a task an instruction of n rows is drawn in proportion to n ** balance, and within that a stratum
     (source and query language) likewise, times its `emphasis`: factors by source (names or patterns) and
     one by language, where "*" stands for the languages not named. Only sources that meet one of the patterns
-    `sources` are drawn, and no instructions that `without` names. Raises InputError where a task has no rows, and where a weight is negative or none is above zero.
+    `sources` are drawn, and no instructions that `without` names. Raises InputError where a task has no rows,
+    and where a weight is negative or none is above zero.
     """
     _check_weights("mixture", mixture)
     _check_weights("emphasis", emphasis)

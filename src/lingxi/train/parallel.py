@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -29,6 +30,8 @@ from lingxi.model.decoder import Block, Decoder
 
 Module = TypeVar("Module", bound=nn.Module)
 _CPU = torch.device("cpu")
+# What the first rank does while the others wait (reading, mining, writing) may take long.
+_PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def joined(device: str | None = None) -> Iterator[Ranks]:
     if chosen.type == "cuda":
         chosen = torch.device("cuda", dist.get_node_local_rank(0))
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size(), chosen)
     finally:

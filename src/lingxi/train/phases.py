@@ -53,6 +53,12 @@ class PhaseSettings(Settings):
     chunk_tokens: int = Field(default=65_536, ge=64)
     """Most tokens encoded with gradients at a time; larger batches go through GradCache."""
 
+    def kept_steps(self) -> tuple[int, ...]:
+        """Numbers of steps after which a checkpoint is kept, rising; the last step is one of them."""
+        # Of the second half: before that a run has not settled enough to be worth merging.
+        found = {self.steps - round(i * self.steps / (2 * self.keep)) for i in range(self.keep)}
+        return tuple(sorted(found))
+
 
 class ContrastiveSettings(PhaseSettings):
     """One contrastive phase; the loss is the five-group InfoNCE of Qwen3-Embedding."""
@@ -93,6 +99,12 @@ class ContrastiveSettings(PhaseSettings):
 class LexiconSettings(ContrastiveSettings):
     """Token vectors alone, from which a network from scratch starts; texts are read without instructions."""
 
+    @model_validator(mode="after")
+    def _checked(self) -> LexiconSettings:
+        if self.mining is not None or self.instruction_rate or self.keep:
+            raise ValueError("token vectors have no mining, instruction_rate or keep: leave them out")
+        return self
+
 
 class LanguageSettings(PhaseSettings):
     """The language-model phase of a network from scratch."""
@@ -130,6 +142,10 @@ class LanguageSettings(PhaseSettings):
             raise ValueError(f"batch_tokens must hold one sequence of max_tokens ({self.max_tokens})")
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps must be below steps ({self.steps})")
+        if self.keep:
+            raise ValueError(
+                "only contrastive phases and the reranker's keep models to merge: leave out keep"
+            )
         return self
 
 

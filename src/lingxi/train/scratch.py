@@ -20,7 +20,7 @@ from lingxi.train.checkpoint_start import Start
 from lingxi.train.language import Texts
 from lingxi.train.lexicon import Lexicon
 from lingxi.train.settings import NetworkSettings, TokenizerSettings, TrainSettings
-from lingxi.train.start import Marks, as_embedder, as_reranker, check_size, read_marks
+from lingxi.train.start import Marks, as_embedder, as_reranker, check_size, fresh_decoder, read_marks
 from lingxi.train.store import Store
 from lingxi.train.tokenizer import train_tokenizer
 
@@ -48,6 +48,10 @@ class Origin:
         """A network that gives a text the lexicon's vector."""
         return self._start(as_embedder(self.lexicon, self.marks))
 
+    def fresh(self, seed: int) -> Start:
+        """A network of random weights, with which language modelling begins without a lexicon."""
+        return self._start(fresh_decoder(self.size, seed))
+
     def reranker(self) -> Start:
         """A network that answers by the lexicon's cosine of query and document."""
         return self._start(as_reranker(self.lexicon, self.marks, self.tokens))
@@ -65,6 +69,8 @@ def begin(store: Store, settings: TrainSettings, folder: Path, first: First) -> 
     path = folder / "tokenizer.json"
     first(lambda: _tokenizer(store, settings.tokenizer, path))
     size = size_of(settings.network, settings.tokenizer.vocab)
+    if settings.lexicon:
+        check_size(size, judge=settings.reranker is not None and settings.reranker.start is None)
     tokens = read_tokens(path, size.vocab)
     marks = read_marks(tokens)
     counts = first(lambda: _counts(store, tokens, size.vocab, folder / "token-counts.npy"))
@@ -74,7 +80,7 @@ def begin(store: Store, settings: TrainSettings, folder: Path, first: First) -> 
 
 
 def size_of(settings: NetworkSettings, vocab: int) -> Size:
-    """The named size with the recipe's overrides; raises InputError where the heads do not fit."""
+    """The named size with the recipe's overrides."""
     size = replace(size_named(settings.size), vocab=vocab)
     if settings.layers is not None:
         size = replace(size, layers=settings.layers)
@@ -83,7 +89,6 @@ def size_of(settings: NetworkSettings, vocab: int) -> Size:
         size = replace(
             size, hidden=settings.hidden, heads=heads, kv_heads=heads, intermediate=settings.hidden * 8 // 3
         )
-    check_size(size)
     return size
 
 
@@ -122,7 +127,9 @@ def _tokenizer(store: Store, settings: TokenizerSettings | None, path: Path) -> 
             f"the texts give a vocabulary of {found}, not {settings.vocab}",
             "lower train.tokenizer.vocab or add text",
         )
-    path.write_text(text, encoding="utf-8")
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 def _counts(store: Store, tokens: Tokens, vocab: int, path: Path) -> NDArray[np.int64]:
@@ -132,6 +139,8 @@ def _counts(store: Store, tokens: Tokens, vocab: int, path: Path) -> NDArray[np.
         texts = [text for (_, text), _ in zip(store.texts(), range(_COUNTED), strict=False)]
         for ids in tokens.texts(texts):
             np.add.at(counts, ids, 1)
-        np.save(path, counts)
+        with path.with_suffix(".partial").open("wb") as file:
+            np.save(file, counts)
+        path.with_suffix(".partial").replace(path)
     found: NDArray[np.int64] = np.load(path)
     return found

@@ -101,8 +101,12 @@ class TrainSettings(Settings):
     """How the finished directories are stored."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; None takes all the machine has."""
+    limits: tuple[str, ...] = ()
+    """Sentences that the cards say under Limits, of what these data lack."""
+    recompute: bool = False
+    """Whether activations are computed again in backward: the memory of one block, a third more time."""
     held_out: float = Field(default=0.0, ge=0, lt=0.5)
-    """Share of the pairs' groups that are never trained on: the dev probe, and what the result is measured on."""
+    """Share of the pairs' groups never trained on: the dev probe, and what the result is measured on."""
     tokenizer: TokenizerSettings | None = None
     network: NetworkSettings = NetworkSettings()
     lexicon: LexiconSettings | None = None
@@ -121,8 +125,8 @@ class TrainSettings(Settings):
             raise ValueError("a network from scratch needs [train.tokenizer]; or name a model as train.start")
         if self.start == SCRATCH and self.lexicon is None and self.language is None:
             raise ValueError("a network from scratch begins with [train.lexicon] or [train.language]")
-        for name in ("tokenizer", "lexicon", "language"):
-            if self.start != SCRATCH and getattr(self, name) is not None:
+        for name in ("tokenizer", "network", "lexicon", "language"):
+            if self.start != SCRATCH and name in self.model_fields_set and getattr(self, name) is not None:
                 raise ValueError(f"[train.{name}] is for networks from scratch; start is {self.start!r}")
         if self.start != SCRATCH and not (self.weak or self.supervised or self.reranker):
             raise ValueError("nothing to train: add [train.weak], [train.supervised] or [train.reranker]")
@@ -130,11 +134,19 @@ class TrainSettings(Settings):
             raise ValueError("[train.lora] adapts a model; from scratch all weights are trained")
         if self.reranker and self.start == SCRATCH and not (self.lexicon or self.reranker.start):
             raise ValueError("a reranker starts from [train.lexicon] or from a model: reranker.start")
+        trains = self.start == SCRATCH or self.weak is not None or self.supervised is not None
+        if self.reranker and self.reranker.miner is None and not trains:
+            raise ValueError("no embedder is trained that could mine for the reranker: set reranker.miner")
         if list(self.dims) != sorted(set(self.dims)) or any(dim < 1 for dim in self.dims):
             raise ValueError("dims must rise from 1 or more")
         return self
 
-    def kept(self) -> bool:
-        """Whether a phase keeps checkpoints to be merged."""
-        phases: tuple[PhaseSettings | None, ...] = (self.weak, self.supervised, self.reranker)
-        return any(phase is not None and phase.keep > 1 for phase in phases)
+    def kept(self) -> dict[str, int]:
+        """How many checkpoints of each kind are kept to be merged."""
+        kinds: dict[str, tuple[PhaseSettings | None, ...]] = {
+            "embedder": (self.weak, self.supervised),
+            "reranker": (self.reranker,),
+        }
+        return {
+            kind: sum(len(phase.kept_steps()) for phase in phases if phase) for kind, phases in kinds.items()
+        }

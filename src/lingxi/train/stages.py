@@ -22,21 +22,23 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from lingxi import prompts
 from lingxi.collect.instructions import decides
 from lingxi.embedder import Embedder
 from lingxi.encoding import encoder
 from lingxi.errors import InputError
 from lingxi.model.decoder import Decoder
+from lingxi.model.files import locate
 from lingxi.model.layout import Kind, write_directory
 from lingxi.model.tokens import Tokens
 from lingxi.train import scratch
 from lingxi.train.adapt import probe_ids
 from lingxi.train.adapters import write_adapter
 from lingxi.train.checkpoint_start import Start, open_for_training
-from lingxi.train.checkpoints import ema_state
+from lingxi.train.checkpoints import ema_state, steps_done
 from lingxi.train.contrast import Contrast
 from lingxi.train.curves import draw_curves
-from lingxi.train.encoders import encoder_of, packed_encoder
+from lingxi.train.encoders import encoder_of, packed_encoder, recompute
 from lingxi.train.feeding import fed
 from lingxi.train.gradcache import Figures, Objective, Step, cached_step
 from lingxi.train.guards import weights_moved
@@ -47,7 +49,7 @@ from lingxi.train.loop import Listener, Schedule, train
 from lingxi.train.lora import attach, merged, plain_copy
 from lingxi.train.mined import mined_pairs
 from lingxi.train.mixture import Sampler, contrast_sampler, sampler
-from lingxi.train.parallel import ALONE, Ranks, split, whole_state
+from lingxi.train.parallel import ALONE, Ranks, fill, split, whole_state
 from lingxi.train.phases import (
     ContrastiveSettings,
     MiningSettings,
@@ -57,7 +59,7 @@ from lingxi.train.phases import (
 )
 from lingxi.train.progress import live_line, tensorboard
 from lingxi.train.served import exported_equals, prompts_match
-from lingxi.train.settings import SCRATCH, TrainSettings
+from lingxi.train.settings import SCRATCH, LoraSettings, TrainSettings
 from lingxi.train.store import Store
 from lingxi.train.storing import build_store
 from lingxi.train.teachers import Teacher, read_teacher
@@ -71,6 +73,8 @@ EMBEDDER, RERANKER, WEAK, KEPT, ADAPTER = "embedder", "reranker", "weak", "kept"
 _KEPT_AS = "float32"
 # Probes are cut at so many tokens, as training cuts: sooner than serving, and at a text's end only.
 _PROBED_TOKENS = 512
+# Tokens of a text, and characters, that a miner reads.
+_MINED_TOKENS, _MINED_CHARACTERS = 512, 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,7 @@ def train_models(
     folder.mkdir(parents=True, exist_ok=True)
     parts = _first(ranks, lambda: split_pairs(pairs, settings.held_out, settings.seed, folder / "held-out"))
     store = _first(ranks, lambda: build_store([parts.trained], folder / "store", settings.seed))
+    _check_recipe(settings, store)
     teacher = _first(ranks, lambda: read_teacher(store, settings.teacher, folder / "teacher"))
     run = Training(parts, store, settings, folder, card, make_golden, ranks, teacher)
     figures: dict[str, Any] = {"pairs": len(store), "taught": len(teacher.rows) if teacher else 0}
@@ -130,6 +135,19 @@ def train_models(
     if ranks.first and (folder / PHASES).exists():
         draw_curves(sorted((folder / PHASES).iterdir(), key=_in_order), folder / "curves.png")
     return figures
+
+
+def _check_recipe(settings: TrainSettings, store: Store) -> None:
+    """Raise now what a later phase would stop at: a mixture that these pairs do not have, a missing model."""
+    for phase in (settings.lexicon, settings.weak, settings.supervised, settings.reranker):
+        if phase is not None:
+            _sampler(store, phase.mixture)
+        if isinstance(phase, ContrastiveSettings) and phase.instruction_rate:
+            contrast_sampler(store, phase.mixture.language_balance)
+    if settings.reranker:
+        for model in (settings.reranker.start, settings.reranker.miner):
+            if model is not None:
+                locate(model)
 
 
 def _first(ranks: Ranks, make: Callable[[], Made]) -> Made:
@@ -146,25 +164,32 @@ def _start(run: Training, figures: dict[str, Any]) -> tuple[Start, scratch.Origi
     """The network that the contrastive phases begin with, and for one from scratch where it comes from."""
     settings = run.settings
     if settings.start != SCRATCH:
-        return _on(open_for_training(settings.start), run.ranks), None
+        return _on(open_for_training(settings.start), run), None
     origin = scratch.begin(run.store, settings, run.folder, lambda make: _first(run.ranks, make))
     dims = _dims(settings, origin.size.hidden)
     if settings.lexicon:
         objective = _contrast(run, settings.lexicon, origin.tokens, dims, run.store, instructed=False)
         work = cached_step(packed_encoder(origin.lexicon), objective, settings.lexicon.chunk_tokens)
-        # Token vectors are one table: every rank trains the same on the whole batch.
+        # Token vectors are one table: the first rank trains them, and the others read its last checkpoint.
         alone = replace(run, ranks=Ranks(run.ranks.rank, 1, torch.device("cpu")))
-        figures["lexicon"] = _phase(alone, "lexicon", settings.lexicon, origin.lexicon, work)
-    start = _on(origin.embedder(), run.ranks)
+        phase = settings.lexicon
+        figures["lexicon"] = _first(run.ranks, lambda: _phase(alone, "lexicon", phase, origin.lexicon, work))
+    # Without a lexicon there is nothing to start as: the language model begins from noise.
+    begun = origin.embedder() if settings.lexicon else origin.fresh(settings.seed)
+    start = _on(begun, run)
     if settings.language:
         step = language_step(start.decoder, scratch.texts_of(run.store), start.tokens, settings.language)
         figures["language"] = _phase(run, "language", settings.language, start.decoder, step)
     return start, origin
 
 
-def _on(start: Start, ranks: Ranks) -> Start:
-    head = None if start.head is None else nn.Parameter(start.head.to(ranks.device))
-    return replace(start, decoder=start.decoder.to(ranks.device), head=head)
+def _on(start: Start, run: Training) -> Start:
+    """The start on this process's device, computing as the recipe asks."""
+    device = run.ranks.device
+    head = None if start.head is None else nn.Parameter(start.head.to(device))
+    if run.settings.recompute:
+        recompute(start.decoder)
+    return replace(start, decoder=start.decoder.to(device), head=head)
 
 
 def _train_embedder(run: Training, start: Start, figures: dict[str, Any]) -> None:
@@ -198,13 +223,13 @@ def _train_reranker(
     run: Training, settings: RerankerSettings, origin: scratch.Origin | None, figures: dict[str, Any]
 ) -> None:
     start = _reranker_start(run, settings, origin)
+    yes, no = start.answers()
+    begun = {name: tensor.detach().cpu().clone() for name, tensor in start.decoder.state_dict().items()}
     if run.settings.lora:
         attach(start.decoder, run.settings.lora, run.settings.seed)
-    begun = {name: tensor.detach().cpu().clone() for name, tensor in start.decoder.state_dict().items()}
     _check_prompts(run, start, "reranker")
     path = _first(run.ranks, lambda: _mined(run, settings.mixture, settings.mining, settings.miner, RERANKER))
     store = _first(run.ranks, lambda: build_store([path], run.folder / "store-reranker", run.settings.seed))
-    yes, no = start.answers()
     split(start.decoder, run.ranks)
 
     def answer_row() -> torch.Tensor:
@@ -215,7 +240,8 @@ def _train_reranker(
     judgement = Judgement(_sampler(store, settings.mixture), start.tokens, answer_row, settings, run.teacher)
     step = cached_step(encoder_of(start.decoder, _amp(run)), judgement, settings.chunk_tokens, run.ranks)
     trained = nn.ModuleDict({"decoder": start.decoder})
-    if start.head is not None:
+    # An adapter holds no head, so beside adapters it stays as it is.
+    if start.head is not None and not run.settings.lora:
         trained.register_parameter("head", start.head)
     chance = settings.listwise * math.log(1 + settings.negatives + settings.easy_negatives)
     figures["reranker"] = _phase(run, "reranker", settings, trained, step, chance=chance)
@@ -225,8 +251,8 @@ def _train_reranker(
 
 def _reranker_start(run: Training, settings: RerankerSettings, origin: scratch.Origin | None) -> Start:
     if settings.start is None and origin is not None:
-        return _on(origin.reranker(), run.ranks)
-    return _on(open_for_training(settings.start or run.settings.start), run.ranks)
+        return _on(origin.reranker(), run)
+    return _on(open_for_training(_base(run.settings, "reranker")), run)
 
 
 def _phase_store(run: Training, name: str, phase: ContrastiveSettings, start: Start) -> Store:
@@ -248,14 +274,9 @@ def _mined(
     path = run.folder / f"mined-{name}.parquet"
     if path.exists():
         return path
-    own = run.folder / EMBEDDER
-    if miner is None and not own.exists():
-        raise InputError(
-            "no embedder mines negatives for the reranker: this run trains none",
-            "name one as train.reranker.miner",
-        )
-    searcher = Embedder(miner or own, max_seq_length=512)
-    return mined_pairs(run.pairs.trained, mixture, mining, encoder(searcher, 2_000), path)
+    searcher = Embedder(miner or run.folder / EMBEDDER)
+    searcher.max_seq_length = min(searcher.max_seq_length, _MINED_TOKENS)
+    return mined_pairs(run.pairs.trained, mixture, mining, encoder(searcher, _MINED_CHARACTERS), path)
 
 
 def _contrast(
@@ -310,21 +331,27 @@ def _phase(
         listeners.append(watch)
     with ExitStack() as shown:
         if run.ranks.first:
-            listeners.append(shown.enter_context(live_line(name, phase.steps)))
-            listeners.append(shown.enter_context(tensorboard(folder)))
+            done = steps_done(folder)
+            listeners.append(shown.enter_context(live_line(name, phase.steps, done)))
+            listeners.append(shown.enter_context(tensorboard(folder, done)))
         figures = train(
             module, step, _schedule(phase), folder, run.settings.seed,
             listeners=listeners, recipe=_learnt(run, phase), ranks=run.ranks,
         )  # fmt: skip
     if phase.ema is not None:
-        module.load_state_dict(ema_state(folder), strict=False)
+        _fill(module, ema_state(folder))
     return figures
 
 
+@torch.no_grad()
+def _fill(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Take the tensors of a state that training changes; of a split one each rank takes its part."""
+    own = module.state_dict()
+    for name, tensor in state.items():
+        fill(own[name], tensor)
+
+
 def _schedule(phase: PhaseSettings) -> Schedule:
-    kept = phase.keep
-    # Of the second half: before that a run has not settled enough to be worth merging.
-    steps = sorted({phase.steps - round(i * phase.steps / (2 * kept)) for i in range(kept)}) if kept else []
     return Schedule(
         phase.steps,
         phase.learning_rate,
@@ -334,7 +361,7 @@ def _schedule(phase: PhaseSettings) -> Schedule:
         phase.weight_decay,
         phase.max_norm,
         phase.ema,
-        tuple(steps),
+        phase.kept_steps(),
     )
 
 
@@ -363,8 +390,16 @@ def _check_prompts(run: Training, start: Start, kind: Kind) -> None:
         return
     directory = run.folder / "prompts-probe"
     write_directory(_plain(start).files(kind, ""), directory)
-    prompts_match(directory, kind, lambda text: fed(start.tokens, text, _PROBED_TOKENS), _PROBED_TOKENS)
+    most = _probed_tokens(start, kind)
+    prompts_match(directory, kind, lambda text: fed(start.tokens, text, most), most)
     shutil.rmtree(directory)
+
+
+def _probed_tokens(start: Start, kind: Kind) -> int:
+    """Tokens that probes are cut at, beside their prompt: fewer than the model reads."""
+    frame = [*start.tokens.prompt(prompts.RERANK_PREFIX), *start.tokens.prompt(prompts.RERANK_SUFFIX)]
+    room = start.max_seq_length // 2 if kind == "embedder" else start.max_seq_length - len(frame)
+    return min(_PROBED_TOKENS, room)
 
 
 def _plain(start: Start) -> Start:
@@ -376,27 +411,47 @@ def _plain(start: Start) -> Start:
 def _write(
     run: Training, start: Start, kind: Kind, out: Path, begun: Mapping[str, torch.Tensor] | None = None
 ) -> None:
-    """Write the network as a model directory, proved equal to that in memory and moved from where it `begun`."""
+    """Write the network as a model directory, proved equal to that in memory.
+
+    What it has `begun` as is given for the finished model: it must have moved, and its adapter is written.
+    """
     state = whole_state(start.decoder, run.ranks)
     if not run.ranks.first:
         return
-    finished = _finished(run, start, kind, state)
+    finished = _finished(run, start, state)
     if begun is not None:
         names = {name.removesuffix(".lora_A.weight") + ".weight" for name in state if ".lora_A." in name}
         weights_moved(begun, finished.decoder.state_dict(), names or None)
+        if run.settings.lora:
+            adapted = _adapted(start.decoder, run.settings.lora, state)
+            write_adapter(adapted, run.folder / f"{ADAPTER}-{kind}", _base(run.settings, kind), kind)
     _write_directory(run, finished, kind, out, run.settings.weights)
 
 
-def _finished(run: Training, start: Start, kind: Kind, state: Mapping[str, torch.Tensor]) -> Start:
-    """The trained network, whole and on the CPU; adapters are written and merged."""
+def _finished(run: Training, start: Start, state: Mapping[str, torch.Tensor]) -> Start:
+    """The network as it is now, whole and on the CPU, with its adapters merged."""
     head = None if start.head is None else nn.Parameter(start.head.detach().cpu())
-    if run.settings.lora is None:
-        return replace(start, decoder=plain_copy(start.decoder, dict(state)), head=head)
-    adapted = Decoder(start.decoder.size)
-    attach(adapted, run.settings.lora, run.settings.seed)
-    adapted.load_state_dict(state)
-    write_adapter(adapted, run.folder / f"{ADAPTER}-{kind}", run.settings.start, kind)
+    plain = {name: tensor for name, tensor in state.items() if ".lora_" not in name}
+    # At its start an adapter adds nothing, and there is nothing to merge.
+    if run.settings.lora is None or not any(t.any() for n, t in state.items() if ".lora_B." in n):
+        return replace(start, decoder=plain_copy(start.decoder, plain), head=head)
+    adapted = _adapted(start.decoder, run.settings.lora, state)
     return replace(start, decoder=merged(adapted, probe_ids(start.tokens)), head=head)
+
+
+def _adapted(decoder: Decoder, settings: LoraSettings, state: Mapping[str, torch.Tensor]) -> Decoder:
+    """A decoder of the same shape with adapters, which holds `state`."""
+    with torch.device("meta"):
+        out = Decoder(decoder.size)
+    attach(out, settings, seed=0)
+    out.load_state_dict(state, assign=True)
+    return out
+
+
+def _base(settings: TrainSettings, kind: Kind) -> str:
+    """The model that a kind starts from."""
+    own = settings.reranker.start if kind == "reranker" and settings.reranker else None
+    return own or settings.start
 
 
 def _write_directory(run: Training, finished: Start, kind: Kind, out: Path, weights: str) -> None:
@@ -417,9 +472,9 @@ def _write_kept(run: Training, start: Start, kind: Kind, name: str, phase: Phase
     for path in sorted(run.phase(name).glob("weights-*.safetensors")):
         saved = {key.removeprefix("decoder."): value for key, value in load_file(path).items()}
         head = saved.pop("head", None)
-        then = replace(start, head=None if head is None else nn.Parameter(head))
+        then = start if head is None else replace(start, head=nn.Parameter(head))
         step = int(path.stem.partition("-")[2])
-        finished = _finished(run, then, kind, {**state, **saved})
+        finished = _finished(run, then, {**state, **saved})
         _write_directory(run, finished, kind, run.folder / KEPT / f"{kind}-{name}-{step:06d}", _KEPT_AS)
 
 

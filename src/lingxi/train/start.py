@@ -28,7 +28,7 @@ from lingxi.train.lexicon import REACH, RESERVED, Lexicon
 # The reserved components, counted from the end of a token's vector: always one; one at a mark of the
 # template; one after it; the answer; the token's weight as an angle, so that its key has one length.
 _ONE, _QUERY_MARK, _DOCUMENT_MARK, _IN_QUERY, _IN_DOCUMENT, _ANSWER, _SINE, _COSINE = range(-RESERVED, 0)
-# The first block alone reads the mark of the query; after it the component says how near a token is to the query.
+# The first block alone reads the mark of the query; after it, this says how near the query a token is.
 _MATCH = _QUERY_MARK
 # Attention logits between equal tokens; how far those of the query stand out, in components of a token.
 _NEARNESS, _APART = 30.0, 3.0
@@ -72,14 +72,21 @@ def read_marks(tokens: Tokens) -> Marks:
     return Marks(frozenset(query), frozenset(document), frozenset(frame | set(tokens.specials.values())))
 
 
-def check_size(size: Size) -> None:
-    """Raise InputError for a shape that cannot start from token vectors."""
-    halves = size.heads % 2 == 0 and size.kv_heads == size.heads
-    if not halves or size.heads * size.head_dim != size.hidden or size.layers < 2:
+def check_size(size: Size, *, judge: bool = False) -> None:
+    """Raise InputError for a shape that cannot start from token vectors, or (`judge`) not as a reranker."""
+    alike = size.kv_heads == size.heads and size.heads * size.head_dim == size.hidden
+    if not alike or size.layers < 2:
         raise InputError(
             f"a network {size.hidden} wide with {size.layers} layers and {size.heads} heads"
             f" ({size.kv_heads} for keys) of {size.head_dim} cannot start as an average of token vectors",
-            "choose a width in steps of two heads, as many key–value heads as heads, and two layers or more",
+            "choose a width in steps of heads, as many key–value heads as heads, and two layers or more",
+        )
+    if judge and (size.layers < 3 or size.heads % 3 or size.head_dim < 2 * (_STILL + 1)):
+        raise InputError(
+            f"a network of {size.layers} layers and {size.heads} heads of {size.head_dim} cannot start as a "
+            "reranker of token vectors",
+            "choose three layers or more and a multiple of three heads (a width in steps of 192), or name a "
+            "model as train.reranker.start",
         )
 
 
@@ -98,11 +105,12 @@ def as_embedder(lexicon: Lexicon, marks: Marks) -> Decoder:
 
 @torch.no_grad()
 def as_reranker(lexicon: Lexicon, marks: Marks, tokens: Tokens) -> Decoder:
-    """A decoder that answers by two cosines of lexicon vectors: of query and document, and what matches of it.
+    """A decoder that answers by two cosines of lexicon vectors: of query and document, and of what matches.
 
     The second pools the document by how near each of its tokens is to a token of the query, a late
     interaction (ColBERT, arXiv 2004.12832) that a causal network can compute: the query stands first.
     """
+    check_size(lexicon.size, judge=True)
     decoder, last = _opened(lexicon, marks)
     _shorten(decoder, lexicon)
     _note(decoder, 0, _QUERY_MARK, _IN_QUERY)
@@ -309,3 +317,19 @@ def _sum_products(block: Block, pairs: Sequence[tuple[int, int, float]], out: in
             gate[row, a] = sign
             up[row, b] = sign
             down[out, row] = factor
+
+
+def fresh_decoder(size: Size, seed: int) -> Decoder:
+    """A decoder that has learnt nothing, which is what the language-model phase begins with.
+
+    Matrices are N(0, 0.02), those that are added to the residual smaller by √(2 · layers): the scheme of
+    GPT-2 (Radford et al. 2019, section 2.3), with Qwen3's `initializer_range`.
+    """
+    decoder = Decoder(size)
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in decoder.named_parameters():
+        if parameter.dim() == 2:
+            added = name.endswith(("o_proj.weight", "down_proj.weight"))
+            deviation = 0.02 / math.sqrt(2 * size.layers) if added else 0.02
+            torch.nn.init.normal_(parameter, std=deviation, generator=generator)
+    return decoder

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lingxi.errors import MissingExtraError
+from lingxi.errors import InputError, MissingExtraError
 from lingxi.parse.code import LANGUAGES
 from lingxi.train.settings import TeacherSettings
 from lingxi.train.store import Store
@@ -52,11 +52,15 @@ def read_teacher(store: Store, settings: TeacherSettings, cache: Path) -> Teache
     """Vectors of texts of a store that are worth most, cached; None without a package.
 
     A run that was stopped goes on after the texts it has read. Raises MissingExtraError where the package is
-    not installed.
+    not installed, and InputError where it is no teacher or has nothing to read.
     """
     if settings.package is None:
         return None
     texts = teachable(store, settings.max_texts)
+    if not texts:
+        raise InputError(
+            "the teacher reads English and code, of which the pairs have none", "train without train.teacher"
+        )
     keys = [key_of(text) for text in texts]
     stamp = hashlib.sha256(b"".join(keys) + settings.model_dump_json().encode()).hexdigest()[:16]
     path = cache / f"teacher-{stamp}.npy"
@@ -118,6 +122,11 @@ def _encoded(texts: Sequence[str], settings: TeacherSettings, parts: Path) -> ND
         raise MissingExtraError(
             error.name or str(settings.package), "teachers", "training from a teacher"
         ) from None
+    if not hasattr(package, "get_model_path"):
+        raise InputError(
+            f"the package {settings.package!r} has no get_model_path(), so it holds no teacher",
+            "name a package of a sentence-transformers model as train.teacher.package",
+        )
     model = SentenceTransformer(str(package.get_model_path()), device="cpu")
     model.max_seq_length = settings.max_tokens
     parts.mkdir(parents=True, exist_ok=True)
