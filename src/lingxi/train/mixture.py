@@ -60,7 +60,7 @@ class Kind:
 class Draw:
     """A batch: its kind and its row numbers.
 
-    With `mixed_instructions` some rows have another instruction of the same task: read it off the rows.
+    Of a `contrast_sampler` some rows have another instruction of the same task: read it off the rows.
     """
 
     kind: Kind
@@ -77,7 +77,7 @@ class Sampler:
     store: Store
     kinds: tuple[Kind, ...]
     chances: NDArray[np.float64]
-    mixed_instructions: bool
+    mixed: bool
     left_out: Mapping[tuple[str, str], int]
 
     def draw(self, rng: np.random.Generator, size: int) -> Draw:
@@ -86,7 +86,7 @@ class Sampler:
             raise InputError(f"a batch of {size} has nothing to compare", "draw at least two rows")
         kind = self.kinds[int(rng.choice(len(self.kinds), p=self.chances))]
         numbers = _apart(self.store, kind, rng, size)
-        if self.mixed_instructions:
+        if self.mixed:
             numbers = with_partners(self.store, numbers, rng, size)
         return Draw(kind, numbers)
 
@@ -102,7 +102,7 @@ def sampler(
 ) -> Sampler:
     """Prepare sampling by the mixture of tasks: the relative share of batches of each.
 
-    Within a task an instruction of n rows (weighed by emphasis) is drawn as n ** balance, and within that a stratum
+    In a task an instruction of n rows (weighed by emphasis) is drawn as n ** balance; within that a stratum
     (source and query language) likewise, times its `emphasis`: factors by source (names or patterns) and
     one by language, where "*" stands for the languages not named. Only sources that meet one of the patterns
     `sources` are drawn, and no instructions that `without` names. Raises InputError where a task has no rows,
@@ -172,7 +172,7 @@ def _sampler(
 
 
 def _kinds(store: Store, task: str, balance: float, weigh: Weigh) -> Iterator[tuple[Kind, float]]:
-    """The kinds of a task with their rows, weighed; the store keeps rows by stratum, in order of their names."""
+    """The kinds of a task and their weighed rows; the store has rows by stratum, in order of their names."""
     strata = sorted(store.strata, key=lambda s: (s.task, s.instruction, s.source, s.language))
     starts = [0, *accumulate(stratum.rows for stratum in strata)]
     numbered = [pair for pair in zip(strata, starts, strict=False) if pair[0].task == task]

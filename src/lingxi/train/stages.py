@@ -120,7 +120,8 @@ def train_models(
         torch.set_num_threads(settings.threads)
     folder.mkdir(parents=True, exist_ok=True)
     parts = _first(ranks, lambda: split_pairs(pairs, settings.held_out, settings.seed, folder / "held-out"))
-    store = _first(ranks, lambda: build_store([parts.trained], folder / "store", settings.seed))
+    files = [parts.trained, *(path.expanduser() for path in settings.pairs)]
+    store = _first(ranks, lambda: build_store(files, folder / "store", settings.seed))
     _check_recipe(settings, store)
     teacher = _first(ranks, lambda: read_teacher(store, settings.teacher, folder / "teacher"))
     run = Training(parts, store, settings, folder, card, make_golden, ranks, teacher)
