@@ -1,17 +1,21 @@
 """A whole life in miniature: the tiny recipe, resumed, skipped and resolved."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lingxi import cli, life, manifest
+from lingxi import cli, config, life, manifest
 from lingxi.embedder import Embedder
 from lingxi.errors import RecipeError
 from lingxi.parity import check
 from lingxi.reranker import Reranker
+from lingxi.train.parallel import ALONE
 
 ROOT = Path(__file__).parent.parent
 SHORT = (
@@ -35,9 +39,24 @@ def lived(tmp_path_factory):
 def test_the_tiny_recipe_makes_models_that_prove_themselves(lived):
     runs, _, report = lived
     trained = runs / "tiny" / "4-train"
-    assert report["stages"]["train"]["pairs"] == 400
-    for name in ("embedder", "reranker"):
+    held = manifest.read(runs / "tiny" / "3-curate").counts["total"]["kept"]
+    held -= report["stages"]["train"]["pairs"]
+    assert 50 < held < 110, "a fifth is held out"
+    for name in ("embedder", "reranker", "weak"):
         assert check(trained / name).ok
+    assert (trained / "curves.png").exists()
+    assert (trained / "held-out" / "suite.toml").exists()
+
+
+def test_kept_checkpoints_are_merged_into_the_finished_model(lived):
+    runs, _, report = lived
+    assert report["stages"]["merge"] == {"embedder": {"models": 2, "weights": [0.5, 0.5]}}
+    run = runs / "tiny"
+    assert life.model_of(run, "embedder") == run / "5-merge" / "embedder"
+    assert life.model_of(run, "reranker") == run / "4-train" / "reranker"
+    assert check(run / "5-merge" / "embedder").ok
+    card = (run / "5-merge" / "embedder" / "README.md").read_text(encoding="utf-8")
+    assert "bitext_zh_en_msdocs" in card and "## Merge" in card
 
 
 def test_the_tiny_embedder_has_learned_its_sentences(lived):
@@ -75,7 +94,7 @@ def test_an_unchanged_run_is_skipped_and_a_changed_stage_runs_again(lived, tmp_p
     shutil.copytree(runs, copy)
     said: list[str] = []
     life.run(ROOT / "recipes/tiny.toml", SHORT, runs=copy, say=said.append)
-    assert said == [f"{stage}: unchanged, skipped" for stage in ("collect", "curate", "train")]
+    assert said == [f"{stage}: unchanged, skipped" for stage in ("collect", "curate", "train", "merge")]
     (copy / "tiny" / "4-train" / "manifest.json").unlink()
     shutil.rmtree(copy / "tiny" / "4-train" / "reranker")
     said.clear()
@@ -111,6 +130,99 @@ def test_what_is_measured_must_be_trained(tmp_path):
     recipe.write_text('name = "r"\n[collect]\n[curate]\n[evaluate]\nroot = "."\n')
     with pytest.raises(RecipeError, match=r"add a table \[train\]"):
         life.run(recipe, runs=tmp_path)
+
+
+TINY = ROOT / "recipes" / "tiny.toml"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["train.weak.stepps=3"], "unknown key 'train.weak.stepps'"),
+        (["train.embedder.steps=3"], "unknown key 'train.embedder'"),
+        (["train.weak.learning_rate=-1e-3"], "train.weak.learning_rate"),
+        (["train.weak.steps=0"], "train.weak.steps"),
+        (["train.dims=[64, 32]"], "dims must rise"),
+        (["train.supervised.keep=0"], "[merge] needs checkpoints"),
+        (["train.supervised.keep=1"], "[merge] needs checkpoints"),
+        (["merge.weights=[0.2, 0.3, 0.5]"], "merge.weights has 3 numbers, embedders kept are 2"),
+        (["merge.search={}", "train.held_out=0.0"], "set train.held_out above 0"),
+        (["train.lora={}"], "from scratch all weights are trained"),
+        (['train.start="some/model"'], "is for networks from scratch"),
+        (["train.lexicon.keep=2"], "leave them out"),
+        (["train.language.keep=2"], "leave out keep"),
+        (["train.reranker.easy_negatives=4"], "4 queries do not give 4 easy negatives"),
+    ],
+)
+def test_a_bad_recipe_does_not_resolve(tmp_path, capsys, overrides, words):
+    assert cli.run(["train", str(TINY), *overrides, "--runs", str(tmp_path / "runs")]) == 2
+    _, err = capsys.readouterr()
+    assert words in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_model_that_changes_makes_training_run_again(tmp_path):
+    """Of the base and of the miner, where they are directories."""
+    for name in ("base", "miner"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        f'''name = "r"
+[collect]
+[curate]
+[train]
+start = "{tmp_path / "base"}"
+[train.reranker]
+steps = 1
+batch_queries = 4
+learning_rate = 1e-3
+token_learning_rate = 1e-3
+warmup_steps = 0
+miner = "{tmp_path / "miner"}"
+'''
+    )
+    resolved = config.load(recipe, life.Recipe)
+    before = manifest.Manifest("curate", "k", {}, {}, {}, {}, 0.0)
+
+    def key() -> str:
+        done = {"curate": before}
+        return life.STAGES["train"](life.Life(resolved, tmp_path, done, print, ALONE)).key
+
+    keys = [key()]
+    for name in ("base", "miner"):
+        (tmp_path / name / "config.json").write_text('{"a": 1}')
+        keys.append(key())
+    assert len(set(keys)) == 3
+
+
+def torchrun(processes: int, *arguments: object) -> None:
+    """The command line under torchrun, as many processes."""
+    how = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "--no-python"]
+    command = [sys.executable, "-c", "from lingxi.cli import main; main()", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *how, *command], env=environment, capture_output=True, text=True, timeout=560
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+@pytest.mark.slow
+def test_two_processes_live_one_life(lived, tmp_path):
+    """Both phases from scratch, mined negatives, a dev probe, averaged weights, and a merge."""
+    overrides = [*SHORT, "train.lexicon.ema=0.9", "train.supervised.ema=0.5"]
+    torchrun(2, "run", TINY, *overrides, "--runs", tmp_path / "two")
+    life.run(TINY, overrides, runs=tmp_path / "one")
+    for name in ("4-train/embedder", "4-train/reranker", "5-merge/embedder"):
+        assert check(tmp_path / "two/tiny" / name).ok
+    rows = [
+        [json.loads(line) for line in (tmp_path / runs / "tiny/4-train/phases" / phase / "log.jsonl").open()]
+        for phase in ("lexicon", "weak", "supervised", "reranker")
+        for runs in ("one", "two")
+    ]
+    for one, two in zip(rows[::2], rows[1::2], strict=True):
+        assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], rel=1e-2)
 
 
 OWN = """

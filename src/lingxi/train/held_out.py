@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lingxi import prompts
-from lingxi.engine.run import pooled_states
+from lingxi.engine.batches import by_budget, common_prefix
 from lingxi.errors import InputError
 from lingxi.metrics import ndcg_at_k
 from lingxi.model.decoder import Decoder
 from lingxi.model.tokens import Tokens
 from lingxi.records import Pair, drawn, read_pairs, write_pairs
+from lingxi.train.encoders import encoder_of
 from lingxi.train.mixture import SYMMETRIC
 from lingxi.vectors import cut
 
@@ -25,6 +27,8 @@ TRAINED, HELD = "trained.parquet", "held-out.parquet"
 # Tasks that rank documents; graded and labelled pairs have other measures.
 _RANKED = ("retrieval", "code", "bitext")
 _PROBED = 200
+# Tokens computed at a time.
+_PROBED_TOKENS = 8_192
 _LOTS = 2**64
 
 
@@ -146,7 +150,7 @@ def _ndcg(
 
     def encoded(texts: Sequence[str]) -> NDArray[np.float32]:
         ids = [[*own[:room], tokens.end] for own in tokens.texts(texts)]
-        states: NDArray[np.float32] = pooled_states(decoder, ids).numpy()
+        states: NDArray[np.float32] = _states(decoder, ids).numpy()
         return cut(states, states.shape[1])
 
     scores = encoded([before + row.query for row in rows]) @ encoded([after + text for text in documents]).T
@@ -154,6 +158,17 @@ def _ndcg(
     right = [{places[item.text] for item in row.positives} for row in rows]
     ranked = [[float(int(place) in own) for place in line] for line, own in zip(order, right, strict=True)]
     return float(ndcg_at_k(_padded(ranked), [np.ones(len(own)) for own in right], 10).mean())
+
+
+# Not `engine.pooled_states`: what FSDP gathers in inference mode cannot be trained on afterwards.
+@torch.no_grad()
+def _states(decoder: Decoder, sequences: Sequence[list[int]]) -> torch.Tensor:
+    """Pooled states [sequences, hidden] on the CPU; what all begin with is computed once a batch."""
+    encode, out = encoder_of(decoder), torch.empty(len(sequences), decoder.size.hidden)
+    shared = common_prefix(sequences) if len(sequences) > 1 else 0
+    for batch in by_budget([len(ids) - shared for ids in sequences], _PROBED_TOKENS):
+        out[batch] = encode([sequences[i] for i in batch], shared).cpu()
+    return out
 
 
 def _padded(rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
