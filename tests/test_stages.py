@@ -28,8 +28,9 @@ from lingxi.train.adapters import read_adapter
 from lingxi.train.held_out import probe, split_pairs, write_suite
 from lingxi.train.mined import mined_pairs
 from lingxi.train.phases import MiningSettings, MixtureSettings
+from lingxi.train.running import Card
 from lingxi.train.settings import TrainSettings
-from lingxi.train.stages import Card, train_models
+from lingxi.train.stages import train_models
 from test_store import pair
 from toys import assert_mendable, decoder_of, random_state, toy_size, toy_tokenizer, write_toy
 

@@ -224,7 +224,8 @@ def _train(life: Life) -> Stage:
         """Learn the models, with cards that say of what."""
         from lingxi import cards
         from lingxi.parity import make_golden
-        from lingxi.train.stages import Card, train_models
+        from lingxi.train.running import Card
+        from lingxi.train.stages import train_models
 
         pairs = life.folder / "3-curate" / "pairs.parquet"
         name = life.recipe.name
