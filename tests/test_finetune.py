@@ -20,6 +20,7 @@ from lingxi import cli, life
 from lingxi.model.layout import ModelFiles, write_directory
 from lingxi.model.sizes import size_named
 from lingxi.records import Pair, passage, write_pairs
+from lingxi.train.phases import ContrastiveSettings, MixtureSettings
 from lingxi.train.settings import TokenizerSettings, TrainSettings
 from lingxi.train.stages import Card, train_models
 from lingxi.train.start import fresh_decoder
@@ -68,23 +69,19 @@ def test_settings_shown_are_settings(number: int) -> None:
 
 
 def test_what_the_page_says_of_settings_is_so() -> None:
-    """Names of the table are fields, and defaults that it states are theirs."""
-    from lingxi.train.phases import ContrastiveSettings
-
+    """Names of the table are fields, and the numbers that it states are their defaults."""
     table = TRAINING.split("## Settings of a contrastive phase")[1].split("##")[0]
-    rows = re.findall(r"^\| (`.*?) \| (.*?) \|", table, re.M)
-    assert len(rows) > 10
-    for names, default in rows:
-        found = [
-            ContrastiveSettings.model_fields.get(n.split(".")[0]) for n in re.findall(r"`([\w.]+)`", names)
-        ]
-        if "mixture.sources" not in names:
-            assert all(found), names
-        for field, stated in zip(found, re.findall(r"\d[\d,.]*(?:, )?", default), strict=False):
-            value = float(stated.strip(", ").replace(",", ""))
-            if "mixture" not in names:
-                assert field is not None
-                assert field.default == value, names
+    lines = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| `")]
+    assert len(lines) > 10
+    for cell, stated in lines:
+        names = re.findall(r"`([\w.]+)`", cell)
+        record = MixtureSettings if names[0].startswith("mixture.") else ContrastiveSettings
+        fields = [record.model_fields[name.removeprefix("mixture.")] for name in names]
+        for field, value in zip(fields, stated.strip().split(", "), strict=False):
+            if value[:1].isdigit():
+                assert field.default == float(value.replace(",", "")), cell
+            elif value == "true":
+                assert field.default is True, cell
 
 
 @pytest.mark.slow
