@@ -144,7 +144,7 @@ def _two_layers_of_the_smallest(folder: Path) -> Path:
         state=fresh_decoder(size, seed=0).state_dict(),
         tokenizer=train_tokenizer(texts, TokenizerSettings(vocab=600, characters_per_language=100_000)),
         card="# Two layers\n",
-        max_seq_length=512,
+        max_seq_length=2_048,
     )
     return write_directory(files, folder, "float32")
 
