@@ -1,4 +1,4 @@
-"""Measure contrastive training against sentence-transformers' trainer: same network, texts, batches and steps.
+"""Measure contrastive training against sentence-transformers' trainer: same network, texts and steps.
 
     python benchmarks/train_speed.py [--tasks nano,short,wide] [--rounds 3] [--steps 3] [--json …]
 
@@ -127,6 +127,7 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     chosen = [task for task in tasks() if task.name in options.tasks.split(",")]
     results = []
     for task in chosen:
@@ -329,14 +330,16 @@ def their_block(task: Task, directory: Path, pairs: list[Pair], steps: int) -> B
             use_cpu=True,
         )
         dataset = Dataset.from_dict({"query": [q for q, _ in pairs], "text": [t for _, t in pairs]})
-        SentenceTransformerTrainer(
+        trainer = SentenceTransformerTrainer(
             model=model,
             args=arguments,
             train_dataset=dataset,
             loss=loss,
             callbacks=[Listener()],
             optimizers=(optimizer, rates),
-        ).train()
+        )
+        trainer.remove_callback(transformers.PrinterCallback)
+        trainer.train()
     return clock.block()
 
 
