@@ -11,7 +11,8 @@ functions; `short` has sentences that stand side by side. Nothing is downloaded.
 
 Blocks of steps are interleaved, each from the same first weights, the side that starts changing each
 time. A block counts from the end of its first step to the end of its last, so that neither start-up nor
-a checkpoint counts. The losses of every step, all token ids included, must agree: it is the same work.
+a checkpoint counts. All token ids and the first step's loss must agree: it is the same work. How far later
+losses part is told: AdamW's first steps divide by small gradients, which carries rounding far.
 """
 
 from __future__ import annotations
