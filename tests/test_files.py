@@ -291,3 +291,9 @@ def test_a_hub_id_that_cannot_be_had_is_said(tmp_path: Path, monkeypatch: pytest
 def test_a_directory_is_found_by_its_path(embedder_directory: Path) -> None:
     assert locate(embedder_directory) == embedder_directory
     assert locate(str(embedder_directory)) == embedder_directory
+
+
+def test_weights_are_readable_by_whom_the_folder_is(tmp_path):
+    tmp_path.chmod(0o755)
+    write_weights(tmp_path, {"a.weight": torch.zeros(2, 2)}, "float32")
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o644

@@ -321,14 +321,21 @@ def write_weights(
         raise InputError(f"unknown dtype {dtype!r}", f"choose one of: {', '.join(_DTYPES)}, int8")
     shards = _split(tensors, max_shard_bytes)
     if len(shards) == 1:
-        save_file(tensors, directory / _WEIGHTS, metadata={"format": "pt"})
+        _save(tensors, directory / _WEIGHTS)
         return
     names = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
-        save_file(shard, directory / name, metadata={"format": "pt"})
+        _save(shard, directory / name)
     total = sum(t.numel() * t.element_size() for t in tensors.values())
     weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
     write_json(directory / _INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Save for whoever may read the directory: safetensors makes files that only their owner can."""
+    save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod((path.parent.stat().st_mode & 0o666) | 0o600)
 
 
 def _split(tensors: dict[str, torch.Tensor], limit: int | None) -> list[dict[str, torch.Tensor]]:
