@@ -36,7 +36,7 @@ CURATED = Manifest("curate", "", {}, {}, {}, {"by_source": {}, "licences": {}}, 
 
 
 def test_a_card_says_what_a_model_is_of_and_how_it_was_trained():
-    text = cards.card("embedder", "mine", CURATED, TUNED)
+    text = cards.card("embedder", "mine", [CURATED], TUNED)
     assert "base_model: org/base\n" in text and "license:" not in text
     assert "`org/base` tuned by lingxi as a text embedder (all its weights)." in text
     assert "| weak | 10 | 32 pairs | 0.001 | 96 tokens |" in text
@@ -47,12 +47,12 @@ def test_a_card_says_what_a_model_is_of_and_how_it_was_trained():
 
 
 def test_a_reranker_s_card_is_of_its_own_phases():
-    text = cards.card("reranker", "mine", CURATED, TUNED)
+    text = cards.card("reranker", "mine", [CURATED], TUNED)
     assert "base_model: org/judge\n" in text and "org/base" not in text
     assert "| reranker | 10 | 8 queries |" in text and "| weak |" not in text
     assert "a_teacher" not in text, "it gave the reranker no scores"
     assert "cut to 200 tokens" in text
-    text = cards.card("reranker", "mine", CURATED, SCRATCH)
+    text = cards.card("reranker", "mine", [CURATED], SCRATCH)
     assert "license: apache-2.0" in text and "trained from scratch" in text
     assert "| lexicon |" in text and "| reranker |" in text
 
@@ -62,7 +62,7 @@ def test_a_card_names_the_licence_of_every_source_it_kept():
         "by_source": {"a": {"rows": 10, "kept": 4}, "b": {"rows": 3, "kept": 0}},
         "licences": {"a": "CC BY 4.0", "b": "CC BY-NC"},
     }
-    text = cards.card("embedder", "nano", Manifest("curate", "", {}, {}, {}, counts, 0.0), TUNED)
+    text = cards.card("embedder", "nano", [Manifest("curate", "", {}, {}, {}, counts, 0.0)], TUNED)
     assert "| a | CC BY 4.0 | 4 | 10 |" in text
     assert "| b |" not in text
 

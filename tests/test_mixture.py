@@ -8,7 +8,7 @@ from scipy.stats import chisquare
 
 from lingxi.errors import InputError
 from lingxi.records import Passage, passage
-from lingxi.train.mixture import sampler
+from lingxi.train.mixture import contrast_sampler, sampler
 from lingxi.train.partners import contrast_partners
 from lingxi.train.relevance import documents_of
 from lingxi.train.store import Candidate, Row
@@ -109,7 +109,7 @@ def test_impossible_mixtures_are_refused_in_words(tmp_path):
     with pytest.raises(InputError, match="may be drawn"):
         sampler(store, {"bitext": 1.0}, 0.5, {"test": 0.0})
     with pytest.raises(InputError, match="two instructions"):
-        sampler(store, {"bitext": 1.0}, 0.5, mixed_instructions=True)
+        contrast_sampler(store, 0.5)
     with pytest.raises(InputError, match="at least two"):
         sampler(store, {"bitext": 1.0, "code": 0.0}, 0.5).draw(rng(), 1)
 
@@ -150,7 +150,7 @@ def test_contrast_partners_have_the_query_under_another_instruction(tmp_path):
 
 def test_mixed_batches_hold_partners_together(tmp_path):
     store = built(tmp_path, [each for n in range(30) for each in contrasting(n)])
-    drawn_from = sampler(store, {"bitext": 1.0}, 0.5, mixed_instructions=True)
+    drawn_from = contrast_sampler(store, 0.5)
     together = 0
     for seed in range(30):
         rows = store.rows(drawn_from.draw(rng(seed), 8).numbers)

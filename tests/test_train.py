@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from lingxi import prompts
 from lingxi.errors import InputError
@@ -23,11 +24,13 @@ from lingxi.train.lexicon import Lexicon
 from lingxi.train.mixture import contrast_sampler, sampler
 from lingxi.train.phases import ContrastiveSettings, RerankerSettings
 from lingxi.train.served import prompts_match
+from lingxi.train.settings import TokenizerSettings
 from lingxi.train.start import as_embedder, as_reranker, read_marks
 from lingxi.train.store import Store
 from lingxi.train.teachers import Teacher, key_of, rotated
+from lingxi.train.tokenizer import train_tokenizer
 from test_store import built, pair
-from toys import toy_tokenizer
+from toys import TEXTS, toy_tokenizer
 
 SIZE = Size(192, 3, 3, 3, 64, 256, 512)
 WORDS = ("gravity", "silla", "北京", "cocina", "search", "text", "double", "capital")
@@ -418,3 +421,18 @@ def test_rotated_teacher_vectors_keep_cosines_and_lead_with_most() -> None:
     centred /= np.linalg.norm(centred, axis=1, keepdims=True)
     assert np.abs(turned @ turned.T - centred @ centred.T).max() < 5e-3
     assert (turned[:, :8] ** 2).sum() > (turned[:, 8:] ** 2).sum() * 3
+
+
+def test_a_language_may_have_more_of_the_vocabulary():
+    words = [chr(0x4E00 + n) * 3 for n in range(60)]
+    texts = [("en", text) for text in TEXTS * 20] + [("zh", word) for word in words * 3]
+    few = train_tokenizer(
+        texts, TokenizerSettings(vocab=600, characters_per_language=60_000, characters={"zh": 3})
+    )
+    many = train_tokenizer(texts, TokenizerSettings(vocab=600, characters_per_language=60_000, characters={}))
+
+    def whole(tokenizer: str) -> int:
+        read = Tokenizer.from_str(tokenizer)
+        return sum(len(read.encode(word).ids) for word in words)
+
+    assert whole(many) < whole(few)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Collection, Sequence
 
 from lingxi.evaluate.report import Score
 from lingxi.manifest import Manifest
 from lingxi.train.phases import ContrastiveSettings, PhaseSettings, RerankerSettings
 from lingxi.train.settings import SCRATCH, TrainSettings
 
+# Sources that a card names; the rest are counted, and the run's ledger has them all.
+_SHOWN = 40
 _TASKS = {"embedder": "feature-extraction", "reranker": "text-ranking"}
 
 
-def card(kind: str, name: str, curated: Manifest, train: TrainSettings) -> str:
+def card(kind: str, name: str, curated: Sequence[Manifest], train: TrainSettings) -> str:
     """README.md of a model directory.
 
-    `curated` is the manifest of its training pairs, `train` the recipe's table.
+    `curated` are the manifests of its training pairs, `train` the recipe's table.
     """
     parts = (_head(kind, train), f"# {name} {kind}\n", _origin(kind, train), _use(kind, train))
     return "\n".join((*parts, _data(curated), _training(kind, train), _limits(kind, train)))
@@ -102,22 +104,37 @@ Reranker("this directory").rank("query", ["document", "another"])
 }
 
 
-def _data(curated: Manifest) -> str:
+def _data(curated: Sequence[Manifest]) -> str:
+    """The ledger of all runs whose pairs were trained on: the largest sources, and all licences."""
+    rows = [
+        (counts["kept"], counts["rows"], source, manifest.counts["licences"][source])
+        for manifest in curated
+        for source, counts in manifest.counts["by_source"].items()
+        if counts["kept"]
+    ]
+    rows.sort(key=lambda row: (-row[0], row[2]))
     lines = [
         "## Training data",
         "",
         "| source | licence of the rows | pairs kept | of |",
-        "|---|---|---|---|",
+        "|---|---|---:|---:|",
+        *(f"| {source} | {licence} | {kept:,} | {read:,} |" for kept, read, source, licence in rows[:_SHOWN]),
     ]
-    sources: Mapping[str, Any] = curated.counts["by_source"]
-    licences: Mapping[str, str] = curated.counts["licences"]
-    for source, counts in sorted(sources.items()):
-        if counts["kept"]:
-            lines.append(f"| {source} | {licences[source]} | {counts['kept']:,} | {counts['rows']:,} |")
-    dropped = curated.counts.get("rows", 0) - curated.counts.get("kept", 0)
+    if rest := rows[_SHOWN:]:
+        kept, read = (sum(row[column] for row in rest) for column in (0, 1))
+        lines.append(f"| {len(rest):,} other sources | as below | {kept:,} | {read:,} |")
+    dropped = sum(m.counts.get("rows", 0) - m.counts.get("kept", 0) for m in curated)
     if dropped > 0:
-        lines += ["", f"{dropped:,} rows were dropped; the run keeps each with its reason."]
-    return "\n".join(lines) + "\n"
+        lines += ["", f"{dropped:,} rows were dropped; the runs keep each with its reason."]
+    return "\n".join((*lines, "", *_licences(rows))) + "\n"
+
+
+def _licences(rows: Sequence[tuple[int, int, str, str]]) -> list[str]:
+    totals: Counter[str] = Counter()
+    for kept, _, _, licence in rows:
+        totals[licence] += kept
+    told = ", ".join(f"{licence} {count:,}" for licence, count in totals.most_common())
+    return [f"Pairs by licence: {told}."]
 
 
 def _training(kind: str, train: TrainSettings) -> str:

@@ -23,7 +23,7 @@ from lingxi.collect import CollectSettings, collect_pairs
 from lingxi.collect.sources import own_state
 from lingxi.config import Settings
 from lingxi.curate import CurateSettings, curate_pairs
-from lingxi.errors import RecipeError
+from lingxi.errors import InputError, RecipeError
 from lingxi.evaluate.codesearch import read_packages
 from lingxi.evaluate.settings import EvaluateSettings
 from lingxi.generate import GenerateSettings, generate_pairs
@@ -216,20 +216,38 @@ def _train(life: Life) -> Stage:
     begun: dict[str, str | None] = {"start": settings.start}
     if settings.reranker:
         begun |= {"reranker": settings.reranker.start, "miner": settings.reranker.miner}
+    ledgers = _ledgers(life)
     inputs = {"curate": curated.key, **_hashed(begun)}
+    inputs |= {f"pairs {n}": ledger.key for n, ledger in enumerate(ledgers[1:])}
 
     def work(out: Path) -> Mapping[str, Any]:
         """Learn the models, with cards that say of what."""
         from lingxi import cards
         from lingxi.parity import make_golden
-        from lingxi.train.stages import Card, train_models
+        from lingxi.train.running import Card
+        from lingxi.train.stages import train_models
 
         pairs = life.folder / "3-curate" / "pairs.parquet"
         name = life.recipe.name
-        card = Card(*(cards.card(kind, name, curated, settings) for kind in ("embedder", "reranker")))
+        card = Card(*(cards.card(kind, name, ledgers, settings) for kind in ("embedder", "reranker")))
         return train_models(pairs, settings, out, card, make_golden, life.ranks)
 
     return _stage(life.folder / _TRAINED, "train", inputs, settings, ("train", "generate"), work)
+
+
+def _ledgers(life: Life) -> list[Manifest]:
+    """The manifests of all pairs that are trained on: this run's own, then those of other runs."""
+    return [life.done["curate"], *(_curated(path.expanduser()) for path in _set(life.recipe.train).pairs)]
+
+
+def _curated(pairs: Path) -> Manifest:
+    """The manifest beside another run's pairs, without which nobody knows their sources and licences."""
+    found = manifest.read(pairs.parent)
+    if found is None or not pairs.exists():
+        raise InputError(
+            f"{pairs}: no pairs of a finished curate stage", "run `lingxi curate` of that recipe"
+        )
+    return found
 
 
 def _hashed(models: Mapping[str, str | None]) -> dict[str, str]:
@@ -252,7 +270,7 @@ def _merge(life: Life) -> Stage:
         found = {kind: sorted(kept.glob(f"{kind}-*")) for kind in ("embedder", "reranker")}
         held = life.folder / _TRAINED / "held-out" / "held-out.parquet"
         dev = held if settings.search is not None else None
-        curated, train = life.done["curate"], _set(life.recipe.train)
+        ledgers, train = _ledgers(life), _set(life.recipe.train)
         merged = {
             kind: merge_models(
                 settings,
@@ -260,7 +278,7 @@ def _merge(life: Life) -> Stage:
                 out / kind,
                 make_golden,
                 dev=dev,
-                card=cards.card(kind, life.recipe.name, curated, train),
+                card=cards.card(kind, life.recipe.name, ledgers, train),
             )
             for kind, models in found.items()
             if len(models) > 1

@@ -28,6 +28,10 @@ FILL = "Given code with a part left out, retrieve the part"
 CHANGE = "Given a commit message, retrieve the change that it describes"
 ANSWER = "Given a question, retrieve passages that answer the question"
 SYNOPSIS = "Given a synopsis, retrieve the description of the program"
+TRANSLATION = "Given a word, retrieve its translation"
+DEFINITION = "Given a word, retrieve its definition"
+SATIRE = "Given a word, retrieve a satirical definition of it"
+NAMED = "Given a definition, retrieve the word that it defines"
 
 # Rows that `generate` makes of documents.
 ABSTRACT = "Given a summary, retrieve the article it sums up"

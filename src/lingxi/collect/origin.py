@@ -26,6 +26,7 @@ _SPELLINGS = {
     "BSD-2-clause": "BSD-2-Clause",
     "Apache-2": "Apache-2.0",
     "Apache": "Apache-2.0",
+    "public_domain": "public-domain",
 }
 
 
@@ -151,8 +152,10 @@ def licence_of(folder: Path, default: str) -> str:
     lie deeper speak for themselves alone.
     """
     for path in sorted(folder.glob("usr/share/doc/*/copyright")):
-        if found := re.search(r"^Files:\s*\*.*?^License:[ \t]*(\S[^\n]*)", _text(path), re.S | re.M):
-            return _SPELLINGS.get(found[1].strip(), found[1].strip())
+        text = _text(path)
+        for files in (*_own_folders(path.parent.name), r"\*"):
+            if found := re.search(rf"^Files:\s*{files}.*?^License:[ \t]*(\S[^\n]*)", text, re.S | re.M):
+                return _SPELLINGS.get(found[1].strip(), found[1].strip())
     for path in _manifests(folder):
         said = _json(path).get("license")
         # As npm wrote it at first.
@@ -166,6 +169,15 @@ def licence_of(folder: Path, default: str) -> str:
         if found := re.search(r"^Classifier: License :: OSI Approved :: ([^\n]+)$", text, re.M):
             return found[1].replace(" License", "").replace("Software", "").strip()
     return default
+
+
+def _own_folders(package: str) -> list[str]:
+    """Folders of a source package, as patterns, that a binary package is named after, the longest name first.
+
+    `dict-freedict-swh-eng` may be of `swh-eng/*`, while other files of its source have other licences.
+    """
+    parts = package.split("-")
+    return [re.escape("-".join(parts[start:])) + r"/\*" for start in range(1, len(parts) - 1)]
 
 
 def _text(path: Path) -> str:

@@ -20,6 +20,7 @@ from lingxi.collect import (
     code,
     dataset,
     descriptions,
+    dictionary,
     gettext,
     history,
     mediawiki,
@@ -38,7 +39,7 @@ from lingxi.records import Document, Pair, digest, write_documents, write_pairs
 
 Reader = Literal[
     "gettext", "names", "code", "descriptions", "mediawiki", "parallel", "wiki", "dataset", "history",
-    "articles", "pages", "rows",
+    "dictionary", "articles", "pages", "rows",
 ]  # fmt: skip
 READERS: Mapping[str, Callable[[Path, Origin], Iterator[Pair]]] = {
     "gettext": gettext.read_catalogs,
@@ -50,6 +51,7 @@ READERS: Mapping[str, Callable[[Path, Origin], Iterator[Pair]]] = {
     "wiki": wiki.read_dump,
     "dataset": dataset.read_dataset,
     "history": history.read_history,
+    "dictionary": dictionary.read_dictionary,
 }
 DOCUMENT_READERS: Mapping[str, Callable[[Path, Origin], Iterator[Document]]] = {
     "articles": articles.read_articles,

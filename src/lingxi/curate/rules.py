@@ -29,7 +29,7 @@ _ALLOWED = re.compile(
 # checked, where its file is not for machines.
 _FREE_PACKAGE = re.compile(
     r"(A?L?GPL|MPL|Mozilla|GFDL|ISC|Zlib|PSF|Python|PostgreSQL|Artistic|EPL|Eclipse|BSL|Boost|CDDL|Ruby"
-    r"|PHP|NTP|Expat|BSD|Apache|CC0|0BSD|Unlicense|WTFPL|ZPL|X11|HPND|public[- ]domain|DFSG-free)\b"
+    r"|PHP|NTP|Expat|BSD|Apache|CC0|0BSD|Unlicense|WTFPL|ZPL|X11|HPND|public[- ]domain|DFSG-free)\b|WordNet"
     r"|GNU ",
     re.I,
 )

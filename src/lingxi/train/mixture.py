@@ -60,7 +60,7 @@ class Kind:
 class Draw:
     """A batch: its kind and its row numbers.
 
-    With `mixed_instructions` some rows have another instruction of the same task: read it off the rows.
+    Of a `contrast_sampler` some rows have another instruction of the same task: read it off the rows.
     """
 
     kind: Kind
@@ -77,7 +77,7 @@ class Sampler:
     store: Store
     kinds: tuple[Kind, ...]
     chances: NDArray[np.float64]
-    mixed_instructions: bool
+    mixed: bool
     left_out: Mapping[tuple[str, str], int]
 
     def draw(self, rng: np.random.Generator, size: int) -> Draw:
@@ -86,7 +86,7 @@ class Sampler:
             raise InputError(f"a batch of {size} has nothing to compare", "draw at least two rows")
         kind = self.kinds[int(rng.choice(len(self.kinds), p=self.chances))]
         numbers = _apart(self.store, kind, rng, size)
-        if self.mixed_instructions:
+        if self.mixed:
             numbers = with_partners(self.store, numbers, rng, size)
         return Draw(kind, numbers)
 
@@ -102,7 +102,7 @@ def sampler(
 ) -> Sampler:
     """Prepare sampling by the mixture of tasks: the relative share of batches of each.
 
-    Within a task an instruction of n rows is drawn in proportion to n ** balance, and within that a stratum
+    In a task an instruction of n rows (weighed by emphasis) is drawn as n ** balance; within that a stratum
     (source and query language) likewise, times its `emphasis`: factors by source (names or patterns) and
     one by language, where "*" stands for the languages not named. Only sources that meet one of the patterns
     `sources` are drawn, and no instructions that `without` names. Raises InputError where a task has no rows,
@@ -155,24 +155,24 @@ def _sampler(
     chances: list[float] = []
     left_out: dict[tuple[str, str], int] = {}
     for task, weight in wanted.items():
-        good = []
-        for kind in _kinds(store, task, balance, weigh):
+        good, sizes = [], []
+        for kind, size in _kinds(store, task, balance, weigh):
             if _has_two_groups(store, kind):
                 good.append(kind)
+                sizes.append(size**balance)
             elif kind.drawable:
                 left_out[task, kind.instruction] = kind.drawable
         if not good:
             raise InputError(
                 f"the rows of {task} that may be drawn are all of one group", "add pairs, or leave it out"
             )
-        sizes = np.array([kind.drawable for kind in good], np.float64) ** balance
         kinds += good
-        chances += list(weight * sizes / sizes.sum())
+        chances += [weight * size / sum(sizes) for size in sizes]
     return Sampler(store, tuple(kinds), np.array(chances) / sum(chances), mixed, left_out)
 
 
-def _kinds(store: Store, task: str, balance: float, weigh: Weigh) -> Iterator[Kind]:
-    """The kinds of a task; the store keeps rows by stratum, in the order of the strata's names."""
+def _kinds(store: Store, task: str, balance: float, weigh: Weigh) -> Iterator[tuple[Kind, float]]:
+    """The kinds of a task and their weighed rows; the store has rows by stratum, in order of their names."""
     strata = sorted(store.strata, key=lambda s: (s.task, s.instruction, s.source, s.language))
     starts = [0, *accumulate(stratum.rows for stratum in strata)]
     numbered = [pair for pair in zip(strata, starts, strict=False) if pair[0].task == task]
@@ -180,10 +180,12 @@ def _kinds(store: Store, task: str, balance: float, weigh: Weigh) -> Iterator[Ki
         part = list(group)
         first = np.concatenate(([0], np.cumsum([stratum.rows for stratum, _ in part])))
         members = store.columns["by_stratum"][part[0][1] : part[0][1] + first[-1]]
-        weights = np.array([s.rows**balance * weigh(s) for s, _ in part])
+        factors = [weigh(s) for s, _ in part]
+        weights = np.array([s.rows**balance * f for (s, _), f in zip(part, factors, strict=True)])
         # The last is exactly one, so that no draw falls behind it.
         rising = np.cumsum(weights)
-        yield Kind(task, instruction, members, first, rising / rising[-1] if rising[-1] else rising)
+        kind = Kind(task, instruction, members, first, rising / rising[-1] if rising[-1] else rising)
+        yield kind, sum(s.rows * f for (s, _), f in zip(part, factors, strict=True))
 
 
 def _emphasis(stratum: Stratum, emphasis: Mapping[str, float]) -> float:

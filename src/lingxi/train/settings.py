@@ -7,6 +7,7 @@ model has `start`. Then come weak, supervised and reranker, each where it is wan
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -107,6 +108,11 @@ class TrainSettings(Settings):
     """Whether activations are computed again in backward: the memory of one block, a third more time."""
     held_out: float = Field(default=0.0, ge=0, lt=0.5)
     """Share of the pairs' groups never trained on: the dev probe, and what the result is measured on."""
+    pairs: tuple[Path, ...] = ()
+    """Curated pairs of other runs (`runs/data/3-curate/pairs.parquet`), trained on beside this run's own.
+
+    Negatives are mined for, and groups held out of, the run's own alone.
+    """
     tokenizer: TokenizerSettings | None = None
     network: NetworkSettings = NetworkSettings()
     lexicon: LexiconSettings | None = None

@@ -25,7 +25,8 @@ _FRAME_REPEATS = 1000
 def train_tokenizer(texts: Iterable[tuple[str, str]], settings: TokenizerSettings) -> str:
     """Train on (language, text) rows and return the text of `tokenizer.json`.
 
-    At most `characters_per_language` characters are read of each language, in the order given.
+    At most `characters_per_language` characters are read of each language (or what `characters` says of it),
+    in the order given.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
@@ -44,16 +45,16 @@ def train_tokenizer(texts: Iterable[tuple[str, str]], settings: TokenizerSetting
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_balanced(texts, settings.characters_per_language), trainer)
+    tokenizer.train_from_iterator(_balanced(texts, settings), trainer)
     text: str = tokenizer.to_str()
     return text
 
 
-def _balanced(texts: Iterable[tuple[str, str]], limit: int) -> Iterator[str]:
+def _balanced(texts: Iterable[tuple[str, str]], settings: TokenizerSettings) -> Iterator[str]:
     read: Counter[str] = Counter()
     yield _frame() * _FRAME_REPEATS
     for language, text in texts:
-        if read[language] < limit:
+        if read[language] < settings.characters.get(language, settings.characters_per_language):
             read[language] += len(text)
             yield text
 

@@ -1,0 +1,106 @@
+"""What a phase's batches are made of: its rows, the negatives mined for them, its mixture and widths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lingxi.collect.instructions import decides
+from lingxi.embedder import Embedder
+from lingxi.encoding import encoder
+from lingxi.errors import InputError
+from lingxi.model.files import locate
+from lingxi.model.tokens import Tokens
+from lingxi.train.checkpoint_start import Start
+from lingxi.train.contrast import Contrast
+from lingxi.train.gradcache import Objective
+from lingxi.train.mined import mined_pairs
+from lingxi.train.mixture import Sampler, contrast_sampler, sampler
+from lingxi.train.phases import (
+    ContrastiveSettings,
+    MiningSettings,
+    MixtureSettings,
+)
+from lingxi.train.running import Training, first
+from lingxi.train.settings import TrainSettings
+from lingxi.train.store import Store
+from lingxi.train.storing import build_store
+from lingxi.train.writing import EMBEDDER, write_model
+
+# Tokens of a text, and characters, that a miner reads.
+_MINED_TOKENS, _MINED_CHARACTERS = 512, 2_000
+
+
+def check_mixtures(settings: TrainSettings, store: Store) -> None:
+    """Raise now what a later phase would stop at: a mixture that these pairs do not have, a missing model."""
+    for phase in (settings.lexicon, settings.weak, settings.supervised, settings.reranker):
+        if phase is not None:
+            sampler_of(store, phase.mixture)
+        if isinstance(phase, ContrastiveSettings) and phase.instruction_rate:
+            contrast_sampler(store, phase.mixture.language_balance)
+    if settings.reranker:
+        for model in (settings.reranker.start, settings.reranker.miner):
+            if model is not None:
+                locate(model)
+
+
+def phase_store(run: Training, name: str, phase: ContrastiveSettings, start: Start) -> Store:
+    """The rows of a phase: all, or those that it mines negatives for, by the model as it now is."""
+    mining = phase.mining
+    if mining is None:
+        return run.store
+    miner, found = run.folder / f"miner-{name}", run.folder / f"mined-{name}.parquet"
+    if not found.exists():
+        # The checkpoint of a phase that was stopped is not loaded yet, so this is what the phase begins with.
+        write_model(run, start, "embedder", miner)
+    path = first(run.ranks, lambda: mined_file(run, phase.mixture, mining, str(miner), name))
+    return first(run.ranks, lambda: build_store([path], run.folder / f"store-{name}", run.settings.seed))
+
+
+def mined_file(
+    run: Training, mixture: MixtureSettings, mining: MiningSettings, miner: str | None, name: str
+) -> Path:
+    """The file of a phase's rows with their mined negatives; `miner` None is the embedder of this run."""
+    path = run.folder / f"mined-{name}.parquet"
+    if path.exists():
+        return path
+    searcher = Embedder(miner or run.folder / EMBEDDER)
+    searcher.max_seq_length = min(searcher.max_seq_length, _MINED_TOKENS)
+    return mined_pairs(run.pairs.trained, mixture, mining, encoder(searcher, _MINED_CHARACTERS), path)
+
+
+def contrast(
+    run: Training,
+    phase: ContrastiveSettings,
+    tokens: Tokens,
+    dims: tuple[int, ...],
+    store: Store,
+    *,
+    instructed: bool,
+) -> Objective:
+    """The objective of a contrastive phase over a store's rows."""
+    mixed = contrast_sampler(store, phase.mixture.language_balance) if phase.instruction_rate else None
+    weight = run.settings.teacher.weight * phase.teacher_weight
+    drawn_from = sampler_of(store, phase.mixture)
+    return Contrast(drawn_from, mixed, tokens, phase, dims, run.teacher, weight, instructed)
+
+
+def sampler_of(store: Store, mixture: MixtureSettings) -> Sampler:
+    """The mixture over a store's rows; rows whose instruction decides are drawn as contrasts only."""
+    return sampler(
+        store,
+        mixture.tasks,
+        mixture.language_balance,
+        mixture.emphasis,
+        sources=mixture.sources,
+        without=decides,
+    )
+
+
+def widths(settings: TrainSettings, hidden: int) -> tuple[int, ...]:
+    """Matryoshka widths; raises InputError where they do not end with the network's."""
+    from lingxi.model.sizes import matryoshka_dims
+
+    dims = settings.dims or tuple(matryoshka_dims(hidden))
+    if dims[-1] != hidden:
+        raise InputError(f"dims end at {dims[-1]}, the width is {hidden}", "end train.dims with the width")
+    return dims

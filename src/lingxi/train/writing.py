@@ -1,0 +1,129 @@
+"""Networks in training as model directories: written, proved equal to what is in memory, and moved."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from lingxi import prompts
+from lingxi.model.decoder import Decoder
+from lingxi.model.layout import Kind, write_directory
+from lingxi.train.adapt import probe_ids
+from lingxi.train.adapters import write_adapter
+from lingxi.train.checkpoint_start import Start
+from lingxi.train.feeding import fed
+from lingxi.train.guards import weights_moved
+from lingxi.train.lora import attach, merged, plain_copy
+from lingxi.train.parallel import whole_state
+from lingxi.train.phases import (
+    PhaseSettings,
+)
+from lingxi.train.running import Training
+from lingxi.train.served import exported_equals, prompts_match
+from lingxi.train.settings import LoraSettings, TrainSettings
+
+EMBEDDER, RERANKER, WEAK, KEPT, ADAPTER = "embedder", "reranker", "weak", "kept", "adapter"
+# Kept with nothing rounded away: they are to be merged.
+_KEPT_AS = "float32"
+# Probes are cut at so many tokens, as training cuts: sooner than serving, and at a text's end only.
+_PROBED_TOKENS = 512
+
+
+def check_prompts(run: Training, start: Start, kind: Kind) -> None:
+    """Training must feed the ids that serving will: asked before the first step."""
+    if not run.ranks.first:
+        return
+    directory = run.folder / "prompts-probe"
+    write_directory(_plain(start).files(kind, ""), directory)
+    most = _probed_tokens(start, kind)
+    prompts_match(directory, kind, lambda text: fed(start.tokens, text, most), most)
+    shutil.rmtree(directory)
+
+
+def _probed_tokens(start: Start, kind: Kind) -> int:
+    """Tokens that probes are cut at, beside their prompt: fewer than the model reads."""
+    frame = [*start.tokens.prompt(prompts.RERANK_PREFIX), *start.tokens.prompt(prompts.RERANK_SUFFIX)]
+    room = start.max_seq_length // 2 if kind == "embedder" else start.max_seq_length - len(frame)
+    return min(_PROBED_TOKENS, room)
+
+
+def _plain(start: Start) -> Start:
+    """The start without adapters: what it computes before they are trained."""
+    state = {n: t.detach() for n, t in start.decoder.state_dict().items() if ".lora_" not in n}
+    return replace(start, decoder=plain_copy(start.decoder, state))
+
+
+def write_model(
+    run: Training, start: Start, kind: Kind, out: Path, begun: Mapping[str, torch.Tensor] | None = None
+) -> None:
+    """Write the network as a model directory, proved equal to that in memory.
+
+    What it has `begun` as is given for the finished model: it must have moved, and its adapter is written.
+    """
+    state = whole_state(start.decoder, run.ranks)
+    if not run.ranks.first:
+        return
+    finished = _finished(run, start, state)
+    if begun is not None:
+        names = {name.removesuffix(".lora_A.weight") + ".weight" for name in state if ".lora_A." in name}
+        weights_moved(begun, finished.decoder.state_dict(), names or None)
+        if run.settings.lora:
+            adapted = _adapted(start.decoder, run.settings.lora, state)
+            write_adapter(adapted, run.folder / f"{ADAPTER}-{kind}", base_of(run.settings, kind), kind)
+    _write_directory(run, finished, kind, out, run.settings.weights)
+
+
+def _finished(run: Training, start: Start, state: Mapping[str, torch.Tensor]) -> Start:
+    """The network as it is now, whole and on the CPU, with its adapters merged."""
+    head = None if start.head is None else nn.Parameter(start.head.detach().cpu())
+    plain = {name: tensor for name, tensor in state.items() if ".lora_" not in name}
+    # At its start an adapter adds nothing, and there is nothing to merge.
+    if run.settings.lora is None or not any(t.any() for n, t in state.items() if ".lora_B." in n):
+        return replace(start, decoder=plain_copy(start.decoder, plain), head=head)
+    adapted = _adapted(start.decoder, run.settings.lora, state)
+    return replace(start, decoder=merged(adapted, probe_ids(start.tokens)), head=head)
+
+
+def _adapted(decoder: Decoder, settings: LoraSettings, state: Mapping[str, torch.Tensor]) -> Decoder:
+    """A decoder of the same shape with adapters, which holds `state`."""
+    with torch.device("meta"):
+        out = Decoder(decoder.size)
+    attach(out, settings, seed=0)
+    out.load_state_dict(state, assign=True)
+    return out
+
+
+def base_of(settings: TrainSettings, kind: Kind) -> str:
+    """The model that a kind starts from."""
+    own = settings.reranker.start if kind == "reranker" and settings.reranker else None
+    return own or settings.start
+
+
+def _write_directory(run: Training, finished: Start, kind: Kind, out: Path, weights: str) -> None:
+    card = run.card.embedder if kind == "embedder" else run.card.reranker
+    write_directory(finished.files(kind, card), out, weights)
+    tolerance = run.settings.guards.export_tolerance
+    exported_equals(finished.decoder, out, kind, tolerance=tolerance, head=finished.head)
+    run.make_golden(out)
+
+
+def write_kept(run: Training, start: Start, kind: Kind, name: str, phase: PhaseSettings) -> None:
+    """The checkpoints that a phase kept, as model directories that can be merged."""
+    if not phase.keep:
+        return
+    state = whole_state(start.decoder, run.ranks)
+    if not run.ranks.first:
+        return
+    for path in sorted(run.phase(name).glob("weights-*.safetensors")):
+        saved = {key.removeprefix("decoder."): value for key, value in load_file(path).items()}
+        head = saved.pop("head", None)
+        then = start if head is None else replace(start, head=nn.Parameter(head))
+        step = int(path.stem.partition("-")[2])
+        finished = _finished(run, then, {**state, **saved})
+        _write_directory(run, finished, kind, run.folder / KEPT / f"{kind}-{name}-{step:06d}", _KEPT_AS)
