@@ -255,13 +255,14 @@ def report(options: argparse.Namespace, results: Sequence[Result]) -> None:
         print(row.format(r.task, r.tokens, *cells, *more))
     libraries = {name: version(name) for name in ("torch", "transformers", "sentence-transformers")}
     about = {"layers": options.layers, "rounds": options.rounds, "threads": options.threads}
-    machine = {"python": platform.python_version(), "processor": _processor(), "cores": os.cpu_count()}
+    machine = {"python": platform.python_version(), "processor": processor(), "cores": os.cpu_count()}
     content = {**about, **machine, "libraries": libraries, "results": [asdict(r) for r in results]}
     options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     print(f"written: {options.json}")
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of the machine's processor."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -34,9 +34,8 @@ def loss_of(states: torch.Tensor, token_vectors: torch.Tensor) -> tuple[torch.Te
     """InfoNCE of the pairs, and a yes/no answer by a difference of two token vectors."""
     unit = torch.nn.functional.normalize(states, dim=-1)
     queries, texts = unit[:PAIRS], unit[PAIRS:]
-    same = torch.eye(PAIRS, dtype=torch.bool)
-    known = losses.Relevance(same, same, torch.arange(PAIRS))
-    contrast = losses.info_nce(queries, texts, known, temperature=0.2, margin=0.1, groups=losses.EVERY_GROUP)
+    own = losses.Relevance(*(torch.eye(PAIRS, dtype=torch.bool),) * 2, torch.arange(PAIRS))
+    contrast = losses.info_nce(queries, texts, own, temperature=0.2, margin=0.1, groups=losses.EVERY_GROUP)
     logits = states @ (token_vectors[9] - token_vectors[4]) / 8
     labels = (torch.arange(len(states)) % 2).float()
     accuracy = float(((queries @ texts.T).argmax(1) == torch.arange(PAIRS)).float().mean())
