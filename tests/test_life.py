@@ -217,9 +217,9 @@ def test_two_processes_live_one_life(lived, tmp_path):
     for name in ("4-train/embedder", "4-train/reranker", "5-merge/embedder"):
         assert check(tmp_path / "two/tiny" / name).ok
     rows = [
-        [json.loads(line) for line in (tmp_path / runs / "tiny/4-train/phases" / phase / "log.jsonl").open()]
+        [json.loads(line) for line in (run / phase / "log.jsonl").read_text().splitlines()]
         for phase in ("lexicon", "weak", "supervised", "reranker")
-        for runs in ("one", "two")
+        for run in (tmp_path / runs / "tiny/4-train/phases" for runs in ("one", "two"))
     ]
     for one, two in zip(rows[::2], rows[1::2], strict=True):
         assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], rel=1e-2)

@@ -24,7 +24,8 @@ from lingxi.model.layout import Kind, read_kind
 from lingxi.model.packed import pack
 from lingxi.train.adapt import apply_adapter, load_adapter
 from lingxi.train.adapters import read_adapter, write_adapter
-from lingxi.train.lora import PROJECTIONS, LoraLinear, LoraSettings, adapted, adapter_state, attach, merged
+from lingxi.train.lora import LoraLinear, adapted, adapter_state, attach, merged
+from lingxi.train.settings import PROJECTIONS, LoraSettings
 from toys import TEXTS, assert_mendable, decoder_of, gap, random_ids, random_state, toy_size, unit, write_toy
 
 SIZE = toy_size()

@@ -575,7 +575,9 @@ def test_the_command_merges_and_searches(embedders, tmp_path, capsys):
     dev = dev_pairs(tmp_path / "dev.parquet", "bitext")
     arguments = ["--method", "task", "--base", str(embedders[2]), "--dev", str(dev), "--trials", "3"]
     assert run(["merge", *names, "--out", str(tmp_path / "n"), "--search", "coordinate", *arguments]) == 0
-    assert "the best input" in capsys.readouterr().out
+    # Which of the two depends on the toys; the inputs are named either way.
+    said = capsys.readouterr().out
+    assert "the best input" in said or "it is kept" in said
     (tmp_path / "dev.jsonl").write_text(
         "".join(f'{{"anchor": "gravity {n}", "positive": "a force {n}"}}\n' for n in range(5))
     )

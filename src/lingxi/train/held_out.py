@@ -21,6 +21,7 @@ from lingxi.model.tokens import Tokens
 from lingxi.records import Pair, drawn, read_pairs, write_pairs
 from lingxi.train.encoders import encoder_of
 from lingxi.train.mixture import SYMMETRIC
+from lingxi.train.parallel import settle
 from lingxi.vectors import cut
 
 TRAINED, HELD = "trained.parquet", "held-out.parquet"
@@ -168,6 +169,7 @@ def _states(decoder: Decoder, sequences: Sequence[list[int]]) -> torch.Tensor:
     shared = common_prefix(sequences) if len(sequences) > 1 else 0
     for batch in by_budget([len(ids) - shared for ids in sequences], _PROBED_TOKENS):
         out[batch] = encode([sequences[i] for i in batch], shared).cpu()
+    settle(decoder)
     return out
 
 

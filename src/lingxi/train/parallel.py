@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from lingxi.engine.devices import choose_device
@@ -97,6 +97,15 @@ def split(module: Module, ranks: Ranks) -> Module:
         register_fsdp_forward_method(module, "prefix")
         register_fsdp_forward_method(module, "states")
     return module
+
+
+def settle(module: nn.Module) -> None:
+    """Split again what a pass without a backward left whole; call it after such a pass.
+
+    Until then the root shows whole parameters that are not those which an optimizer updates.
+    """
+    if isinstance(module, FSDPModule):
+        module.reshard()
 
 
 def gather(own: torch.Tensor, counts: Sequence[int], ranks: Ranks) -> torch.Tensor:
