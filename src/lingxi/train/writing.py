@@ -97,8 +97,8 @@ def tell_what_storing_costs(held: Path, finished: Start, out: Path, weights: str
     in_memory, written = (score() if score else 0.0 for score in scores)
     if written < in_memory - drop:
         told = (
-            f"stored as {weights} the embedder scores {written:.3f} on held-out rows, in memory {in_memory:.3f}:"
-            " set train.weights to float16 to keep what it learnt"
+            f"stored as {weights} the embedder scores {written:.3f} on held-out rows, in memory "
+            f"{in_memory:.3f}: set train.weights to float16 to keep what it learnt"
         )
         warnings.warn(told, LingxiWarning, stacklevel=2)
 
