@@ -627,6 +627,6 @@ def test_a_vector_without_leading_components_has_a_small_gradient():
     vectors = torch.randn(6, 16, generator=torch.Generator().manual_seed(3))
     vectors[2, :8] = 0.0
     vectors.requires_grad_()
-    losses.matryoshka((8, 16), lambda v: (v @ v.T).square().mean(), vectors).backward()
+    losses.matryoshka((8, 16), lambda v: v.sum(), vectors).backward()
     assert vectors.grad is not None
     assert float(vectors.grad.abs().max()) < 10
