@@ -331,7 +331,6 @@ def write_weights(
     write_json(directory / _INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
 
 
-
 def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Save for whoever may read the directory: safetensors makes files that only their owner can."""
     save_file(tensors, path, metadata={"format": "pt"})

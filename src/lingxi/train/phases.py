@@ -39,7 +39,7 @@ class PhaseSettings(Settings):
     learning_rate: float = Field(gt=0)
     """Of the matrices and norms."""
     token_learning_rate: float = Field(gt=0)
-    """Of the token vectors, of which a step touches few."""
+    """Of the token vectors, of which a step touches few, and of an output head of their kind."""
     warmup_steps: int = Field(ge=0)
     weight_decay: float = Field(default=0.01, ge=0)
     max_norm: float = Field(default=1.0, gt=0)

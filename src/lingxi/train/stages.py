@@ -149,8 +149,10 @@ def _train_reranker(
     step = cached_step(encoder_of(start.decoder, amp(run)), judgement, settings.chunk_tokens, run.ranks)
     trained = nn.ModuleDict({"decoder": start.decoder})
     # An adapter holds no head, so beside adapters it stays as it is.
-    if start.head is not None and not run.settings.lora:
-        trained.register_parameter("head", start.head)
+    if start.head is not None:
+        start.head.requires_grad_(not run.settings.lora)
+        if not run.settings.lora:
+            trained.register_parameter("head", start.head)
     chance = settings.listwise * math.log(1 + settings.negatives + settings.easy_negatives)
     figures["reranker"] = run_phase(run, "reranker", settings, trained, step, chance=chance)
     write_model(run, start, "reranker", run.folder / RERANKER, begun)
