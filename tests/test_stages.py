@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,11 @@ def trained(pairs: Path, folder: Path, **table: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _stopping(name: str, steps: int, first: int = 0) -> Iterator[Any]:
-    """The live line, replaced by one that is interrupted in the middle of `weak`."""
+def _stopping(after: int, name: str, steps: int, first: int = 0) -> Iterator[Any]:
+    """The live line, replaced by one that is interrupted in `weak`, after a step of that number."""
 
     def listener(step: int, figures: Any) -> None:
-        if name == "weak" and step == 3:
+        if name == "weak" and step == after:
             raise KeyboardInterrupt
 
     yield listener
@@ -144,20 +145,31 @@ def test_a_phase_ends_with_its_averaged_weights(whole: Path) -> None:
     assert not torch.equal(found["norm.weight"], raw["norm.weight"])
 
 
+@pytest.mark.parametrize(("after", "left"), [(0, []), (3, ["checkpoint-00000002"])])
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(
-    pairs: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pairs: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, left: list[str]
 ) -> None:
     table = {**SCRATCH, "weak": WEAK, "supervised": {**WEAK, "steps": 4, "ema": 0.5, "keep": 2}}
     with monkeypatch.context() as patched:
-        patched.setattr(running, "live_line", _stopping)
+        patched.setattr(running, "live_line", partial(_stopping, after))
         with pytest.raises(KeyboardInterrupt):
             trained(pairs, tmp_path, **table)
     assert not (tmp_path / "embedder").exists()
-    assert [p.name for p in (tmp_path / "phases" / "weak").glob("checkpoint-*")] == ["checkpoint-00000002"]
+    assert [p.name for p in (tmp_path / "phases" / "weak").glob("checkpoint-*")] == left
     trained(pairs, tmp_path, **table)
     for name in ("weak", "embedder", "kept/embedder-supervised-000003"):
         one, two = ((folder / name / "model.safetensors").read_bytes() for folder in (whole, tmp_path))
         assert one == two, name
+
+
+def test_no_phase_draws_the_batches_of_another(whole: Path) -> None:
+    phases = [
+        [json.loads(line) for line in (whole / "phases" / name / "log.jsonl").read_text().splitlines()]
+        for name in ("weak", "supervised")
+    ]
+    # The same rows and settings but for the number of steps: equal draws would have equal lengths.
+    weak, supervised = ([row["tokens"] for row in rows[:4]] for rows in phases)
+    assert weak != supervised
 
 
 def test_without_a_lexicon_the_language_model_begins_from_noise(pairs: Path, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def _start(run: Training, figures: dict[str, Any]) -> tuple[Start, scratch.Origi
             run.ranks, lambda: run_phase(alone, "lexicon", phase, origin.lexicon, work)
         )
     # Without a lexicon there is nothing to start as: the language model begins from noise.
-    begun = origin.embedder() if settings.lexicon else origin.fresh(settings.seed)
+    begun = origin.embedder() if settings.lexicon else origin.fresh()
     start = placed(begun, run)
     if settings.language:
         step = language_step(start.decoder, scratch.texts_of(run.store), start.tokens, settings.language)
