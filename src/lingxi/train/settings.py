@@ -143,6 +143,8 @@ class TrainSettings(Settings):
         trains = self.start == SCRATCH or self.weak is not None or self.supervised is not None
         if self.reranker and self.reranker.miner is None and not trains:
             raise ValueError("no embedder is trained that could mine for the reranker: set reranker.miner")
+        if self.reranker and self.reranker.agreement and self.teacher.package is None:
+            raise ValueError("reranker.agreement is with a teacher: set teacher.package, or leave it out")
         if list(self.dims) != sorted(set(self.dims)) or any(dim < 1 for dim in self.dims):
             raise ValueError("dims must rise from 1 or more")
         return self
