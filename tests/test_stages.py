@@ -27,11 +27,13 @@ from lingxi.train import running
 from lingxi.train.adapt import apply_adapter
 from lingxi.train.adapters import read_adapter
 from lingxi.train.held_out import probe, split_pairs, write_suite
+from lingxi.train.material import check_teacher
 from lingxi.train.mined import mined_pairs
 from lingxi.train.phases import MiningSettings, MixtureSettings
 from lingxi.train.running import Card
 from lingxi.train.settings import TrainSettings
 from lingxi.train.stages import train_models
+from lingxi.train.teachers import Teacher
 from test_store import pair
 from toys import assert_mendable, decoder_of, random_state, toy_size, toy_tokenizer, write_toy
 
@@ -360,6 +362,25 @@ def test_an_impossible_recipe_stops_before_the_first_step(
         trained(pairs, tmp_path, start=str(start), **table)
     assert_mendable(caught.value, *words)
     assert not (tmp_path / "phases").exists()
+
+
+def test_what_is_mined_in_must_have_the_mixture_itself(pairs: Path, start: Path, tmp_path: Path) -> None:
+    write_pairs([pair(n, task="code") for n in range(8)], tmp_path / "other.parquet")
+    both = {"bitext": 1.0, "code": 1.0}
+    mining = {**WEAK, "negatives": 1, "mining": JUDGE["mining"], "mixture": {"tasks": both}}
+    table = {"start": str(start), "weak": {**WEAK, "mixture": {"tasks": both}}, "supervised": mining}
+    settings = TrainSettings.model_validate({**table, "pairs": [tmp_path / "other.parquet"]})
+    with pytest.raises(InputError) as caught:
+        train_models(pairs, settings, tmp_path / "run", CARD, make_golden)
+    assert_mendable(caught.value, "train.supervised", "own pairs", "code")
+    assert not (tmp_path / "run" / "phases").exists()
+
+
+def test_a_teacher_that_is_narrower_is_told_in_words() -> None:
+    check_teacher(Teacher({}, np.zeros((1, 64), np.float16)), (32, 64))
+    with pytest.raises(InputError) as caught:
+        check_teacher(Teacher({}, np.zeros((1, 64), np.float16)), (32, 128))
+    assert_mendable(caught.value, "64", "128")
 
 
 def test_a_missing_teacher_is_told_before_the_first_step(pairs: Path, start: Path, tmp_path: Path) -> None:

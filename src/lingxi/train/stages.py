@@ -26,7 +26,15 @@ from lingxi.train.held_out import split_pairs, write_suite
 from lingxi.train.judge import Judgement
 from lingxi.train.language import language_step
 from lingxi.train.lora import attach
-from lingxi.train.material import check_mixtures, contrast, mined_file, phase_store, sampler_of, widths
+from lingxi.train.material import (
+    check_mixtures,
+    contrast,
+    mined_file,
+    mined_from,
+    phase_store,
+    sampler_of,
+    widths,
+)
 from lingxi.train.parallel import ALONE, Ranks, split
 from lingxi.train.phases import RerankerSettings
 from lingxi.train.running import PHASES, Card, MakeGolden, Training, amp, first, placed, run_phase, watch
@@ -55,7 +63,8 @@ def train_models(
     parts = first(ranks, lambda: split_pairs(pairs, settings.held_out, settings.seed, folder / "held-out"))
     files = [parts.trained, *(path.expanduser() for path in settings.pairs)]
     store = first(ranks, lambda: build_store(files, folder / "store", settings.seed))
-    check_mixtures(settings, store)
+    own = first(ranks, lambda: mined_from(store, settings, parts.trained, folder))
+    check_mixtures(settings, store, own)
     teacher = first(ranks, lambda: read_teacher(store, settings.teacher, folder / "teacher"))
     run = Training(parts, store, settings, folder, card, make_golden, ranks, teacher)
     figures: dict[str, Any] = {"pairs": len(store), "taught": len(teacher.rows) if teacher else 0}
