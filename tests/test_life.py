@@ -149,7 +149,11 @@ TINY = ROOT / "recipes" / "tiny.toml"
         (["merge.search={}", "train.held_out=0.0"], "set train.held_out above 0"),
         (["train.lora={}"], "from scratch all weights are trained"),
         (['train.start="some/model"'], "is for networks from scratch"),
-        (["train.lexicon.keep=2"], "leave them out"),
+        (["train.lexicon.keep=2"], "leave out keep"),
+        (["train.lexicon.raw_query_rate=0.3"], "leave out raw_query_rate"),
+        (["train.supervised.negatives=0"], "mining is for hard negatives"),
+        (["train.weak.hardness=5"], "hardness is for hard negatives"),
+        (["train.reranker.agreement=1"], "set teacher.package"),
         (["train.language.keep=2"], "leave out keep"),
         (["train.reranker.easy_negatives=4"], "4 queries do not give 4 easy negatives"),
     ],
@@ -160,6 +164,16 @@ def test_a_bad_recipe_does_not_resolve(tmp_path, capsys, overrides, words):
     assert words in err
     assert err.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_how_a_stage_is_trained_may_change_while_it_goes_on():
+    def key(*overrides):
+        settings = config.to_json(config.load(TINY, life.Recipe, overrides))
+        return manifest.key_of("train", {}, settings["train"], "code")
+
+    assert key("train.guards.loss_within=900") == key()
+    assert key("train.weak.checkpoint_every=3", "train.weak.chunk_tokens=512") == key()
+    assert key("train.weak.steps=21") != key()
 
 
 def test_a_model_that_changes_makes_training_run_again(tmp_path):

@@ -222,7 +222,7 @@ def test_no_average_is_said_in_words(tmp_path: Path) -> None:
     run(tmp_path, replace(SCHEDULE, steps=1, ema_decay=None))
     with pytest.raises(TrainingError) as caught:
         ema_state(tmp_path)
-    assert_mendable(caught.value, "ema_decay")
+    assert_mendable(caught.value, "`ema`")
 
 
 def test_frozen_parameters_are_neither_trained_nor_stored(tmp_path: Path) -> None:

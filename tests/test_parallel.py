@@ -26,7 +26,7 @@ from lingxi.train.parallel import ALONE, joined
 from test_transformers import padded, reference_of
 from toy_steps import INSTRUCTION, drawn, fresh_decoder, loss_of, objective_of
 from toys import gap, random_ids, random_state, toy_size
-from two_ranks import some_steps
+from two_ranks import some_steps, with_a_head
 
 TOLERANCE = 1e-5
 TESTS = Path(__file__).parent
@@ -242,6 +242,19 @@ def test_one_process_goes_on_where_two_stopped(one: Path, two: Path, tmp_path: P
     assert_equal(load_file(folder / "final.safetensors"), load_file(one / "final.safetensors"), 1e-3)
     average = ema_state(folder)
     assert_equal(average, ema_state(one), 1e-3)
+
+
+def test_a_head_that_is_not_split_is_trained_and_probed_beside_what_is(two: Path, tmp_path: Path) -> None:
+    with_a_head(tmp_path, ALONE)
+    alone, together = rows_of(tmp_path), rows_of(two / "head")
+    for key in ("loss", "gradient_norm"):
+        assert [row[key] for row in together] == pytest.approx([row[key] for row in alone], rel=1e-4)
+    found, expected = (load_file(folder / "final.safetensors") for folder in (two / "head", tmp_path))
+    assert_equal(found, expected, 1e-3)
+    # Rows that no answer reads have no gradient, and do not fade.
+    begun = torch.randn(512, found["head"].shape[1], generator=torch.Generator().manual_seed(1))
+    assert torch.equal(found["head"][100:], begun[100:])
+    assert not torch.equal(found["head"][9], begun[9])
 
 
 @pytest.mark.slow

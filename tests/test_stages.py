@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,13 @@ from lingxi.train.adapt import apply_adapter
 from lingxi.train.adapters import read_adapter
 from lingxi.train.checkpoint_start import open_for_training
 from lingxi.train.held_out import probe, split_pairs, write_suite
+from lingxi.train.material import check_teacher
 from lingxi.train.mined import mined_pairs
 from lingxi.train.phases import MiningSettings, MixtureSettings
 from lingxi.train.running import Card
 from lingxi.train.settings import TrainSettings
 from lingxi.train.stages import train_models
+from lingxi.train.teachers import Teacher
 from lingxi.train.writing import tell_what_storing_costs
 from test_store import pair
 from toys import assert_mendable, decoder_of, random_state, toy_size, toy_tokenizer, write_toy
@@ -110,11 +113,11 @@ def trained(pairs: Path, folder: Path, **table: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _stopping(name: str, steps: int, first: int = 0) -> Iterator[Any]:
-    """The live line, replaced by one that is interrupted in the middle of `weak`."""
+def _stopping(after: int, name: str, steps: int, first: int = 0) -> Iterator[Any]:
+    """The live line, replaced by one that is interrupted in `weak`, after a step of that number."""
 
     def listener(step: int, figures: Any) -> None:
-        if name == "weak" and step == 3:
+        if name == "weak" and step == after:
             raise KeyboardInterrupt
 
     yield listener
@@ -148,20 +151,31 @@ def test_a_phase_ends_with_its_averaged_weights(whole: Path) -> None:
     assert not torch.equal(found["norm.weight"], raw["norm.weight"])
 
 
+@pytest.mark.parametrize(("after", "left"), [(0, []), (3, ["checkpoint-00000002"])])
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(
-    pairs: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pairs: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, left: list[str]
 ) -> None:
     table = {**SCRATCH, "weak": WEAK, "supervised": {**WEAK, "steps": 4, "ema": 0.5, "keep": 2}}
     with monkeypatch.context() as patched:
-        patched.setattr(running, "live_line", _stopping)
+        patched.setattr(running, "live_line", partial(_stopping, after))
         with pytest.raises(KeyboardInterrupt):
             trained(pairs, tmp_path, **table)
     assert not (tmp_path / "embedder").exists()
-    assert [p.name for p in (tmp_path / "phases" / "weak").glob("checkpoint-*")] == ["checkpoint-00000002"]
+    assert [p.name for p in (tmp_path / "phases" / "weak").glob("checkpoint-*")] == left
     trained(pairs, tmp_path, **table)
     for name in ("weak", "embedder", "kept/embedder-supervised-000003"):
         one, two = ((folder / name / "model.safetensors").read_bytes() for folder in (whole, tmp_path))
         assert one == two, name
+
+
+def test_no_phase_draws_the_batches_of_another(whole: Path) -> None:
+    phases = [
+        [json.loads(line) for line in (whole / "phases" / name / "log.jsonl").read_text().splitlines()]
+        for name in ("weak", "supervised")
+    ]
+    # The same rows and settings but for the number of steps: equal draws would have equal lengths.
+    weak, supervised = ([row["tokens"] for row in rows[:4]] for rows in phases)
+    assert weak != supervised
 
 
 def test_without_a_lexicon_the_language_model_begins_from_noise(pairs: Path, tmp_path: Path) -> None:
@@ -352,6 +366,25 @@ def test_an_impossible_recipe_stops_before_the_first_step(
         trained(pairs, tmp_path, start=str(start), **table)
     assert_mendable(caught.value, *words)
     assert not (tmp_path / "phases").exists()
+
+
+def test_what_is_mined_in_must_have_the_mixture_itself(pairs: Path, start: Path, tmp_path: Path) -> None:
+    write_pairs([pair(n, task="code") for n in range(8)], tmp_path / "other.parquet")
+    both = {"bitext": 1.0, "code": 1.0}
+    mining = {**WEAK, "negatives": 1, "mining": JUDGE["mining"], "mixture": {"tasks": both}}
+    table = {"start": str(start), "weak": {**WEAK, "mixture": {"tasks": both}}, "supervised": mining}
+    settings = TrainSettings.model_validate({**table, "pairs": [tmp_path / "other.parquet"]})
+    with pytest.raises(InputError) as caught:
+        train_models(pairs, settings, tmp_path / "run", CARD, make_golden)
+    assert_mendable(caught.value, "train.supervised", "own pairs", "code")
+    assert not (tmp_path / "run" / "phases").exists()
+
+
+def test_a_teacher_that_is_narrower_is_told_in_words() -> None:
+    check_teacher(Teacher({}, np.zeros((1, 64), np.float16)), (32, 64))
+    with pytest.raises(InputError) as caught:
+        check_teacher(Teacher({}, np.zeros((1, 64), np.float16)), (32, 128))
+    assert_mendable(caught.value, "64", "128")
 
 
 def test_a_missing_teacher_is_told_before_the_first_step(pairs: Path, start: Path, tmp_path: Path) -> None:

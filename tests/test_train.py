@@ -243,6 +243,12 @@ def test_graded_pairs_are_ordered_by_their_grades(tokens: Tokens, tmp_path: Path
     assert float(right) < 0.25 * float(wrong)
 
 
+def test_a_graded_pair_without_its_grade_counts_for_nothing(tokens: Tokens, tmp_path: Path) -> None:
+    ungraded = [pair(n, task="sts") for n in range(8)]
+    loss, _ = contrast(built(tmp_path, ungraded), tokens, ("sts",))(rng()).loss(states(16))
+    assert float(loss.detach()) == 0
+
+
 def taught(texts: list[str]) -> Teacher:
     vectors = np.random.default_rng(3).normal(size=(len(texts), 64)).astype(np.float16)
     return Teacher({key_of(text): i for i, text in enumerate(texts)}, vectors)

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from lingxi.train.encoders import encoder_of, recompute
-from lingxi.train.gradcache import cached_step
+from lingxi.train.gradcache import Batch, Figures, cached_step
+from lingxi.train.held_out import pooled
 from lingxi.train.loop import Schedule, train
 from lingxi.train.parallel import Ranks, joined, split, whole, whole_state
-from toy_steps import fresh_decoder, objective_of
+from toy_steps import drawn as drawn_sequences
+from toy_steps import fresh_decoder, loss_of, objective_of
 
 SCHEDULE = Schedule(4, 3e-3, 3e-3, 1, checkpoint_every=2, ema_decay=0.9)
 
@@ -47,12 +50,35 @@ def some_steps(out: Path, ranks: Ranks, schedule: Schedule = SCHEDULE, stop_at: 
         save_file(state, out / "final.safetensors")
 
 
+def with_a_head(out: Path, ranks: Ranks) -> None:
+    """A decoder that is split, beside an output head that every rank holds whole; probed as it is trained."""
+    decoder = split(fresh_decoder(), ranks)
+    head = torch.randn(512, decoder.size.hidden, generator=torch.Generator().manual_seed(1))
+    module = nn.ModuleDict({"decoder": decoder})
+    module.register_parameter("head", nn.Parameter(head))
+
+    def objective(rng: np.random.Generator) -> Batch:
+        return Batch(drawn_sequences(rng), lambda states: loss_of(states, module.head))
+
+    step = cached_step(encoder_of(decoder), objective, 200, ranks)
+
+    def probe(number: int, row: Figures) -> None:
+        assert torch.isfinite(pooled(decoder, [[1, 2, 3], [1, 2, 4, 5], [6]])).all()
+
+    probe(-1, {})
+    train(module, step, SCHEDULE, out, seed=5, ranks=ranks, listeners=[probe])
+    state = whole_state(module, ranks)
+    if ranks.first:
+        save_file(state, out / "final.safetensors")
+
+
 def main(out: Path, more: bool) -> None:
     torch.set_num_threads(1)
     with joined("cpu") as ranks:
         one_step("whole", None, out, ranks)
         one_step("chunks", 100, out, ranks)
         some_steps(out / "stopped", ranks, stop_at=2)
+        with_a_head(out / "head", ranks)
         if more:
             one_step("one-each", 1, out, ranks)
             one_step("recomputed", 64, out, ranks, again=True)

@@ -20,7 +20,7 @@ from lingxi.errors import RecipeError
 
 FILE = "manifest.json"
 # Settings of how a stage is run, which change nothing of what it makes.
-_HOW = frozenset({"runner", "processes", "cache"})
+_HOW = frozenset({"runner", "processes", "cache", "guards", "checkpoint_every", "chunk_tokens"})
 _SOURCES = frozenset({".py", ".toml", ".npz", ".jsonl", ".html"})
 
 

@@ -119,7 +119,7 @@ def ema_state(folder: Path) -> dict[str, torch.Tensor]:
     """The averaged weights of the last checkpoint, by name; raises TrainingError where none were kept."""
     path = latest(folder)
     if path is None or not (path / _AVERAGE).exists():
-        raise TrainingError(f"{folder}: no averaged weights", "train with ema_decay set")
+        raise TrainingError(f"{folder}: no averaged weights", "train with `ema` set in the phase's table")
     return load_file(path / _AVERAGE)
 
 

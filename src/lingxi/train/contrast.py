@@ -140,12 +140,14 @@ class Contrast:
         return losses.matryoshka(self.dims, loss, queries, documents)
 
     def _graded(self, drawn: Drawn, queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
-        grades = torch.from_numpy(drawn.similarities).to(queries.device)
+        # A row without a grade is neither better nor worse than another.
+        graded = np.flatnonzero(np.isfinite(drawn.similarities))
+        grades = torch.from_numpy(drawn.similarities[graded]).to(queries.device)
         return _GRADED_SHARE * losses.matryoshka(
             self.dims,
-            lambda q, d: losses.cosent((q * d[: len(q)]).sum(-1), grades),
-            queries,
-            documents,
+            lambda q, d: losses.cosent((q * d).sum(-1), grades),
+            queries[graded],
+            documents[: len(queries)][graded],
         )
 
     def _taught(self, targets: NDArray[np.int64], states: torch.Tensor) -> torch.Tensor:

@@ -151,7 +151,7 @@ def _ndcg(
 
     def encoded(texts: Sequence[str]) -> NDArray[np.float32]:
         ids = [[*own[:room], tokens.end] for own in tokens.texts(texts)]
-        states: NDArray[np.float32] = _states(decoder, ids).numpy()
+        states: NDArray[np.float32] = pooled(decoder, ids).numpy()
         return cut(states, states.shape[1])
 
     scores = encoded([before + row.query for row in rows]) @ encoded([after + text for text in documents]).T
@@ -163,7 +163,7 @@ def _ndcg(
 
 # Not `engine.pooled_states`: what FSDP gathers in inference mode cannot be trained on afterwards.
 @torch.no_grad()
-def _states(decoder: Decoder, sequences: Sequence[list[int]]) -> torch.Tensor:
+def pooled(decoder: Decoder, sequences: Sequence[list[int]]) -> torch.Tensor:
     """Pooled states [sequences, hidden] on the CPU; what all begin with is computed once a batch."""
     encode, out = encoder_of(decoder), torch.empty(len(sequences), decoder.size.hidden)
     shared = common_prefix(sequences) if len(sequences) > 1 else 0

@@ -1,6 +1,6 @@
 """The objective of a reranker step: queries, each with its positive, mined negatives and easy ones.
 
-Mined negatives come with the rows (`mined.py`); easy ones are the other rows' positives.
+Mined negatives come with the rows (`mined.py`); easy ones are documents of the other rows.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from lingxi.errors import TrainingError
 from lingxi.train.checkpoints import Average, Run, keep_weights, latest, resume, save, trained
@@ -101,26 +102,43 @@ def _recipe(schedule: Schedule, seed: int, recipe: Mapping[str, Any] | None) -> 
 
 
 def _optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    # Norm weights and token vectors are not decayed: rare tokens would fade between their visits.
+    # Norm weights and token vectors are not decayed: rare tokens would fade between their visits. A head of
+    # its own has a row for each token too.
     named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    tokens = [p for name, p in named if "embed" in name]
-    matrices = [p for name, p in named if "embed" not in name and p.dim() == 2]
-    rest = [p for name, p in named if "embed" not in name and p.dim() != 2]
+    tokens = [p for name, p in named if _of_tokens(name)]
+    matrices = [p for name, p in named if not _of_tokens(name) and p.dim() == 2]
+    rest = [p for name, p in named if not _of_tokens(name) and p.dim() != 2]
     groups = [
-        {"params": params, "lr": rate, "full": rate, "weight_decay": decay}
+        {"params": alike, "lr": rate, "full": rate, "weight_decay": decay}
         for params, rate, decay in (
             (matrices, schedule.learning_rate, schedule.weight_decay),
             (tokens, schedule.token_learning_rate, 0.0),
             (rest, schedule.learning_rate, 0.0),
         )
-        if params
+        for alike in _alike(params)
     ]
     return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
 
 
+def _of_tokens(name: str) -> bool:
+    return "embed" in name or name == "head"
+
+
+def _alike(tensors: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
+    """Tensors that FSDP split, and the others: no operation on many at once takes both."""
+    parts = [[t for t in tensors if isinstance(t, DTensor) is split] for split in (True, False)]
+    return [part for part in parts if part]
+
+
 def _clip(module: nn.Module, most: float) -> float:
     """Scale the gradients down to this norm; the norm they had."""
-    return float(whole(nn.utils.clip_grad_norm_(module.parameters(), most)))
+    parts = _alike([p.grad for p in module.parameters() if p.grad is not None])
+    if len(parts) < 2:
+        return float(whole(nn.utils.clip_grad_norm_(module.parameters(), most)))
+    norm = math.hypot(*(float(whole(nn.utils.get_total_norm(part))) for part in parts))
+    for part in parts:
+        torch._foreach_mul_(part, min(1.0, most / (norm + 1e-6)))
+    return norm
 
 
 def _check(figures: Figures, step: int, folder: Path) -> None:

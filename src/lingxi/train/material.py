@@ -23,11 +23,13 @@ from lingxi.train.phases import (
     ContrastiveSettings,
     MiningSettings,
     MixtureSettings,
+    RerankerSettings,
 )
 from lingxi.train.running import Training, first
 from lingxi.train.settings import TrainSettings
 from lingxi.train.store import Store
 from lingxi.train.storing import build_store
+from lingxi.train.teachers import Teacher
 from lingxi.train.watches import GuardSettings
 from lingxi.train.writing import EMBEDDER, write_model
 
@@ -35,13 +37,15 @@ from lingxi.train.writing import EMBEDDER, write_model
 _MINED_TOKENS, _MINED_CHARACTERS = 512, 2_000
 
 
-def check_mixtures(settings: TrainSettings, store: Store) -> None:
-    """Raise now what a later phase would stop at: a mixture that these pairs do not have, a missing model."""
-    for phase in (settings.lexicon, settings.weak, settings.supervised, settings.reranker):
+def check_mixtures(settings: TrainSettings, store: Store, own: Store) -> None:
+    """Raise now what a later phase would stop at: a mixture that these pairs do not have, a missing model.
+
+    `own` holds the rows that negatives are mined for: without the pairs of other runs.
+    """
+    for name in ("lexicon", "weak", "supervised", "reranker"):
+        phase = getattr(settings, name)
         if phase is not None:
-            sampler_of(store, phase.mixture)
-        if isinstance(phase, ContrastiveSettings) and phase.instruction_rate:
-            contrast_sampler(store, phase.mixture.language_balance)
+            _check_mixture(name, phase, own if phase.mining is not None else store)
     if settings.reranker:
         for model in (settings.reranker.start, settings.reranker.miner):
             if model is not None:
@@ -63,6 +67,24 @@ def check_rows(files: Sequence[Path], store: Store, guards: GuardSettings, folde
         for _ in no_benchmark_rows(read_pairs(file), guards.benchmark.expanduser(), folder / "benchmark"):
             pass
     checked.touch()
+
+
+def _check_mixture(name: str, phase: ContrastiveSettings | RerankerSettings, store: Store) -> None:
+    try:
+        sampler_of(store, phase.mixture)
+        if isinstance(phase, ContrastiveSettings) and phase.instruction_rate:
+            contrast_sampler(store, phase.mixture.language_balance)
+    except InputError as error:
+        where = "the run's own pairs, which it mines in" if phase.mining else "the pairs"
+        raise InputError(f"train.{name}, {where}: {error.reason}", error.remedy) from None
+
+
+def mined_from(run_store: Store, settings: TrainSettings, own: Path, folder: Path) -> Store:
+    """The rows that phases mine negatives for: those of the run's own pairs."""
+    phases = (settings.weak, settings.supervised, settings.reranker)
+    if not settings.pairs or all(phase is None or phase.mining is None for phase in phases):
+        return run_store
+    return build_store([own], folder / "store-own", settings.seed)
 
 
 def phase_store(run: Training, name: str, phase: ContrastiveSettings, start: Start) -> Store:
@@ -100,10 +122,20 @@ def contrast(
     instructed: bool,
 ) -> Objective:
     """The objective of a contrastive phase over a store's rows."""
+    check_teacher(run.teacher, dims)
     mixed = contrast_sampler(store, phase.mixture.language_balance) if phase.instruction_rate else None
     weight = run.settings.teacher.weight * phase.teacher_weight
     drawn_from = sampler_of(store, phase.mixture)
     return Contrast(drawn_from, mixed, tokens, phase, dims, run.teacher, weight, instructed)
+
+
+def check_teacher(teacher: Teacher | None, dims: tuple[int, ...]) -> None:
+    """Raise InputError for a teacher whose vectors are narrower than the network's."""
+    if teacher is not None and teacher.vectors.shape[1] < dims[-1]:
+        raise InputError(
+            f"the teacher's vectors have {teacher.vectors.shape[1]} components, the network's {dims[-1]}",
+            "train without train.teacher, or by a teacher that is as wide",
+        )
 
 
 def sampler_of(store: Store, mixture: MixtureSettings) -> Sampler:

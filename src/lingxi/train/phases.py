@@ -10,6 +10,7 @@ from lingxi.config import Settings
 from lingxi.generate.settings import NegativeSettings
 
 _TASKS = {"bitext": 4.0, "retrieval": 3.0, "code": 3.0, "classification": 0.5, "sts": 1.0}
+_OF_INSTRUCTIONS = ("raw_query_rate", "default_task_rate", "paraphrase_rate")
 
 
 class MixtureSettings(Settings):
@@ -39,7 +40,7 @@ class PhaseSettings(Settings):
     learning_rate: float = Field(gt=0)
     """Of the matrices and norms."""
     token_learning_rate: float = Field(gt=0)
-    """Of the token vectors, of which a step touches few."""
+    """Of the token vectors, of which a step touches few, and of an output head of their kind."""
     warmup_steps: int = Field(ge=0)
     weight_decay: float = Field(default=0.01, ge=0)
     max_norm: float = Field(default=1.0, gt=0)
@@ -95,14 +96,24 @@ class ContrastiveSettings(PhaseSettings):
     stored_as: tuple[Literal["int8", "binary"], ...] = ()
     """Forms in which vectors will be stored: the loss sees them too (straight-through)."""
 
+    @model_validator(mode="after")
+    def _needed(self) -> ContrastiveSettings:
+        for name in ("mining", "hardness"):
+            if getattr(self, name) and not self.negatives:
+                raise ValueError(f"{name} is for hard negatives, and a row gets none: set negatives above 0")
+        return self
+
 
 class LexiconSettings(ContrastiveSettings):
     """Token vectors alone, from which a network from scratch starts; texts are read without instructions."""
 
     @model_validator(mode="after")
     def _checked(self) -> LexiconSettings:
-        if self.mining is not None or self.instruction_rate or self.keep:
-            raise ValueError("token vectors have no mining, instruction_rate or keep: leave them out")
+        for name in ("mining", "instruction_rate", "keep", *_OF_INSTRUCTIONS):
+            if name in self.model_fields_set and getattr(self, name):
+                raise ValueError(
+                    f"token vectors read no instructions and are not mined with: leave out {name}"
+                )
         return self
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -99,12 +100,17 @@ def run_phase(
             listeners.append(shown.enter_context(live_line(name, phase.steps, done)))
             listeners.append(shown.enter_context(tensorboard(folder, done)))
         figures = train(
-            module, step, _schedule(phase), folder, run.settings.seed,
+            module, step, _schedule(phase), folder, seed_of(run.settings.seed, name),
             listeners=listeners, recipe=_learnt(run, phase), ranks=run.ranks,
         )  # fmt: skip
     if phase.ema is not None:
         _fill(module, ema_state(folder))
     return figures
+
+
+def seed_of(seed: int, phase: str) -> int:
+    """A phase's own seed: with one for all, each would draw the batches of the one before it again."""
+    return int(np.random.SeedSequence((seed, *phase.encode())).generate_state(1)[0])
 
 
 @torch.no_grad()

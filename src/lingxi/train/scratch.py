@@ -36,25 +36,35 @@ First = Callable[[Callable[[], Any]], Any]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Token vectors (trained in place by the lexicon phase), and what is needed to write networks of them."""
+    """Token vectors (trained in place by the lexicon phase), and what is needed to write networks of them.
+
+    `seed` is that of the noise in a network's first weights.
+    """
 
     lexicon: Lexicon
     tokens: Tokens
     tokenizer: str
     size: Size
     marks: Marks
+    seed: int
 
     def embedder(self) -> Start:
         """A network that gives a text the lexicon's vector."""
+        self._begin()
         return self._start(as_embedder(self.lexicon, self.marks))
 
-    def fresh(self, seed: int) -> Start:
+    def fresh(self) -> Start:
         """A network of random weights, with which language modelling begins without a lexicon."""
-        return self._start(fresh_decoder(self.size, seed))
+        return self._start(fresh_decoder(self.size, self.seed))
 
     def reranker(self) -> Start:
         """A network that answers by the lexicon's cosine of query and document."""
+        self._begin()
         return self._start(as_reranker(self.lexicon, self.marks, self.tokens))
+
+    def _begin(self) -> None:
+        # A run that goes on has not taken the steps before, and must begin with the same noise.
+        torch.manual_seed(self.seed)
 
     def _start(self, decoder: Decoder) -> Start:
         return Start(decoder, None, self.tokens, self.tokenizer, None, _MAX_SEQ_LENGTH)
@@ -76,7 +86,7 @@ def begin(store: Store, settings: TrainSettings, folder: Path, first: First) -> 
     counts = first(lambda: _counts(store, tokens, size.vocab, folder / "token-counts.npy"))
     torch.manual_seed(settings.seed)
     lexicon = Lexicon(size, marks.silent, counts)
-    return Origin(lexicon, tokens, path.read_text(encoding="utf-8"), size, marks)
+    return Origin(lexicon, tokens, path.read_text(encoding="utf-8"), size, marks, settings.seed)
 
 
 def size_of(settings: NetworkSettings, vocab: int) -> Size:

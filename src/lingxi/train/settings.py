@@ -138,13 +138,21 @@ class TrainSettings(Settings):
             raise ValueError("nothing to train: add [train.weak], [train.supervised] or [train.reranker]")
         if self.start == SCRATCH and self.lora is not None:
             raise ValueError("[train.lora] adapts a model; from scratch all weights are trained")
-        if self.reranker and self.start == SCRATCH and not (self.lexicon or self.reranker.start):
-            raise ValueError("a reranker starts from [train.lexicon] or from a model: reranker.start")
-        trains = self.start == SCRATCH or self.weak is not None or self.supervised is not None
-        if self.reranker and self.reranker.miner is None and not trains:
-            raise ValueError("no embedder is trained that could mine for the reranker: set reranker.miner")
         if list(self.dims) != sorted(set(self.dims)) or any(dim < 1 for dim in self.dims):
             raise ValueError("dims must rise from 1 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _reranker_checked(self) -> TrainSettings:
+        if self.reranker is None:
+            return self
+        if self.start == SCRATCH and not (self.lexicon or self.reranker.start):
+            raise ValueError("a reranker starts from [train.lexicon] or from a model: reranker.start")
+        trains = self.start == SCRATCH or self.weak is not None or self.supervised is not None
+        if self.reranker.miner is None and not trains:
+            raise ValueError("no embedder is trained that could mine for the reranker: set reranker.miner")
+        if self.reranker.agreement and self.teacher.package is None:
+            raise ValueError("reranker.agreement is with a teacher: set teacher.package, or leave it out")
         return self
 
     def kept(self) -> dict[str, int]:

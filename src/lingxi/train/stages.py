@@ -31,6 +31,7 @@ from lingxi.train.material import (
     check_rows,
     contrast,
     mined_file,
+    mined_from,
     phase_store,
     sampler_of,
     widths,
@@ -63,7 +64,8 @@ def train_models(
     parts = first(ranks, lambda: split_pairs(pairs, settings.held_out, settings.seed, folder / "held-out"))
     files = [parts.trained, *(path.expanduser() for path in settings.pairs)]
     store = first(ranks, lambda: build_store(files, folder / "store", settings.seed))
-    check_mixtures(settings, store)
+    own = first(ranks, lambda: mined_from(store, settings, parts.trained, folder))
+    check_mixtures(settings, store, own)
     first(ranks, lambda: check_rows(files, store, settings.guards, folder))
     teacher = first(ranks, lambda: read_teacher(store, settings.teacher, folder / "teacher"))
     run = Training(parts, store, settings, folder, card, make_golden, ranks, teacher)
@@ -97,7 +99,7 @@ def _start(run: Training, figures: dict[str, Any]) -> tuple[Start, scratch.Origi
             run.ranks, lambda: run_phase(alone, "lexicon", phase, origin.lexicon, work)
         )
     # Without a lexicon there is nothing to start as: the language model begins from noise.
-    begun = origin.embedder() if settings.lexicon else origin.fresh(settings.seed)
+    begun = origin.embedder() if settings.lexicon else origin.fresh()
     start = placed(begun, run)
     if settings.language:
         step = language_step(start.decoder, scratch.texts_of(run.store), start.tokens, settings.language)
@@ -158,8 +160,10 @@ def _train_reranker(
     step = cached_step(encoder_of(start.decoder, amp(run)), judgement, settings.chunk_tokens, run.ranks)
     trained = nn.ModuleDict({"decoder": start.decoder})
     # An adapter holds no head, so beside adapters it stays as it is.
-    if start.head is not None and not run.settings.lora:
-        trained.register_parameter("head", start.head)
+    if start.head is not None:
+        start.head.requires_grad_(not run.settings.lora)
+        if not run.settings.lora:
+            trained.register_parameter("head", start.head)
     chance = settings.listwise * math.log(1 + settings.negatives + settings.easy_negatives)
     figures["reranker"] = run_phase(run, "reranker", settings, trained, step, chance=chance)
     write_model(run, start, "reranker", run.folder / RERANKER, begun)
