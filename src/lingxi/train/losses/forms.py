@@ -44,7 +44,7 @@ def _cut(vectors: Tensor, width: int) -> Tensor:
     lengths = part.norm(dim=-1, keepdim=True)
     # Of a text without words the leading components may all be zero. Divided by a length near nothing its
     # gradient would drown that of all others.
-    return part / lengths.masked_fill(lengths < _NOTHING, 1.0)
+    return torch.div(part, lengths.masked_fill(lengths < _NOTHING, 1.0))
 
 
 def _check_widths(widths: Sequence[int], weights: Sequence[float], hidden: int) -> None:
