@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 
 from lingxi import prompts
 from lingxi.config import made
-from lingxi.errors import GuardError, InputError
+from lingxi.errors import GuardError, InputError, LingxiWarning
 from lingxi.model.golden import GoldenText
 from lingxi.model.tokens import read_tokens
 from lingxi.records import Pair, passage
 from lingxi.train.guards import no_benchmark_rows, no_positive_among_negatives, weights_moved
+from lingxi.train.material import check_rows
 from lingxi.train.served import exported_equals, prompts_match
 from lingxi.train.watches import GuardSettings, LossFalls, dev_watch, logged, remembering
+from test_store import built
+from test_store import pair as stored
 from toys import assert_mendable, decoder_of, random_state, toy_size, write_toy
 
 QUICK = GuardSettings(loss_window=5, loss_within=10, loss_patience=2, dev_every=2, dev_patience=2)
@@ -349,3 +352,18 @@ def test_impossible_settings_are_refused():
     for wrong in ({"loss_window": 10, "loss_within": 5}, {"losswindow": 1}, {"dev_every": 0}):
         with pytest.raises(InputError):
             made(GuardSettings, "mend it", **wrong)
+
+
+def test_rows_are_looked_at_before_the_first_step(benchmark, tmp_path):
+    own = passage("the text of 1")
+    sound = [stored(n) for n in range(5)]
+    guards = GuardSettings(benchmark=benchmark)
+    store = built(tmp_path / "sound", sound)
+    check_rows([tmp_path / "sound" / "pairs.parquet"], store, guards, tmp_path / "sound")
+    assert (tmp_path / "sound" / "benchmark-checked").exists(), "a run that goes on does not read them again"
+    store = built(tmp_path / "mined", [*sound[2:], stored(1, positives=(own,), negatives=(own,))])
+    with pytest.warns(LingxiWarning, match="1 negatives of the pairs are positives"):
+        check_rows([tmp_path / "mined" / "pairs.parquet"], store, GuardSettings(), tmp_path / "mined")
+    store = built(tmp_path / "leaked", [*sound, stored(9, query="where does the CAT of the house sleep?")])
+    with pytest.raises(GuardError, match="is in the benchmark"):
+        check_rows([tmp_path / "leaked" / "pairs.parquet"], store, guards, tmp_path / "leaked")

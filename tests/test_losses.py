@@ -621,3 +621,12 @@ def test_two_houses_agree():
     grades = torch.tensor([0.0, 1.0, 1.0, 2.0, 3.0, 0.0], dtype=torch.float64)
     ranked = theirs.CoSENTLoss(None).compute_loss_from_embeddings([q, positives], grades)
     assert torch.isclose(losses.cosent((q * positives).sum(1), grades), ranked)
+
+
+def test_a_vector_without_leading_components_has_a_small_gradient():
+    vectors = torch.randn(6, 16, generator=torch.Generator().manual_seed(3))
+    vectors[2, :8] = 0.0
+    vectors.requires_grad_()
+    losses.matryoshka((8, 16), lambda v: v.sum(), vectors).backward()
+    assert vectors.grad is not None
+    assert float(vectors.grad.abs().max()) < 10

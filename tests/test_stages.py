@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,17 +16,19 @@ import torch
 from safetensors.torch import load_file
 
 from lingxi.embedder import Embedder
-from lingxi.errors import GuardError, InputError, MissingExtraError, TrainingError
+from lingxi.errors import GuardError, InputError, LingxiWarning, MissingExtraError, TrainingError
 from lingxi.evaluate.readers import read_set
 from lingxi.evaluate.suite import resolve
 from lingxi.evaluate.tasks import Ranking
 from lingxi.generate.strata import text_key
 from lingxi.model.files import read_decoder
+from lingxi.model.layout import write_directory
 from lingxi.parity import check, make_golden
 from lingxi.records import Pair, passage, read_pairs, write_pairs
 from lingxi.train import running
 from lingxi.train.adapt import apply_adapter
 from lingxi.train.adapters import read_adapter
+from lingxi.train.checkpoint_start import open_for_training
 from lingxi.train.held_out import probe, split_pairs, write_suite
 from lingxi.train.material import check_teacher
 from lingxi.train.mined import mined_pairs
@@ -34,6 +37,7 @@ from lingxi.train.running import Card
 from lingxi.train.settings import TrainSettings
 from lingxi.train.stages import train_models
 from lingxi.train.teachers import Teacher
+from lingxi.train.writing import tell_what_storing_costs
 from test_store import pair
 from toys import assert_mendable, decoder_of, random_state, toy_size, toy_tokenizer, write_toy
 
@@ -416,3 +420,18 @@ def test_read_models_are_as_they_were_written(whole: Path) -> None:
     decoder = read_decoder(whole / "embedder", torch.float32)
     assert decoder.size.hidden == 128
     assert Embedder(whole / "embedder").encode("北京").shape == (128,)
+
+
+def test_a_written_model_that_scores_less_is_told_of(start: Path, tmp_path: Path) -> None:
+    held = tmp_path / "held.parquet"
+    same = [pair(n, query=f"text {n}", positives=(passage(f"text {n}"),), task="bitext") for n in range(20)]
+    write_pairs(same, held)
+    finished = open_for_training(start)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tell_what_storing_costs(held, finished, start, "float32", 0.02)
+    mute = open_for_training(start)
+    mute.decoder.requires_grad_(False).embed_tokens.weight.zero_()
+    write_directory(mute.files("embedder", "# mute\n"), tmp_path / "mute")
+    with pytest.warns(LingxiWarning, match="stored as int8 the embedder scores .* in memory 1.000"):
+        tell_what_storing_costs(held, finished, tmp_path / "mute", "int8", 0.02)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from lingxi.collect.instructions import decides
 from lingxi.embedder import Embedder
 from lingxi.encoding import encoder
-from lingxi.errors import InputError
+from lingxi.errors import InputError, LingxiWarning
 from lingxi.model.files import locate
 from lingxi.model.tokens import Tokens
+from lingxi.records import read_pairs
 from lingxi.train.checkpoint_start import Start
 from lingxi.train.contrast import Contrast
 from lingxi.train.gradcache import Objective
+from lingxi.train.guards import no_benchmark_rows
 from lingxi.train.mined import mined_pairs
 from lingxi.train.mixture import Sampler, contrast_sampler, sampler
 from lingxi.train.phases import (
@@ -26,6 +30,7 @@ from lingxi.train.settings import TrainSettings
 from lingxi.train.store import Store
 from lingxi.train.storing import build_store
 from lingxi.train.teachers import Teacher
+from lingxi.train.watches import GuardSettings
 from lingxi.train.writing import EMBEDDER, write_model
 
 # Tokens of a text, and characters, that a miner reads.
@@ -63,6 +68,23 @@ def mined_from(run_store: Store, settings: TrainSettings, own: Path, folder: Pat
     if not settings.pairs or all(phase is None or phase.mining is None for phase in phases):
         return run_store
     return build_store([own], folder / "store-own", settings.seed)
+
+
+def check_rows(files: Sequence[Path], store: Store, guards: GuardSettings, folder: Path) -> None:
+    """Raise GuardError where a row shows the benchmark to the model; warn of positives among own negatives.
+
+    Those never count as negatives, but whoever mined them should know.
+    """
+    if wrong := store.counts["own_positives"]:
+        told = f"{wrong:,} negatives of the pairs are positives of their own row; they are left out"
+        warnings.warn(told, LingxiWarning, stacklevel=2)
+    checked = folder / "benchmark-checked"
+    if guards.benchmark is None or checked.exists():
+        return
+    for file in files:
+        for _ in no_benchmark_rows(read_pairs(file), guards.benchmark.expanduser(), folder / "benchmark"):
+            pass
+    checked.touch()
 
 
 def phase_store(run: Training, name: str, phase: ContrastiveSettings, start: Start) -> Store:

@@ -28,6 +28,7 @@ from lingxi.train.language import language_step
 from lingxi.train.lora import attach
 from lingxi.train.material import (
     check_mixtures,
+    check_rows,
     contrast,
     mined_file,
     mined_from,
@@ -65,6 +66,7 @@ def train_models(
     store = first(ranks, lambda: build_store(files, folder / "store", settings.seed))
     own = first(ranks, lambda: mined_from(store, settings, parts.trained, folder))
     check_mixtures(settings, store, own)
+    first(ranks, lambda: check_rows(files, store, settings.guards, folder))
     teacher = first(ranks, lambda: read_teacher(store, settings.teacher, folder / "teacher"))
     run = Training(parts, store, settings, folder, card, make_golden, ranks, teacher)
     figures: dict[str, Any] = {"pairs": len(store), "taught": len(teacher.rows) if teacher else 0}

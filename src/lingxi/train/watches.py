@@ -40,6 +40,8 @@ class GuardSettings(Settings):
     """How far under its start the dev score may be, in the score's own units."""
     dev_patience: int = Field(default=3, ge=1)
     """So many measurements in a row must be further under for the run to be stopped."""
+    benchmark: Path | None = None
+    """Folder or archive of an evaluation suite: a row that overlaps stops the run before its first step."""
     export_tolerance: float | None = Field(default=None, gt=0)
     """Most that 1 − cosine, or a score, of the written model may differ; None: what its precision allows."""
 

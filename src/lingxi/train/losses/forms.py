@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from lingxi.errors import InputError
 
 Tensor = torch.Tensor
+# Shorter vectors have no direction.
+_NOTHING = 1e-6
 Stored = Literal["float32", "int8", "binary"]
 STORED_FORMS: tuple[str, ...] = get_args(Stored)
 
@@ -38,7 +40,11 @@ def matryoshka(
 
 def _cut(vectors: Tensor, width: int) -> Tensor:
     exact = torch.promote_types(vectors.dtype, torch.float32)
-    return F.normalize(vectors[:, :width].to(exact), dim=-1)
+    part = vectors[:, :width].to(exact)
+    lengths = part.norm(dim=-1, keepdim=True)
+    # Of a text without words the leading components may all be zero. Divided by a length near nothing its
+    # gradient would drown that of all others.
+    return part / lengths.masked_fill(lengths < _NOTHING, 1.0)
 
 
 def _check_widths(widths: Sequence[int], weights: Sequence[float], hidden: int) -> None:
