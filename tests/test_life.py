@@ -174,6 +174,7 @@ def test_how_a_stage_is_trained_may_change_while_it_goes_on():
     assert key("train.guards.loss_within=900") == key()
     assert key("train.weak.checkpoint_every=3", "train.weak.chunk_tokens=512") == key()
     assert key("train.weak.steps=21") != key()
+    assert key('train.guards.benchmark="elsewhere"') != key()
 
 
 def test_a_model_that_changes_makes_training_run_again(tmp_path):

@@ -42,7 +42,7 @@ LAST = "evaluate"
 _SHARED = "train"
 _TRAINED, _MERGED = "4-train", "5-merge"
 _FOLDERS = {"collect": "1-collect", "generate": "2-generate"}
-_PIECES = frozenset({"parts", "rows"})
+_PIECES = frozenset({"parts", "rows", "teacher"})
 _FLOOR = ("records", "prompts", "languages", "model", "engine")
 
 
@@ -232,7 +232,9 @@ def _train(life: Life) -> Stage:
         card = Card(*(cards.card(kind, name, ledgers, settings) for kind in ("embedder", "reranker")))
         return train_models(pairs, settings, out, card, make_golden, life.ranks)
 
-    return _stage(life.folder / _TRAINED, "train", inputs, settings, ("train", "generate"), work)
+    return _stage(
+        life.folder / _TRAINED, "train", inputs, settings, ("train", "generate", "embedder", "encoding"), work
+    )
 
 
 def _ledgers(life: Life) -> list[Manifest]:
@@ -410,7 +412,7 @@ def _clear(folder: Path) -> None:
     import shutil
 
     for path in folder.iterdir():
-        # The names of pieces say what they were made of and by which code: they serve another run too.
+        # The names of pieces, and of a teacher's vectors, say what they were made of: they serve another run too.
         if path.name in _PIECES:
             continue
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -418,12 +420,8 @@ def _clear(folder: Path) -> None:
 
 def _internal(path: Path) -> bool:
     """What serves resuming only and is no output."""
-    return path.name in {
-        manifest.FILE,
-        "started",
-        *_PIECES,
-        "teacher",
-    } or path.name.startswith(("store", "miner", "mined"))
+    names = {manifest.FILE, "started", *_PIECES}
+    return path.name in names or path.name.startswith(("store", "miner", "mined"))
 
 
 def plain(report: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,9 @@ from lingxi.errors import RecipeError
 
 FILE = "manifest.json"
 # Settings of how a stage is run, which change nothing of what it makes.
-_HOW = frozenset({"runner", "processes", "cache", "guards", "checkpoint_every", "chunk_tokens"})
+_HOW = frozenset({"runner", "processes", "cache", "checkpoint_every", "chunk_tokens"})
+# Those by which a guard stops a run: with others the same run goes on.
+_BOUNDS = re.compile("loss_(window|within|margin|patience)|dev_(every|drop|patience)")
 _SOURCES = frozenset({".py", ".toml", ".npz", ".jsonl", ".html"})
 
 
@@ -79,7 +82,8 @@ def key_of(stage: str, inputs: Mapping[str, str], settings: Mapping[str, Any], c
 def _what(settings: Any) -> Any:
     """Settings, tables within tables, without those of how."""
     if isinstance(settings, Mapping):
-        return {name: _what(value) for name, value in settings.items() if name not in _HOW}
+        made_by = {n: value for n, value in settings.items() if n not in _HOW and not _BOUNDS.fullmatch(n)}
+        return {name: _what(value) for name, value in made_by.items()}
     return [_what(value) for value in settings] if isinstance(settings, (list, tuple)) else settings
 
 

@@ -17,7 +17,7 @@ from lingxi.model.tokens import Tokens
 from lingxi.train import losses
 from lingxi.train.feeding import pair_ids
 from lingxi.train.gradcache import Batch, Figures
-from lingxi.train.mixture import Sampler
+from lingxi.train.mixture import SYMMETRIC, Sampler
 from lingxi.train.phases import RerankerSettings
 from lingxi.train.relevance import Drawn, documents_of
 from lingxi.train.store import Row
@@ -47,7 +47,8 @@ class Judgement:
         rows = self.sampler.store.rows(draw.numbers)
         drawn = documents_of(rows, rng, negatives=self.settings.negatives)
         groups = _groups(drawn, rng, self.settings)
-        general = rng.random() < self.settings.default_task_rate
+        chance = rng.random()
+        general = draw.kind.task not in SYMMETRIC and chance < self.settings.default_task_rate
         pairs = [
             (row.query, drawn.documents[number], prompts.DEFAULT_TASK if general else row.instruction)
             for row, group in zip(rows, groups, strict=True)

@@ -52,23 +52,6 @@ def check_mixtures(settings: TrainSettings, store: Store, own: Store) -> None:
                 locate(model)
 
 
-def check_rows(files: Sequence[Path], store: Store, guards: GuardSettings, folder: Path) -> None:
-    """Raise GuardError where a row shows the benchmark to the model; warn of positives among own negatives.
-
-    Those never count as negatives, but whoever mined them should know.
-    """
-    if wrong := store.counts["own_positives"]:
-        told = f"{wrong:,} negatives of the pairs are positives of their own row; they are left out"
-        warnings.warn(told, LingxiWarning, stacklevel=2)
-    checked = folder / "benchmark-checked"
-    if guards.benchmark is None or checked.exists():
-        return
-    for file in files:
-        for _ in no_benchmark_rows(read_pairs(file), guards.benchmark.expanduser(), folder / "benchmark"):
-            pass
-    checked.touch()
-
-
 def _check_mixture(name: str, phase: ContrastiveSettings | RerankerSettings, store: Store) -> None:
     try:
         sampler_of(store, phase.mixture)
@@ -85,6 +68,23 @@ def mined_from(run_store: Store, settings: TrainSettings, own: Path, folder: Pat
     if not settings.pairs or all(phase is None or phase.mining is None for phase in phases):
         return run_store
     return build_store([own], folder / "store-own", settings.seed)
+
+
+def check_rows(files: Sequence[Path], store: Store, guards: GuardSettings, folder: Path) -> None:
+    """Raise GuardError where a row shows the benchmark to the model; warn of positives among own negatives.
+
+    Those never count as negatives, but whoever mined them should know.
+    """
+    if wrong := store.counts["own_positives"]:
+        told = f"{wrong:,} negatives of the pairs are positives of their own row; they are left out"
+        warnings.warn(told, LingxiWarning, stacklevel=2)
+    checked = folder / "benchmark-checked"
+    if guards.benchmark is None or checked.exists():
+        return
+    for file in files:
+        for _ in no_benchmark_rows(read_pairs(file), guards.benchmark.expanduser(), folder / "benchmark"):
+            pass
+    checked.touch()
 
 
 def phase_store(run: Training, name: str, phase: ContrastiveSettings, start: Start) -> Store:
