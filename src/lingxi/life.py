@@ -412,7 +412,7 @@ def _clear(folder: Path) -> None:
     import shutil
 
     for path in folder.iterdir():
-        # The names of pieces and of a teacher's vectors say what they were made of: they serve other runs too.
+        # Pieces and a teacher's vectors are named by what they were made of: they serve other runs too.
         if path.name in _PIECES:
             continue
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
