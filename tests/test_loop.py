@@ -154,7 +154,7 @@ def test_runs_killed_at_any_moment_end_as_one_that_was_not(tmp_path: Path) -> No
         before = latest(tmp_path / "killed")
         while process.poll() is None and latest(tmp_path / "killed") == before:
             time.sleep(0.01)
-        time.sleep(random.random())
+        time.sleep(random.random() / 5)
         process.kill()
         if process.wait() == 0:
             break
