@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lingxi import config, life
+from lingxi.cards import cell
 from lingxi.errors import RecipeError
 from lingxi.evaluate.report import Score
 from lingxi.life import Recipe
@@ -125,7 +126,5 @@ def _table(names: Sequence[str], scores: Sequence[Score]) -> str:
 def _line(first: Score, names: Sequence[str], scores: Sequence[Score]) -> str:
     same = (first.set, first.language, first.metric)
     found: Mapping[str, Score] = {s.system: s for s in scores if (s.set, s.language, s.metric) == same}
-    cells = [
-        f"{100 * found[n].value:.1f} [{100 * found[n].low:.1f}, {100 * found[n].high:.1f}]" for n in names
-    ]
+    cells = [cell(found[name]) for name in names]
     return f"| {first.set} ({first.language}) | {first.metric} | " + " | ".join(cells) + " |\n"

@@ -7,15 +7,15 @@ from collections.abc import Collection, Sequence
 
 from lingxi.evaluate.report import Score
 from lingxi.manifest import Manifest
+from lingxi.model.layout import Kind, card_head
 from lingxi.train.phases import ContrastiveSettings, PhaseSettings, RerankerSettings
 from lingxi.train.settings import SCRATCH, TrainSettings
 
 # Sources that a card names; the rest are counted, and the run's ledger has them all.
 _SHOWN = 40
-_TASKS = {"embedder": "feature-extraction", "reranker": "text-ranking"}
 
 
-def card(kind: str, name: str, curated: Sequence[Manifest], train: TrainSettings) -> str:
+def card(kind: Kind, name: str, curated: Sequence[Manifest], train: TrainSettings) -> str:
     """README.md of a model directory.
 
     `curated` are the manifests of its training pairs, `train` the recipe's table.
@@ -39,37 +39,35 @@ def measured(text: str, scores: Sequence[Score], languages: Collection[str]) -> 
     ]
     for row in dict.fromkeys((score.set, score.language, score.metric) for score in shown):
         found = {s.system: s for s in scores if (s.set, s.language, s.metric) == row}
-        cells = [_cell(found[name]) if name in found else "" for name in systems]
+        cells = [cell(found[name]) if name in found else "" for name in systems]
         if any(cells):
             lines.append("| " + " | ".join((*row, *cells)) + " |")
     return f"{text}\n## Measured\n\n" + "\n".join(lines) + "\n"
 
 
-def _cell(score: Score) -> str:
+def cell(score: Score) -> str:
+    """A value and its interval, times 100."""
     return f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
 
 
-def _head(kind: str, train: TrainSettings) -> str:
-    names = ("sentence-transformers", "qwen3", "matryoshka", "multilingual")
-    tags = "".join(f"- {name}\n" for name in names)
-    return (
-        f"---\n{_licence(kind, train)}library_name: sentence-transformers\npipeline_tag: {_TASKS[kind]}\n"
-        f"tags:\n{tags}---\n"
+def _head(kind: Kind, train: TrainSettings) -> str:
+    return card_head(
+        kind, _licence(kind, train), ("sentence-transformers", "qwen3", "matryoshka", "multilingual")
     )
 
 
-def _licence(kind: str, train: TrainSettings) -> str:
+def _licence(kind: Kind, train: TrainSettings) -> str:
     """A network from scratch is ours; of a model that was tuned we know the name and not the licence."""
     start = _start(kind, train)
     return "license: apache-2.0\n" if start == SCRATCH else f"base_model: {start}\n"
 
 
-def _start(kind: str, train: TrainSettings) -> str:
+def _start(kind: Kind, train: TrainSettings) -> str:
     own = train.reranker.start if kind == "reranker" and train.reranker else None
     return own or train.start
 
 
-def _origin(kind: str, train: TrainSettings) -> str:
+def _origin(kind: Kind, train: TrainSettings) -> str:
     start = _start(kind, train)
     if start == SCRATCH:
         return f"A small text {kind} of the Qwen3 architecture, trained from scratch by lingxi.\n"
@@ -77,7 +75,7 @@ def _origin(kind: str, train: TrainSettings) -> str:
     return f"`{start}` tuned by lingxi as a text {kind} ({how}).\n"
 
 
-def _use(kind: str, train: TrainSettings) -> str:
+def _use(kind: Kind, train: TrainSettings) -> str:
     widths = f"the trained widths {', '.join(map(str, train.dims))}" if train.dims else "any width from 32 up"
     return _USE[kind].replace("WIDTHS", widths)
 
@@ -137,7 +135,7 @@ def _licences(rows: Sequence[tuple[int, int, str, str]]) -> list[str]:
     return [f"Pairs by licence: {told}."]
 
 
-def _training(kind: str, train: TrainSettings) -> str:
+def _training(kind: Kind, train: TrainSettings) -> str:
     """What each phase was told, one row a phase, and who taught."""
     phases = ["lexicon", "language", "weak", "supervised"] if kind == "embedder" else ["reranker"]
     if kind == "reranker" and _start(kind, train) == SCRATCH:
@@ -178,7 +176,7 @@ def _longest(phase: PhaseSettings) -> str:
     return f"{getattr(phase, 'max_tokens', 0)} tokens"
 
 
-def _limits(kind: str, train: TrainSettings) -> str:
+def _limits(kind: Kind, train: TrainSettings) -> str:
     phases = (train.weak, train.supervised) if kind == "embedder" else (train.reranker,)
     longest = max((phase.max_tokens for phase in phases if phase), default=0)
     lines = ["## Limits", ""]

@@ -29,6 +29,7 @@ from lingxi.evaluate.settings import EvaluateSettings
 from lingxi.generate import GenerateSettings, generate_pairs
 from lingxi.manifest import Manifest
 from lingxi.merge.settings import MergeSettings
+from lingxi.model.layout import Kind
 from lingxi.train.parallel import ALONE, Ranks
 from lingxi.train.settings import TrainSettings
 
@@ -41,6 +42,7 @@ LAST = "evaluate"
 # The stage that all processes of a torchrun share.
 _SHARED = "train"
 _TRAINED, _MERGED = "4-train", "5-merge"
+_KINDS: tuple[Kind, ...] = ("embedder", "reranker")
 _FOLDERS = {"collect": "1-collect", "generate": "2-generate"}
 _PIECES = frozenset({"parts", "rows", "teacher"})
 _FLOOR = ("records", "prompts", "languages", "model", "engine")
@@ -229,7 +231,7 @@ def _train(life: Life) -> Stage:
 
         pairs = life.folder / "3-curate" / "pairs.parquet"
         name = life.recipe.name
-        card = Card(*(cards.card(kind, name, ledgers, settings) for kind in ("embedder", "reranker")))
+        card = Card(*(cards.card(kind, name, ledgers, settings) for kind in _KINDS))
         return train_models(pairs, settings, out, card, make_golden, life.ranks)
 
     return _stage(
@@ -269,7 +271,7 @@ def _merge(life: Life) -> Stage:
         from lingxi.parity import make_golden
 
         kept = life.folder / _TRAINED / "kept"
-        found = {kind: sorted(kept.glob(f"{kind}-*")) for kind in ("embedder", "reranker")}
+        found = {kind: sorted(kept.glob(f"{kind}-*")) for kind in _KINDS}
         held = life.folder / _TRAINED / "held-out" / "held-out.parquet"
         dev = held if settings.search is not None else None
         ledgers, train = _ledgers(life), _set(life.recipe.train)
@@ -304,7 +306,7 @@ def _evaluate(life: Life) -> Stage:
         from lingxi import cards
         from lingxi.evaluate.run import evaluate_models
 
-        models = {kind: model_of(life.folder, kind) for kind in ("embedder", "reranker")}
+        models = {kind: model_of(life.folder, kind) for kind in _KINDS}
         report = evaluate_models(
             settings, life.recipe.name, models["embedder"], models["reranker"], out, life.say
         )

@@ -13,9 +13,8 @@ from lingxi.config import to_json
 from lingxi.merge.search import Found
 from lingxi.merge.settings import MergeSettings
 from lingxi.model.files import hash_weights
-from lingxi.model.layout import Kind
+from lingxi.model.layout import Kind, card_head
 
-_TASKS = {"embedder": "feature-extraction", "reranker": "text-ranking"}
 _METHODS = {
     "slerp": "slerp (an angle for each tensor)",
     "global": "slerp (one angle over all parameters)",
@@ -73,8 +72,7 @@ def _searched(found: Mapping[str, Any]) -> str:
 def _head(kind: Kind, models: Sequence[Path]) -> str:
     licences = {_licence(model) for model in models}
     line = f"license: {licences.pop()}\n" if len(licences) == 1 and None not in licences else ""
-    tags = "".join(f"- {name}\n" for name in ("sentence-transformers", "qwen3", "merge"))
-    return f"---\n{line}library_name: sentence-transformers\npipeline_tag: {_TASKS[kind]}\ntags:\n{tags}---\n"
+    return card_head(kind, line, ("sentence-transformers", "qwen3", "merge"))
 
 
 def _licence(model: Path) -> str | None:

@@ -8,7 +8,7 @@ original with sentence-transformers' LogitScore module.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +46,13 @@ class ModelFiles:
     tokenizer: str
     card: str
     max_seq_length: int
+
+
+def card_head(kind: Kind, first: str, tags: Sequence[str]) -> str:
+    """The front matter of a README.md; `first` is a line of its own (licence or base), or nothing."""
+    listed = "".join(f"- {tag}\n" for tag in tags)
+    task = "feature-extraction" if kind == "embedder" else "text-ranking"
+    return f"---\n{first}library_name: sentence-transformers\npipeline_tag: {task}\ntags:\n{listed}---\n"
 
 
 def write_directory(
