@@ -24,7 +24,6 @@ from lingxi.merge.reading import (
     asked,
     candidates,
     decoder_of,
-    encoded,
     judged,
     text_ids,
 )
@@ -32,6 +31,7 @@ from lingxi.merge.settings import SearchSettings
 from lingxi.metrics import ndcg_at_k
 from lingxi.model.decoder import Decoder
 from lingxi.records import Pair
+from lingxi.train.encoders import encoder_of
 
 _TEMPERATURE = 0.05
 _TIED = "embed_tokens.weight"
@@ -71,9 +71,9 @@ def _embedder_score(rows: Sequence[Asked], state: State, reading: Reading) -> fl
 
 
 def _embedder_loss(rows: Sequence[Asked], decoder: Decoder, reading: Reading) -> torch.Tensor:
-    queries = F.normalize(encoded(decoder, text_ids([row.query for row in rows], reading)), dim=-1)
+    queries = F.normalize(encoder_of(decoder)(text_ids([row.query for row in rows], reading)), dim=-1)
     firsts = [row.passages[0] for row in rows]
-    documents = F.normalize(encoded(decoder, text_ids(firsts, reading)), dim=-1)
+    documents = F.normalize(encoder_of(decoder)(text_ids(firsts, reading)), dim=-1)
     also = torch.tensor([[text in row.right for text in firsts] for row in rows]).fill_diagonal_(False)
     logits = (queries @ documents.T / _TEMPERATURE).masked_fill(also.to(queries.device), -torch.inf)
     return F.cross_entropy(logits, torch.arange(len(rows), device=logits.device))
@@ -94,7 +94,7 @@ def _reranker_loss(rows: Sequence[Asked], decoder: Decoder, reading: Reading) ->
         )
     groups = [candidates(rows, index) for index in range(len(rows))]
     answer = answer_row(decoder.embed_tokens.weight, reading.tokens)
-    parts = torch.split(encoded(decoder, judged(rows, groups, reading)) @ answer, [len(g) for g in groups])
+    parts = torch.split(encoder_of(decoder)(judged(rows, groups, reading)) @ answer, [len(g) for g in groups])
     first = torch.zeros((), dtype=torch.long, device=answer.device)
     # Other positives of the row are neither right nor wrong.
     counted = [

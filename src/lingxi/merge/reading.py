@@ -1,4 +1,4 @@
-"""Dev pairs as a model reads them: rendered, tokenized, encoded with gradients."""
+"""Dev pairs as a model reads them: rendered and tokenized."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ from lingxi.merge.methods import State
 from lingxi.merge.settings import SearchSettings
 from lingxi.model.decoder import Decoder
 from lingxi.model.layout import Kind
-from lingxi.model.packed import pack
 from lingxi.model.sizes import Size
 from lingxi.model.tokens import Tokens
 from lingxi.records import Pair, drawn, read_pairs
+from lingxi.train.feeding import framed
+from lingxi.train.mixture import SYMMETRIC
 
-# Tasks whose both sides are of one kind: documents get the instruction too, as in training.
-_ALIKE = frozenset({"bitext", "pair", "classification"})
 # Passages a reranker orders for each query.
 _CANDIDATES = 8
 
@@ -68,7 +67,7 @@ def read_dev(path: Path, settings: SearchSettings) -> list[Pair]:
 
 def asked(pair: Pair, kind: Kind) -> Asked:
     """A pair as a model of that kind reads it: an embedder's texts are rendered, a reranker's are not yet."""
-    alike = kind == "embedder" and pair.task in _ALIKE
+    alike = kind == "embedder" and pair.task in SYMMETRIC
     right, wrong = (
         [prompts.query(item.text, pair.instruction) if alike else item.text for item in side]
         for side in (pair.positives, pair.negatives)
@@ -87,16 +86,12 @@ def candidates(rows: Sequence[Asked], index: int) -> list[str]:
 
 def judged(rows: Sequence[Asked], groups: Sequence[Sequence[str]], reading: Reading) -> list[list[int]]:
     """Ids of each row's query with each of its candidates, one after another."""
-    tokens = reading.tokens
-    before, after = tokens.prompt(prompts.RERANK_PREFIX), tokens.prompt(prompts.RERANK_SUFFIX)
-    bodies = tokens.texts(
-        [
-            prompts.rerank_body(row.query, text, row.instruction)
-            for row, texts in zip(rows, groups, strict=True)
-            for text in texts
-        ]
-    )
-    return [[*before, *body[: reading.max_tokens], *after] for body in bodies]
+    bodies = [
+        prompts.rerank_body(row.query, text, row.instruction)
+        for row, texts in zip(rows, groups, strict=True)
+        for text in texts
+    ]
+    return framed(reading.tokens, bodies, reading.max_tokens)
 
 
 def answer_row(head: torch.Tensor, tokens: Tokens) -> torch.Tensor:
@@ -117,13 +112,3 @@ def decoder_of(state: State, reading: Reading) -> Decoder:
     wanted = {name: state[name].float().to(reading.device) for name, _ in decoder.named_parameters()}
     decoder.load_state_dict(wanted, assign=True)
     return decoder.eval().requires_grad_(False)
-
-
-def encoded(decoder: Decoder, sequences: list[list[int]]) -> torch.Tensor:
-    """States of sequences [n, hidden] with gradients, in the order given."""
-    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
-    states = decoder(pack([sequences[i] for i in order], decoder.embed_tokens.weight.device))
-    inverse = torch.empty(len(order), dtype=torch.long)
-    inverse[order] = torch.arange(len(order))
-    found: torch.Tensor = states[inverse.to(states.device)]
-    return found

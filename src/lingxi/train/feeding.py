@@ -9,13 +9,13 @@ from lingxi.model.golden import GoldenText
 from lingxi.model.tokens import Tokens
 
 # No language writes a token in more characters than this on average: longer texts need not be read.
-_CHARACTERS_A_TOKEN = 8
+CHARACTERS_A_TOKEN = 8
 
 
 def text_ids(tokens: Tokens, texts: Sequence[str], before: Sequence[str], most: int) -> list[list[int]]:
     """Ids of texts, each after what stands `before` it, cut to `most` tokens, and the end token."""
     room = {prefix: most + (len(tokens.prompt(prefix)) if prefix else 0) for prefix in dict.fromkeys(before)}
-    whole = [prefix + text[: most * _CHARACTERS_A_TOKEN] for text, prefix in zip(texts, before, strict=True)]
+    whole = [prefix + text[: most * CHARACTERS_A_TOKEN] for text, prefix in zip(texts, before, strict=True)]
     return [
         [*ids[: room[prefix]], tokens.end] for ids, prefix in zip(tokens.texts(whole), before, strict=True)
     ]
@@ -23,8 +23,13 @@ def text_ids(tokens: Tokens, texts: Sequence[str], before: Sequence[str], most: 
 
 def pair_ids(tokens: Tokens, pairs: Sequence[tuple[str, str, str]], most: int) -> list[list[int]]:
     """Ids of reranker turns of (query, document, instruction), the body cut to `most` tokens."""
-    limit = most * _CHARACTERS_A_TOKEN
+    limit = most * CHARACTERS_A_TOKEN
     bodies = [prompts.rerank_body(query[:limit], document[:limit], task) for query, document, task in pairs]
+    return framed(tokens, bodies, most)
+
+
+def framed(tokens: Tokens, bodies: Sequence[str], most: int) -> list[list[int]]:
+    """Ids of rendered rerank bodies, cut to `most` tokens, in the turn that the reranker reads them in."""
     before, after = tokens.prompt(prompts.RERANK_PREFIX), tokens.prompt(prompts.RERANK_SUFFIX)
     return [[*before, *ids[:most], *after] for ids in tokens.texts(bodies)]
 

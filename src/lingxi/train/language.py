@@ -18,6 +18,7 @@ from lingxi.model.decoder import Decoder
 from lingxi.model.packed import pack
 from lingxi.model.tokens import Tokens
 from lingxi.parse.code import LANGUAGES
+from lingxi.train.feeding import CHARACTERS_A_TOKEN
 from lingxi.train.gradcache import Figures, Step
 from lingxi.train.head import summed_cross_entropy
 from lingxi.train.infill import (
@@ -40,8 +41,6 @@ Texts = Callable[[np.random.Generator, int], list[tuple[str, str]]]
 FORMS = ("plain", "infill", "masked")
 _DRAWN = 16
 _LEAST_ROOM = 8
-# No language writes a token in more characters than this on average: longer texts need not be read.
-_CHARACTERS_A_TOKEN = 8
 # Draws without a single text that can be read, after which the source is taken for empty.
 _PATIENCE = 20
 
@@ -132,7 +131,7 @@ def rendered(
     """
     shares = np.array([settings.plain, settings.infill, settings.masked])
     form = FORMS[rng.choice(3, p=shares / shares.sum())]
-    text = stretch(rng, text, settings.max_tokens * _CHARACTERS_A_TOKEN)
+    text = stretch(rng, text, settings.max_tokens * CHARACTERS_A_TOKEN)
     context, most = settings.count_context, settings.max_tokens
     suffix_first = bool(rng.random() < settings.suffix_first_rate)
     if form == "infill" and language in LANGUAGES and rng.random() < settings.identifier_rate:
