@@ -25,7 +25,7 @@ from lingxi.model.files import read_decoder
 from lingxi.model.layout import write_directory
 from lingxi.parity import check, make_golden
 from lingxi.records import Pair, passage, read_pairs, write_pairs
-from lingxi.train import running
+from lingxi.train import running, teachers
 from lingxi.train.adapt import apply_adapter
 from lingxi.train.adapters import read_adapter
 from lingxi.train.checkpoint_start import open_for_training
@@ -34,9 +34,10 @@ from lingxi.train.material import check_teacher
 from lingxi.train.mined import mined_pairs
 from lingxi.train.phases import MiningSettings, MixtureSettings
 from lingxi.train.running import Card
-from lingxi.train.settings import TrainSettings
+from lingxi.train.settings import TeacherSettings, TrainSettings
 from lingxi.train.stages import train_models
-from lingxi.train.teachers import Teacher
+from lingxi.train.storing import build_store
+from lingxi.train.teachers import Teacher, read_teacher
 from lingxi.train.writing import tell_what_storing_costs
 from test_store import pair
 from toys import assert_mendable, decoder_of, random_state, toy_size, toy_tokenizer, write_toy
@@ -435,3 +436,26 @@ def test_a_written_model_that_scores_less_is_told_of(start: Path, tmp_path: Path
     write_directory(mute.files("embedder", "# mute\n"), tmp_path / "mute")
     with pytest.warns(LingxiWarning, match="stored as int8 the embedder scores .* in memory 1.000"):
         tell_what_storing_costs(held, finished, tmp_path / "mute", "int8", 0.02)
+
+
+def test_a_teacher_is_read_once(
+    pairs: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_teacher.py").write_text(f"def get_model_path():\n    return {str(start)!r}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    store = build_store([pairs], tmp_path / "store", 0)
+    settings = TeacherSettings(package="own_teacher", max_texts=20)
+    first = read_teacher(store, settings, tmp_path / "teacher")
+    assert first is not None
+    assert first.vectors.shape == (20, 64)
+
+    def looked(store: Any, most: int) -> list[str]:
+        raise AssertionError("the rows are looked at again")
+
+    monkeypatch.setattr(teachers, "teachable", looked)
+    again = read_teacher(store, settings, tmp_path / "teacher")
+    assert again is not None
+    assert again.rows == first.rows
+    assert np.array_equal(again.vectors, first.vectors)
+    with pytest.raises(AssertionError, match="looked at again"):
+        read_teacher(store, settings.model_copy(update={"max_texts": 10}), tmp_path / "teacher")

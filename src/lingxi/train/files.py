@@ -1,4 +1,4 @@
-"""The files of a store of rows: their names and kinds, and whether they are whole."""
+"""Arrays on disk: the files of a store of rows, their names and kinds, and whether they are whole."""
 
 from __future__ import annotations
 
@@ -32,6 +32,15 @@ COLUMNS = {
     "contrast_rows": "<u4",
 }
 REBUILD = "delete the folder; it is built again from the pairs"
+
+
+def save_whole(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as `.npy`, which stands under its name only when complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.save(file, array)
+    partial.replace(path)
 
 
 def mapped(folder: Path, rows: int) -> dict[str, NDArray[Any]]:

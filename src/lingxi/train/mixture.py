@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import accumulate, groupby
+from itertools import groupby
 from types import MappingProxyType
 
 import numpy as np
@@ -173,9 +173,7 @@ def _sampler(
 
 def _kinds(store: Store, task: str, balance: float, weigh: Weigh) -> Iterator[tuple[Kind, float]]:
     """The kinds of a task and their weighed rows; the store has rows by stratum, in order of their names."""
-    strata = sorted(store.strata, key=lambda s: (s.task, s.instruction, s.source, s.language))
-    starts = [0, *accumulate(stratum.rows for stratum in strata)]
-    numbered = [pair for pair in zip(strata, starts, strict=False) if pair[0].task == task]
+    numbered = [pair for pair in store.in_order() if pair[0].task == task]
     for instruction, group in groupby(numbered, key=lambda pair: pair[0].instruction):
         part = list(group)
         first = np.concatenate(([0], np.cumsum([stratum.rows for stratum, _ in part])))

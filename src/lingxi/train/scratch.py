@@ -17,6 +17,7 @@ from lingxi.model.decoder import Decoder
 from lingxi.model.sizes import Size, size_named
 from lingxi.model.tokens import Tokens, read_tokens
 from lingxi.train.checkpoint_start import Start
+from lingxi.train.files import save_whole
 from lingxi.train.language import Texts
 from lingxi.train.lexicon import Lexicon
 from lingxi.train.settings import NetworkSettings, TokenizerSettings, TrainSettings
@@ -104,8 +105,8 @@ def size_of(settings: NetworkSettings, vocab: int) -> Size:
 
 def texts_of(store: Store) -> Texts:
     """Texts for the language model, drawn evenly from a store's strata by their square roots."""
-    rows = np.array([stratum.rows for stratum in _sorted(store)], np.float64)
-    first = np.concatenate(([0], np.cumsum(rows))).astype(np.int64)
+    rows = np.array([stratum.rows for stratum, _ in store.in_order()], np.float64)
+    first = np.array([*(start for _, start in store.in_order()), len(store)], np.int64)
     rising = np.cumsum(np.sqrt(rows)) / np.sqrt(rows).sum()
 
     def texts(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
@@ -120,10 +121,6 @@ def texts_of(store: Store) -> Texts:
         ]
 
     return texts
-
-
-def _sorted(store: Store) -> list[Any]:
-    return sorted(store.strata, key=lambda s: (s.task, s.instruction, s.source, s.language))
 
 
 def _tokenizer(store: Store, settings: TokenizerSettings | None, path: Path) -> None:
@@ -149,8 +146,6 @@ def _counts(store: Store, tokens: Tokens, vocab: int, path: Path) -> NDArray[np.
         texts = [text for (_, text), _ in zip(store.texts(), range(_COUNTED), strict=False)]
         for ids in tokens.texts(texts):
             np.add.at(counts, ids, 1)
-        with path.with_suffix(".partial").open("wb") as file:
-            np.save(file, counts)
-        path.with_suffix(".partial").replace(path)
+        save_whole(path, counts)
     found: NDArray[np.int64] = np.load(path)
     return found

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +105,12 @@ class Passages:
 class Store:
     """Rows on disk; every array is a read-only memory map. Made by `open_store`.
 
-    `counts` holds rows in, rows kept, those left out by reason, and `own_positives`: negatives that are a
-    positive of their own row.
+    `key` is that of the pairs, seed and code it was made from. `counts` holds rows in, rows kept, those left
+    out by reason, and `own_positives`: negatives that are a positive of their own row.
     """
 
     folder: Path
+    key: str
     seed: int
     counts: Mapping[str, Any]
     strata: tuple[Stratum, ...]
@@ -144,6 +147,13 @@ class Store:
         """Rows by their numbers, in the order asked."""
         return [self.row(int(number)) for number in numbers]
 
+    def in_order(self) -> list[tuple[Stratum, int]]:
+        """The strata in the order in which `by_stratum` holds their rows, each with where its rows begin."""
+        names = attrgetter("task", "instruction", "source", "language")
+        strata = sorted(self.strata, key=names)
+        starts = accumulate((stratum.rows for stratum in strata), initial=0)
+        return list(zip(strata, starts, strict=False))
+
     def texts(self) -> Iterator[tuple[str, str]]:
         """(language, text) of each query and positive, blocks of rows in an order by the store's seed."""
         blocks = np.random.default_rng(self.seed).permutation(-(-len(self) // _BLOCK))
@@ -169,6 +179,7 @@ def open_store(folder: Path) -> Store:
     names = json.loads((folder / NAMES).read_text(encoding="utf-8"))
     return Store(
         folder,
+        made.key,
         made.settings["seed"],
         made.counts,
         tuple(Stratum(*each) for each in names["strata"]),

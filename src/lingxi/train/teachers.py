@@ -18,8 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lingxi import manifest
 from lingxi.errors import InputError, MissingExtraError
 from lingxi.parse.code import LANGUAGES
+from lingxi.train.feeding import CHARACTERS_A_TOKEN
+from lingxi.train.files import save_whole
 from lingxi.train.settings import TeacherSettings
 from lingxi.train.store import Store
 
@@ -27,8 +30,8 @@ ENGLISH = "en"
 _READ = frozenset((*LANGUAGES, ENGLISH))
 # Translations of a text that count, and characters of it: neither "OK" nor one long licence is worth most.
 _MANY, _LONG = 60, 80
-# Texts read at a time, and characters of a text that its tokens may have.
-_PART, _CHARACTERS_A_TOKEN = 4_000, 8
+# Texts read at a time.
+_PART = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +59,28 @@ def read_teacher(store: Store, settings: TeacherSettings, cache: Path) -> Teache
     """
     if settings.package is None:
         return None
+    # Which texts those are takes a look at every row: it is found out once for a store.
+    made = manifest.key_of("texts", {"store": store.key}, {"max_texts": settings.max_texts}, "")
+    index, texts = cache / f"texts-{made}.npy", None
+    if not index.exists():
+        texts = _to_read(store, settings)
+        save_whole(index, np.frombuffer(b"".join(map(key_of, texts)), np.uint8).reshape(len(texts), -1))
+    keys = np.load(index)
+    stamp = hashlib.sha256(keys.tobytes() + settings.model_dump_json().encode()).hexdigest()[:16]
+    path = cache / f"teacher-{stamp}.npy"
+    if not path.exists():
+        texts = texts or _to_read(store, settings)
+        save_whole(path, rotated(_encoded(texts, settings, cache / f"parts-{stamp}")))
+    return Teacher({key.tobytes(): i for i, key in enumerate(keys)}, np.load(path, mmap_mode="r"))
+
+
+def _to_read(store: Store, settings: TeacherSettings) -> list[str]:
     texts = teachable(store, settings.max_texts)
     if not texts:
         raise InputError(
             "the teacher reads English and code, of which the pairs have none", "train without train.teacher"
         )
-    keys = [key_of(text) for text in texts]
-    stamp = hashlib.sha256(b"".join(keys) + settings.model_dump_json().encode()).hexdigest()[:16]
-    path = cache / f"teacher-{stamp}.npy"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        vectors = rotated(_encoded(texts, settings, cache / f"parts-{stamp}"))
-        with path.with_suffix(".partial").open("wb") as file:
-            np.save(file, vectors)
-        path.with_suffix(".partial").rename(path)
-    return Teacher({key: i for i, key in enumerate(keys)}, np.load(path, mmap_mode="r"))
+    return texts
 
 
 def teachable(store: Store, most: int) -> list[str]:
@@ -129,16 +139,13 @@ def _encoded(texts: Sequence[str], settings: TeacherSettings, parts: Path) -> ND
         )
     model = SentenceTransformer(str(package.get_model_path()), device="cpu")
     model.max_seq_length = settings.max_tokens
-    parts.mkdir(parents=True, exist_ok=True)
     found = []
     for start in range(0, len(texts), _PART):
         path = parts / f"{start:09d}.npy"
         if not path.exists():
-            most = settings.max_tokens * _CHARACTERS_A_TOKEN
+            most = settings.max_tokens * CHARACTERS_A_TOKEN
             short = [text[:most] for text in texts[start : start + _PART]]
             vectors = np.asarray(model.encode(short, batch_size=64, show_progress_bar=False), np.float16)
-            with path.with_suffix(".partial").open("wb") as file:
-                np.save(file, vectors)
-            path.with_suffix(".partial").rename(path)
+            save_whole(path, vectors)
         found.append(np.load(path))
     return np.concatenate(found)
