@@ -121,6 +121,7 @@ class Contrast:
         documents: torch.Tensor,
     ) -> torch.Tensor:
         def loss(q: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+            """The mean of the forms that vectors are stored in."""
             forms: tuple[losses.Stored, ...] = ("float32", *self.settings.stored_as)
             return torch.stack(
                 [

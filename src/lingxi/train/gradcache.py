@@ -150,11 +150,13 @@ class _Work:
     seed: int
 
     def at_once(self) -> tuple[torch.Tensor, Figures]:
+        """The whole batch with its gradients, where it fits."""
         loss, figures = self.batch.loss(self._all_states())
         loss.backward()  # type: ignore[no-untyped-call]
         return loss, figures
 
     def in_two_passes(self) -> tuple[torch.Tensor, Figures]:
+        """States without gradients, the loss, then each chunk again with its part of the gradient."""
         with torch.no_grad():
             states = self._all_states()
         states.requires_grad_()

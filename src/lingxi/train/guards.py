@@ -103,6 +103,7 @@ def no_benchmark_rows(
     rule = leak_rule(opened_tar(benchmark, cache.expanduser()), distractors=distractors)
 
     def passed() -> Iterator[Pair]:
+        """The pairs, up to the first that leaks."""
         for number, row in enumerate(pairs):
             reason = rule(row)
             if reason is not None:

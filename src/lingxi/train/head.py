@@ -31,6 +31,7 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, states: Tensor, weight: Tensor, labels: Tensor, chunk: int
     ) -> tuple[Tensor, Tensor]:
+        """The summed loss and hits; the gradients are kept for `backward`."""
         kind = _product_type(states)
         wanted = any(ctx.needs_input_grad)
         to_states = torch.empty_like(states) if wanted else None

@@ -19,12 +19,7 @@ from lingxi.train.gradcache import Objective
 from lingxi.train.guards import no_benchmark_rows
 from lingxi.train.mined import mined_pairs
 from lingxi.train.mixture import Sampler, contrast_sampler, sampler
-from lingxi.train.phases import (
-    ContrastiveSettings,
-    MiningSettings,
-    MixtureSettings,
-    RerankerSettings,
-)
+from lingxi.train.phases import ContrastiveSettings, MiningSettings, MixtureSettings, RerankerSettings
 from lingxi.train.running import Training, first
 from lingxi.train.settings import TrainSettings
 from lingxi.train.store import Store

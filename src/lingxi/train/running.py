@@ -20,10 +20,7 @@ from lingxi.train.gradcache import Figures, Step
 from lingxi.train.held_out import Split, probe
 from lingxi.train.loop import Listener, Schedule, train
 from lingxi.train.parallel import Ranks, fill
-from lingxi.train.phases import (
-    ContrastiveSettings,
-    PhaseSettings,
-)
+from lingxi.train.phases import ContrastiveSettings, PhaseSettings
 from lingxi.train.progress import live_line, tensorboard
 from lingxi.train.settings import TrainSettings
 from lingxi.train.store import Store

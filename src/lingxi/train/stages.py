@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lingxi.model.layout import Kind
 from lingxi.train import scratch
 from lingxi.train.checkpoint_start import Start, open_for_training
 from lingxi.train.curves import draw_curves
@@ -109,18 +110,12 @@ def _start(run: Training, figures: dict[str, Any]) -> tuple[Start, scratch.Origi
 
 def _train_embedder(run: Training, start: Start, figures: dict[str, Any]) -> None:
     settings, decoder = run.settings, start.decoder
-    begun = {name: tensor.detach().cpu().clone() for name, tensor in decoder.state_dict().items()}
-    if settings.lora:
-        attach(decoder, settings.lora, settings.seed)
-    check_prompts(run, start, "embedder")
+    begun = _readied(run, start, "embedder")
     split(decoder, run.ranks)
     dims = widths(settings, decoder.size.hidden)
     encode = encoder_of(decoder, amp(run))
-    phases = [
-        (name, phase)
-        for name, phase in (("weak", settings.weak), ("supervised", settings.supervised))
-        if phase
-    ]
+    named = {"weak": settings.weak, "supervised": settings.supervised}
+    phases = [(name, phase) for name, phase in named.items() if phase]
     for name, phase in phases:
         store = phase_store(run, name, phase, start)
         objective = contrast(run, phase, start.tokens, dims, store, instructed=True)
@@ -139,10 +134,7 @@ def _train_reranker(
 ) -> None:
     start = _reranker_start(run, settings, origin)
     yes, no = start.answers()
-    begun = {name: tensor.detach().cpu().clone() for name, tensor in start.decoder.state_dict().items()}
-    if run.settings.lora:
-        attach(start.decoder, run.settings.lora, run.settings.seed)
-    check_prompts(run, start, "reranker")
+    begun = _readied(run, start, "reranker")
     path = first(
         run.ranks, lambda: mined_file(run, settings.mixture, settings.mining, settings.miner, RERANKER)
     )
@@ -168,6 +160,19 @@ def _train_reranker(
     figures["reranker"] = run_phase(run, "reranker", settings, trained, step, chance=chance)
     write_model(run, start, "reranker", run.folder / RERANKER, begun)
     write_kept(run, start, "reranker", "reranker", settings)
+
+
+def _readied(run: Training, start: Start, kind: Kind) -> dict[str, torch.Tensor]:
+    """Give a network its adapters and check its prompts; returns a copy of what it begins as.
+
+    The first rank alone keeps one, to see at the end that training moved it.
+    """
+    kept = start.decoder.state_dict() if run.ranks.first else {}
+    begun = {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
+    if run.settings.lora:
+        attach(start.decoder, run.settings.lora, run.settings.seed)
+    check_prompts(run, start, kind)
+    return begun
 
 
 def _reranker_start(run: Training, settings: RerankerSettings, origin: scratch.Origin | None) -> Start:

@@ -25,9 +25,7 @@ from lingxi.train.guards import weights_moved
 from lingxi.train.held_out import probe
 from lingxi.train.lora import attach, merged, plain_copy
 from lingxi.train.parallel import whole_state
-from lingxi.train.phases import (
-    PhaseSettings,
-)
+from lingxi.train.phases import PhaseSettings
 from lingxi.train.running import Training
 from lingxi.train.served import exported_equals, prompts_match
 from lingxi.train.settings import LoraSettings, TrainSettings
@@ -37,6 +35,8 @@ EMBEDDER, RERANKER, WEAK, KEPT, ADAPTER = "embedder", "reranker", "weak", "kept"
 _KEPT_AS = "float32"
 # Probes are cut at so many tokens, as training cuts: sooner than serving, and at a text's end only.
 _PROBED_TOKENS = 512
+# Components of a network that stands in where only tokens are asked.
+_NARROW = 64
 
 
 def check_prompts(run: Training, start: Start, kind: Kind) -> None:
@@ -44,7 +44,7 @@ def check_prompts(run: Training, start: Start, kind: Kind) -> None:
     if not run.ranks.first:
         return
     directory = run.folder / "prompts-probe"
-    write_directory(_plain(start).files(kind, ""), directory)
+    write_directory(_stand_in(start).files(kind, ""), directory)
     most = _probed_tokens(start, kind)
     prompts_match(directory, kind, lambda text: fed(start.tokens, text, most), most)
     shutil.rmtree(directory)
@@ -57,10 +57,14 @@ def _probed_tokens(start: Start, kind: Kind) -> int:
     return min(_PROBED_TOKENS, room)
 
 
-def _plain(start: Start) -> Start:
-    """The start without adapters: what it computes before they are trained."""
-    state = {n: t.detach() for n, t in start.decoder.state_dict().items() if ".lora_" not in n}
-    return replace(start, decoder=plain_copy(start.decoder, state))
+def _stand_in(start: Start) -> Start:
+    """A narrow network of zeros with the start's tokens: ids come of those alone, however large it is."""
+    size = start.decoder.size
+    narrow = {"hidden": _NARROW, "head_dim": _NARROW, "intermediate": _NARROW}
+    with torch.device("meta"):
+        decoder = Decoder(replace(size, **narrow, layers=1, heads=1, kv_heads=1, tied_head=True))
+    zeros = {name: torch.zeros(tensor.shape) for name, tensor in decoder.state_dict().items()}
+    return replace(start, decoder=plain_copy(decoder, zeros), head=None)
 
 
 def write_model(
