@@ -1,0 +1,128 @@
+"""Weights packed for the kernels, and the buffers that a thread computes in.
+
+int8: symmetric, one scale an output channel, codes in panels of 16 channels by 4 inputs. The activations
+it meets have a scale and a lowest value of their own for every token (see csrc/kernels.h).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from lingxi.engine.native.library import loaded
+
+PANEL, QUAD = 16, 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matrix:
+    """A packed matrix [columns, width] (output channels by inputs): int8 where it has scales, else fp32."""
+
+    weights: torch.Tensor
+    scale: torch.Tensor | None
+    sums: torch.Tensor | None
+    bias: torch.Tensor | None
+    columns: int
+    width: int
+
+    def part(self, first: int, last: int) -> Matrix:
+        """Output channels `first` to `last`, without a copy; `first` is a multiple of 16."""
+        if first % PANEL:
+            raise ValueError(f"part() begins at channel {first}, not a multiple of {PANEL}")
+        depth = self.weights.numel() // (ceil(self.columns, PANEL) or 1)
+        cut = slice(first, first + ceil(last - first, PANEL))
+        vectors = {
+            name: None if value is None else value[cut]
+            for name, value in (("scale", self.scale), ("sums", self.sums), ("bias", self.bias))
+        }
+        return replace(
+            self, weights=self.weights[first * depth : cut.stop * depth], columns=last - first, **vectors
+        )
+
+
+def ceil(number: int, step: int) -> int:
+    """The next multiple of `step`."""
+    return -(-number // step) * step
+
+
+def pack(weight: torch.Tensor, bias: torch.Tensor | None, precision: str) -> Matrix:
+    """Pack a weight [columns, width] and its bias; precision 'int8' or 'float32'."""
+    weight = weight.float().contiguous()
+    columns, width = weight.shape
+    padded = None if bias is None else _padded(bias.float(), columns)
+    if precision == "int8":
+        return _pack_int8(weight, padded)
+    panels = torch.zeros(ceil(columns, PANEL) * width)
+    loaded().lingxi_pack_fp32(weight.data_ptr(), columns, width, panels.data_ptr())
+    return Matrix(panels, None, None, padded, columns, width)
+
+
+def mixing(width: int) -> int:
+    """How many groups of 16 inputs are mixed before they are rounded: a power of two that divides them, at most 64."""
+    groups = width // PANEL if width % PANEL == 0 else 1
+    return min(groups & -groups, 64)
+
+
+def mixed(weight: torch.Tensor) -> torch.Tensor:
+    """Weights for inputs that Hadamard's transform has mixed (QuaRot, arXiv 2404.00456): the same product.
+
+    A large input among small ones spoils the codes of all; mixed, it is many inputs of middle size.
+    """
+    count = mixing(weight.shape[1])
+    hadamard = torch.ones(1, 1)
+    while len(hadamard) < count:
+        hadamard = torch.cat((torch.cat((hadamard, hadamard), 1), torch.cat((hadamard, -hadamard), 1)))
+    groups = weight.view(len(weight), -1, count, PANEL) if count > 1 else None
+    return weight if groups is None else torch.einsum("cbgl,gh->cbhl", groups, hadamard / count).reshape(weight.shape)
+
+
+def _pack_int8(weight: torch.Tensor, bias: torch.Tensor | None) -> Matrix:
+    columns, width = weight.shape
+    codes, scale = rounded(mixed(weight))
+    panels = torch.zeros(ceil(columns, PANEL) * ceil(width, QUAD), dtype=torch.int8)
+    sums = torch.zeros(ceil(columns, PANEL))
+    loaded().lingxi_pack_int8(codes.data_ptr(), columns, width, panels.data_ptr(), sums.data_ptr())
+    return Matrix(panels, _padded(scale, columns), sums, bias, columns, width)
+
+
+def rounded(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes int8 [rows, width] and scales [rows]: the largest of a row is 127."""
+    scale = (weight.abs().amax(1) / 127).clamp_min(1e-30)
+    return (weight / scale[:, None]).round().to(torch.int8), scale
+
+
+def _padded(values: torch.Tensor, columns: int) -> torch.Tensor:
+    out = torch.zeros(ceil(columns, PANEL))
+    out[:columns] = values
+    return out
+
+
+def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    """Gate and up [n, width] with panels in turns, as the kernels' gated products read them: [2 ceil16(n), width]."""
+    padded = ceil(len(gate), PANEL)
+    both = torch.zeros(padded // PANEL, 2, PANEL, gate.shape[1])
+    for index, weight in enumerate((gate, up)):
+        whole = torch.zeros(padded, gate.shape[1])
+        whole[: len(weight)] = weight
+        both[:, index] = whole.view(-1, PANEL, gate.shape[1])
+    return both.view(2 * padded, -1)
+
+
+class Room(threading.local):
+    """Buffers by name, one set a thread, made larger when asked: a forward pass allocates nothing."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, torch.Tensor] = {}
+
+    def take(self, name: str, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """A tensor of `shape` with what was in it before."""
+        size = 1
+        for length in shape:
+            size *= length
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.numel() < size or buffer.dtype != dtype:
+            buffer = self._buffers[name] = torch.empty(size, dtype=dtype)
+        return buffer[:size].view(*shape)

@@ -1,0 +1,153 @@
+"""The steps of a layer, each one call of the kernels: rows made ready, products, positions, attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+
+from lingxi.engine.native.library import loaded
+from lingxi.engine.native.matrices import QUAD, Matrix, Room, ceil, mixing
+
+
+class Epilogue(IntEnum):
+    """What becomes of a product (csrc/kernels.h)."""
+
+    STORE = 0
+    ADD = 1
+    GATE_SILU = 2
+    GATE_GELU_TANH = 3
+    GELU = 4
+    GELU_TANH = 5
+    RELU = 6
+    TANH = 7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Norm:
+    """RMS norm of rows, or layer norm where it has a shift."""
+
+    gain: torch.Tensor
+    shift: torch.Tensor | None
+    eps: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ready:
+    """Rows as a product reads them: floats, or codes with a scale and a lowest value a row."""
+
+    floats: torch.Tensor | None
+    codes: torch.Tensor | None = None
+    scale: torch.Tensor | None = None
+    low: torch.Tensor | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+        held = self.floats if self.floats is not None else self.codes
+        assert held is not None
+        return len(held)
+
+
+def _at(tensor: torch.Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def ready(x: torch.Tensor, norm: Norm | None, room: Room, *, int8: bool, threads: int) -> Ready:
+    """Rows [n, width] normed where a norm is given, as codes for int8 weights or as floats."""
+    if norm is None and not int8:
+        return Ready(x)
+    rows, width = x.shape
+    normed = None if norm is None else room.take("normed", (rows, width))
+    padded = ceil(width, QUAD)
+    codes = room.take("codes", (rows, padded), torch.uint8) if int8 else None
+    scale, low = room.take("scale", (rows,)), room.take("low", (rows,))
+    kind = 0 if norm is None else (1 if norm.shift is None else 2)
+    loaded().lingxi_norm_quantize(
+        x.data_ptr(), x.stride(0), rows, width, kind, _at(norm.gain if norm else None),
+        _at(norm.shift if norm else None), norm.eps if norm else 0.0, _at(normed), mixing(width), _at(codes), padded,
+        scale.data_ptr(), low.data_ptr(), threads,
+    )  # fmt: skip
+    return Ready(normed, codes, scale, low)
+
+
+def product(rows: Ready, matrix: Matrix, out: torch.Tensor, epilogue: Epilogue, threads: int) -> torch.Tensor:
+    """Rows times a packed matrix into `out` [rows, columns] (half the columns where they are gated)."""
+    panels = -(-matrix.columns // 16)
+    last = out.data_ptr(), out.stride(0), out.shape[1], int(epilogue), threads
+    if matrix.scale is not None:
+        assert rows.codes is not None
+        loaded().lingxi_gemm_int8(
+            rows.codes.data_ptr(), _at(rows.scale), _at(rows.low), rows.rows, rows.codes.shape[1],
+            matrix.weights.data_ptr(), matrix.scale.data_ptr(), _at(matrix.sums), panels, _at(matrix.bias), *last,
+        )  # fmt: skip
+        return out
+    x = rows.floats
+    assert x is not None
+    loaded().lingxi_gemm_fp32(
+        x.data_ptr(), x.stride(0), rows.rows, matrix.width, matrix.weights.data_ptr(), panels, _at(matrix.bias), *last
+    )
+    return out
+
+
+def rotate(
+    x: torch.Tensor,
+    heads: int,
+    dim: int,
+    norm: Norm | None,
+    angles: tuple[torch.Tensor, torch.Tensor] | None,
+    positions: torch.Tensor,
+    threads: int,
+) -> None:
+    """Norm and turn the heads of rows [n, heads * dim] in place; angles are (cos, sin) [positions, dim / 2]."""
+    if norm is None and angles is None:
+        return
+    cos, sin = angles if angles else (None, None)
+    loaded().lingxi_rotate(
+        x.data_ptr(), x.stride(0), len(x), heads, dim, _at(norm.gain if norm else None), norm.eps if norm else 0.0,
+        _at(cos), _at(sin), positions.data_ptr(), threads,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heads:
+    """How heads lie in rows, and who sees whom."""
+
+    heads: int
+    kv_heads: int
+    dim: int
+    scale: float
+    causal: bool
+    window: int = 0
+
+
+def attend(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    heads: Heads,
+    spans: torch.Tensor,
+    seen: tuple[torch.Tensor, torch.Tensor] | None,
+    out: torch.Tensor,
+    threads: int,
+) -> torch.Tensor:
+    """Attention of each span (first query, queries, first key, keys) after what was `seen`, into `out`."""
+    before = seen or (None, None)
+    count = 0 if seen is None else len(seen[0])
+    loaded().lingxi_attention(
+        queries.data_ptr(), queries.stride(0), keys.data_ptr(), values.data_ptr(), keys.stride(0),
+        heads.heads, heads.kv_heads, heads.dim, out.data_ptr(), out.stride(0), _at(before[0]), _at(before[1]), count,
+        heads.scale, int(heads.causal), heads.window, spans.data_ptr(), len(spans), threads,
+    )  # fmt: skip
+    return out
+
+
+def spans(lengths: Sequence[tuple[int, int]], *, last_only: bool) -> torch.Tensor:
+    """Spans [sequences, 4] of (first key, keys) pairs; queries are all tokens, or the last of each sequence."""
+    if last_only:
+        rows = [(i, 1, start, length) for i, (start, length) in enumerate(lengths)]
+    else:
+        rows = [(start, length, start, length) for start, length in lengths]
+    return torch.tensor(rows, dtype=torch.long)
