@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from lingxi import prompts, vectors
 from lingxi.engine.devices import choose_device, choose_dtype
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError, LingxiWarning
-from lingxi.model.files import hash_weights, locate, read_decoder
+from lingxi.model.files import hash_weights, locate
 from lingxi.model.golden import calibration_texts, read_golden_vectors
 from lingxi.model.layout import read_max_length, read_prompts, require_kind
-from lingxi.model.tokens import read_tokens
+from lingxi.model.network import read_network, read_network_tokens
 from lingxi.texts import checked, progress, windows
 
 DEFAULT_EMBEDDER = "lingxi-nano"
 
 
 class Embedder:
-    """Texts to unit vectors, with any Qwen3-Embedding directory, hub id, or the shipped model.
+    """Texts to unit vectors, with a Qwen3-Embedding directory or another family's, a hub id, or the shipped model.
+
+    The other families are BERT, RoBERTa, XLM-R and MPNet encoders and Qwen2, Llama and Gemma3
+    decoders, with the pooling, dense heads and prompts of their sentence-transformers directory.
 
     `truncate_dim` cuts every vector to that width before normalising; `dtype` is fp32 on a CPU and
     bf16 on CUDA unless named; `reference_specials` reads special tokens inside user text as control
@@ -49,13 +53,13 @@ class Embedder:
         self.directory = locate(self.name, revision=revision, local_files_only=local_files_only)
         require_kind(self.directory, "embedder")
         self.device = choose_device(device)
-        self._decoder = read_decoder(self.directory, choose_dtype(dtype, self.device), self.device)
+        self._decoder = read_network(self.directory, choose_dtype(dtype, self.device), self.device)
         size = self._decoder.size
         self.hidden = size.hidden
         self.dim = vectors.check_dim(truncate_dim, size.hidden) if truncate_dim is not None else size.hidden
         self.max_seq_length = _length(max_seq_length, read_max_length(self.directory), size.max_positions)
-        self.tokenizer = read_tokens(
-            self.directory / "tokenizer.json", size.vocab, reference_specials=reference_specials
+        self.tokenizer = read_network_tokens(
+            self.directory, size.vocab, reference_specials=reference_specials
         )
         self.prompts = read_prompts(self.directory)
 
@@ -89,7 +93,7 @@ class Embedder:
         with progress(total, show_progress_bar, "embedding") as done:
             for window in windows((before + text for text in checked(texts)), len):
                 sequences, long = self._sequences(window)
-                states = pooled_states(self._decoder, sequences, done=done).numpy()
+                states = self._states(sequences, done).numpy()
                 parts.append(self._finished(states, dim, precision))
                 cut += long
         if cut:
@@ -114,8 +118,9 @@ class Embedder:
         return vectors.similarity(a, b)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Number of tokens of each text, the end token included, before any cut."""
-        return [len(ids) + 1 for ids in self.tokenizer.texts(list(checked(texts)))]
+        """Number of tokens of each text, the tokens around it included, before any cut."""
+        frame = self.tokenizer.frame
+        return [max(len(ids) + frame, 1) for ids in self.tokenizer.texts(list(checked(texts)))]
 
     def token_ids(
         self,
@@ -160,7 +165,7 @@ class Embedder:
         if stored is not None:
             return stored
         sequences, _ = self._sequences(calibration_texts())
-        return np.asarray(pooled_states(self._decoder, sequences).numpy(), dtype=np.float32)
+        return np.asarray(self._states(sequences).numpy(), dtype=np.float32)
 
     def _before(self, instruction: str | None, prompt_name: str | None, prompt: str | None) -> str:
         given = [x for x in (instruction, prompt_name, prompt) if x is not None]
@@ -178,10 +183,13 @@ class Embedder:
         return self.prompts[prompt_name]
 
     def _sequences(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
-        """Ids of each text, end token last, and how many texts were cut to fit."""
-        limit = self.max_seq_length - 1
+        """Ids of each text between the tokens around it, and how many texts were cut to fit."""
+        most, frame = self.max_seq_length, self.tokenizer.frame
         ids = self.tokenizer.texts(texts)
-        return [[*i[:limit], self.tokenizer.end] for i in ids], sum(len(i) > limit for i in ids)
+        return [self.tokenizer.framed(i, most) for i in ids], sum(len(i) + frame > most for i in ids)
+
+    def _states(self, sequences: list[list[int]], done: Callable[[int], None] | None = None) -> torch.Tensor:
+        return pooled_states(self._decoder, sequences, share_prefix=self._decoder.continues, done=done)
 
     def _say_cut(self, cut: int, total: int) -> None:
         warnings.warn(

@@ -3,7 +3,8 @@
 Parameter names are the published ones, so a checkpoint loads without a mapping. Pre-norm
 RMSNorm, grouped-query attention with per-head q- and k-norm before rotary positions, SwiGLU
 (Qwen3 technical report, arXiv 2505.09388). Only the last token of each sequence is pooled, so
-the last block is finished for those tokens alone.
+the last block is finished for those tokens alone. Qwen2, Llama and Gemma 3 (arXiv 2503.19786) are
+the variations that `Size` and its `Style` name.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from lingxi.model.packed import Packed, Run, pack
+from lingxi.model.attention import KeysValues, Sight, attend, attend_one
+from lingxi.model.packed import Packed, pack
+from lingxi.model.pooling import Pooling, pool
 from lingxi.model.sizes import Size
 
 # The wide activations of the feed-forward layer are made for this many tokens at a time:
@@ -26,7 +29,6 @@ _FEED_FORWARD_TOKENS = 8192
 _FEED_FORWARD_TOKENS_CPU = 512
 
 Rotation = tuple[torch.Tensor, torch.Tensor]
-KeysValues = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +42,51 @@ class Prefix:
     layers: tuple[KeysValues, ...]
 
 
-class Attention(nn.Module):
-    """Grouped-query attention with q- and k-norm."""
+class CentredNorm(nn.RMSNorm):
+    """RMSNorm whose weight is stored as its difference from 1, computed in fp32 (Gemma)."""
 
-    def __init__(self, size: Size) -> None:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The same shape."""
+        return F.rms_norm(x.float(), x.shape[-1:], 1 + self.weight.float(), self.eps).type_as(x)
+
+
+def _norm(size: Size, width: int) -> nn.RMSNorm:
+    return (CentredNorm if size.style.centred_norms else nn.RMSNorm)(width, eps=size.norm_eps)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention, with q- and k-norm where the family has them."""
+
+    q_norm: nn.RMSNorm
+    k_norm: nn.RMSNorm
+
+    def __init__(self, size: Size, windowed: bool = False) -> None:
         super().__init__()
+        style = size.style
+        self.sight = Sight(size.causal, size.window if windowed else None, size.query_scale)
         self.heads, self.kv_heads, self.head_dim = size.heads, size.kv_heads, size.head_dim
-        self.q_proj = nn.Linear(size.hidden, size.heads * size.head_dim, bias=False)
-        self.k_proj = nn.Linear(size.hidden, size.kv_heads * size.head_dim, bias=False)
-        self.v_proj = nn.Linear(size.hidden, size.kv_heads * size.head_dim, bias=False)
-        self.o_proj = nn.Linear(size.heads * size.head_dim, size.hidden, bias=False)
-        self.q_norm = nn.RMSNorm(size.head_dim, eps=size.norm_eps)
-        self.k_norm = nn.RMSNorm(size.head_dim, eps=size.norm_eps)
+        self.q_proj = nn.Linear(size.hidden, size.heads * size.head_dim, bias=style.qkv_bias)
+        self.k_proj = nn.Linear(size.hidden, size.kv_heads * size.head_dim, bias=style.qkv_bias)
+        self.v_proj = nn.Linear(size.hidden, size.kv_heads * size.head_dim, bias=style.qkv_bias)
+        self.o_proj = nn.Linear(size.heads * size.head_dim, size.hidden, bias=style.out_bias)
+        self.normed = style.qk_norm
+        if self.normed:
+            self.q_norm = _norm(size, size.head_dim)
+            self.k_norm = _norm(size, size.head_dim)
 
     def keys_values(self, x: torch.Tensor, rotation: Rotation) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values [tokens, kv_heads, head_dim] of normed inputs [tokens, hidden]."""
-        keys = self._normed(self.k_norm, self.k_proj(x).view(-1, self.kv_heads, self.head_dim))
+        keys = self.k_proj(x).view(-1, self.kv_heads, self.head_dim)
+        if self.normed:
+            keys = self._normed(self.k_norm, keys)
         return rotate(keys, rotation), self.v_proj(x).view(-1, self.kv_heads, self.head_dim)
 
     def queries(self, x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
         """Queries [tokens, heads, head_dim] of normed inputs [tokens, hidden]."""
         queries = self.q_proj(x).view(-1, self.heads, self.head_dim)
-        return rotate(self._normed(self.q_norm, queries), rotation)
+        if self.normed:
+            queries = self._normed(self.q_norm, queries)
+        return rotate(queries, rotation)
 
     def _normed(self, norm: nn.RMSNorm, x: torch.Tensor) -> torch.Tensor:
         # Under autocast the projections come in bf16; norms and angles stay in the weights' type.
@@ -69,13 +94,15 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """SwiGLU."""
+    """SwiGLU, or its GELU twin."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(size.hidden, size.intermediate, bias=False)
-        self.up_proj = nn.Linear(size.hidden, size.intermediate, bias=False)
-        self.down_proj = nn.Linear(size.intermediate, size.hidden, bias=False)
+        bias = size.style.feed_forward_bias
+        self.gate_proj = nn.Linear(size.hidden, size.intermediate, bias=bias)
+        self.up_proj = nn.Linear(size.hidden, size.intermediate, bias=bias)
+        self.down_proj = nn.Linear(size.intermediate, size.hidden, bias=bias)
+        self.gelu = size.style.activation == "gelu_tanh"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[tokens, hidden] → [tokens, hidden]."""
@@ -84,18 +111,24 @@ class FeedForward(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _part(self, x: torch.Tensor) -> torch.Tensor:
-        return cast(torch.Tensor, self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x)))
+        gate = self.gate_proj(x)
+        gate = F.gelu(gate, approximate="tanh") if self.gelu else F.silu(gate)
+        return cast(torch.Tensor, self.down_proj(gate * self.up_proj(x)))
 
 
 class Block(nn.Module):
-    """One pre-norm decoder layer."""
+    """One pre-norm decoder layer; in Gemma each half ends with a norm as well."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, windowed: bool = False) -> None:
         super().__init__()
-        self.input_layernorm = nn.RMSNorm(size.hidden, eps=size.norm_eps)
-        self.self_attn = Attention(size)
-        self.post_attention_layernorm = nn.RMSNorm(size.hidden, eps=size.norm_eps)
+        self.input_layernorm = _norm(size, size.hidden)
+        self.self_attn = Attention(size, windowed)
+        self.post_attention_layernorm = _norm(size, size.hidden)
         self.mlp = FeedForward(size)
+        self.post_norms = size.style.post_norms
+        if self.post_norms:
+            self.pre_feedforward_layernorm = _norm(size, size.hidden)
+            self.post_feedforward_layernorm = _norm(size, size.hidden)
 
         # Training may trade time for memory: activations inside the block are computed again in backward.
         self.recompute = False
@@ -135,7 +168,7 @@ class Block(nn.Module):
         normed = self.input_layernorm(x)
         keys, values = self.self_attn.keys_values(normed, rotation)
         queries = self.self_attn.queries(normed, rotation)
-        return self._finish(x, attend(queries, keys, values, packed.runs, seen))
+        return self._finish(x, attend(queries, keys, values, packed.runs, seen, self.self_attn.sight))
 
     def _last(
         self, x: torch.Tensor, rotation: Rotation, packed: Packed, seen: KeysValues | None
@@ -145,7 +178,7 @@ class Block(nn.Module):
         keys, values = self.self_attn.keys_values(normed, rotation)
         last = packed.last
         queries = self.self_attn.queries(normed[last], (rotation[0][last], rotation[1][last]))
-        return self._finish(x[last], attend_last(queries, keys, values, packed.runs, seen))
+        return self._finish(x[last], attend_one(queries, keys, values, packed.runs, seen, self.self_attn.sight))
 
     def _remember(
         self, x: torch.Tensor, rotation: Rotation, packed: Packed
@@ -153,7 +186,8 @@ class Block(nn.Module):
         normed = self.input_layernorm(x)
         keys, values = self._keys_values(normed, rotation)
         queries = self.self_attn.queries(normed, rotation)
-        return self._finish(x, attend(queries, keys, values, packed.runs, None)), keys, values
+        attended = attend(queries, keys, values, packed.runs, None, self.self_attn.sight)
+        return self._finish(x, attended), keys, values
 
     def _keys_values(self, normed: torch.Tensor, rotation: Rotation) -> KeysValues:
         keys, values = self.self_attn.keys_values(normed, rotation)
@@ -162,60 +196,103 @@ class Block(nn.Module):
 
     def _finish(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """Add the attention's output [tokens, heads, head_dim] and the feed-forward layer to `x`."""
-        x = x + self.self_attn.o_proj(attended.flatten(1))
+        found = self.self_attn.o_proj(attended.flatten(1))
+        if self.post_norms:
+            x = x + self.post_attention_layernorm(found)
+            wide = self.mlp(self.pre_feedforward_layernorm(x))
+            return x + cast(torch.Tensor, self.post_feedforward_layernorm(wide))
+        x = x + found
         return x + cast(torch.Tensor, self.mlp(self.post_attention_layernorm(x)))
 
 
 class Decoder(nn.Module):
     """The network without its output head: packed ids in, one normed state a sequence out."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, pooling: Pooling = "lasttoken") -> None:
         super().__init__()
         self.size = size
+        self.pooling = pooling
         self.embed_tokens = nn.Embedding(size.vocab, size.hidden)
-        self.layers = nn.ModuleList(Block(size) for _ in range(size.layers))
-        self.norm = nn.RMSNorm(size.hidden, eps=size.norm_eps)
+        self.layers = nn.ModuleList(Block(size, windowed) for windowed in self._windowed)
+        self.norm = _norm(size, size.hidden)
+
+    @property
+    def hidden(self) -> int:
+        """Width of the states."""
+        return self.size.hidden
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embed_tokens.weight.device
+
+    @property
+    def continues(self) -> bool:
+        """Whether a `prefix` may be continued: nothing that follows it changes it, or its part of the pool."""
+        return self.size.causal and self.pooling == "lasttoken"
 
     def forward(self, packed: Packed, prefix: Prefix | None = None) -> torch.Tensor:
-        """Final normed states of the last tokens, [sequences, hidden], in the order of the batch.
+        """Pooled final normed states, [sequences, hidden], in the order of the batch: of the last tokens.
 
         With a `prefix`, `packed` holds what follows it, and every sequence continues it.
         """
-        rotation = self.rotation(packed.positions + (prefix.length if prefix else 0))
-        x = self.embed_tokens(packed.ids)
+        if self.pooling != "lasttoken":
+            return pool(self.states(packed), packed, self.pooling)
+        rotations = self._rotations(packed.positions + (prefix.length if prefix else 0))
+        x = self._embedded(packed.ids)
         *inner, final = self._blocks()
         for depth, block in enumerate(inner):
-            x = block(x, rotation, packed, prefix.layers[depth] if prefix else None)
-        pooled = final.pooled(x, rotation, packed, prefix.layers[-1] if prefix else None)
+            x = block(x, rotations[depth], packed, prefix.layers[depth] if prefix else None)
+        pooled = final.pooled(x, rotations[-1], packed, prefix.layers[-1] if prefix else None)
         return cast(torch.Tensor, self.norm(pooled))
 
     def states(self, packed: Packed) -> torch.Tensor:
         """Final normed states of all tokens, [tokens, hidden]: what a language model's head reads."""
-        rotation = self.rotation(packed.positions)
-        x = self.embed_tokens(packed.ids)
-        for block in self._blocks():
+        x = self._embedded(packed.ids)
+        for block, rotation in zip(self._blocks(), self._rotations(packed.positions), strict=True):
             x = block(x, rotation, packed)
         return cast(torch.Tensor, self.norm(x))
 
     def prefix(self, ids: list[int]) -> Prefix:
         """Keys and values of a run of ids that many sequences begin with, computed once."""
         packed = pack([ids], self.embed_tokens.weight.device)
-        rotation = self.rotation(packed.positions)
-        x = self.embed_tokens(packed.ids)
+        rotations = self._rotations(packed.positions)
+        x = self._embedded(packed.ids)
         *inner, final = self._blocks()
         layers = []
-        for block in inner:
-            x, keys, values = block.remember(x, rotation, packed)
+        for depth, block in enumerate(inner):
+            x, keys, values = block.remember(x, rotations[depth], packed)
             layers.append((keys, values))
-        return Prefix(len(ids), (*layers, final.keys_values(x, rotation)))
+        return Prefix(len(ids), (*layers, final.keys_values(x, rotations[-1])))
 
-    def rotation(self, positions: torch.Tensor) -> Rotation:
-        """Cosines and sines [tokens, 1, head_dim / 2] of the rotary angles, in fp32 then the model's type."""
+    def rotation(self, positions: torch.Tensor, *, local: bool = False) -> Rotation:
+        """Cosines and sines [tokens, 1, head_dim / 2] of the rotary angles, in fp32 then the model's type.
+
+        `local` are those of Gemma's windowed layers, which have a base of their own and are not scaled.
+        """
+        theta = self.size.local_theta if local and self.size.local_theta else self.size.rope_theta
         half = torch.arange(0, self.size.head_dim, 2, device=positions.device, dtype=torch.float32)
-        frequencies = 1.0 / (self.size.rope_theta ** (half / self.size.head_dim))
+        frequencies = 1.0 / (theta ** (half / self.size.head_dim))
+        if self.size.scaling and not (local and self.size.local_theta):
+            frequencies = self.size.scaling.scaled(frequencies)
         angles = (positions.float()[:, None] * frequencies)[:, None]
         dtype = self.embed_tokens.weight.dtype
         return angles.cos().to(dtype), angles.sin().to(dtype)
+
+    @property
+    def _windowed(self) -> tuple[bool, ...]:
+        return self.size.windowed or (False,) * self.size.layers
+
+    def _rotations(self, positions: torch.Tensor) -> list[Rotation]:
+        """The rotation of each layer; layers of one kind share it."""
+        kinds = {local: self.rotation(positions, local=local) for local in set(self._windowed)}
+        return [kinds[local] for local in self._windowed]
+
+    def _embedded(self, ids: torch.Tensor) -> torch.Tensor:
+        x = cast(torch.Tensor, self.embed_tokens(ids))
+        if not self.size.style.scaled_embedding:
+            return x
+        return x * torch.tensor(self.size.hidden**0.5, dtype=x.dtype, device=x.device)
 
     def _blocks(self) -> Iterator[Block]:
         return (cast(Block, layer) for layer in self.layers)
@@ -226,65 +303,3 @@ def rotate(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
     cos, sin = rotation
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
-
-
-def attend(
-    queries: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    runs: tuple[Run, ...],
-    seen: KeysValues | None,
-) -> torch.Tensor:
-    """Causal attention within each sequence, after `seen`; all [tokens, heads, head_dim]."""
-    return _by_run(torch.split(queries, [run.count * run.length for run in runs]), keys, values, runs, seen)
-
-
-def attend_last(
-    queries: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    runs: tuple[Run, ...],
-    seen: KeysValues | None,
-) -> torch.Tensor:
-    """The last token of each sequence attends to its whole sequence; queries [sequences, heads, head_dim]."""
-    return _by_run(torch.split(queries, [run.count for run in runs]), keys, values, runs, seen)
-
-
-def _by_run(
-    queries: tuple[torch.Tensor, ...],
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    runs: tuple[Run, ...],
-    seen: KeysValues | None,
-) -> torch.Tensor:
-    # Split, not sliced: the gradient of a slice is a matrix as large as the batch, one for each run.
-    sizes = [run.count * run.length for run in runs]
-    pieces = [
-        _attend_run(asked, _with_seen(k, run, seen and seen[0]), _with_seen(v, run, seen and seen[1]), run)
-        for asked, k, v, run in zip(
-            queries, torch.split(keys, sizes), torch.split(values, sizes), runs, strict=True
-        )
-    ]
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-
-
-def _with_seen(own: torch.Tensor, run: Run, seen: torch.Tensor | None) -> torch.Tensor:
-    """Keys or values of one run, after those seen before, as [count, kv_heads, seen + length, head_dim]."""
-    own = own.reshape(run.count, run.length, *own.shape[1:]).transpose(1, 2)
-    if seen is None:
-        return own
-    return torch.cat((seen.transpose(0, 1).expand(run.count, -1, -1, -1), own), dim=2)
-
-
-def _attend_run(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, run: Run) -> torch.Tensor:
-    asked = queries.reshape(run.count, -1, *queries.shape[1:]).transpose(1, 2)
-    length, total = asked.shape[2], keys.shape[2]
-    mask = None
-    if 1 < length < total:
-        # SDPA's own causal mask is aligned to the first key; with a prefix it must be to the last.
-        mask = torch.ones(length, total, dtype=torch.bool, device=asked.device).tril(total - length)
-    causal = 1 < length == total
-    out = F.scaled_dot_product_attention(
-        asked, keys, values, attn_mask=mask, is_causal=causal, enable_gqa=True
-    )
-    return out.transpose(1, 2).flatten(0, 1)

@@ -2,7 +2,7 @@
 
 Read: any Qwen3-Embedding or Qwen3-Reranker directory as published (single or sharded
 safetensors, bf16/fp16/fp32, tied or untied head), its sequence-classification twin, and this
-package's own int8 directories. Write: the layout that sentence-transformers 5 and 6, vLLM, TEI
+package's own int8 directories; `model/network.py` reads the other families. Write: the layout that sentence-transformers 5 and 6, vLLM, TEI
 and infinity read the same way.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,9 +28,22 @@ from lingxi.model.sizes import Size, size_from_config
 SHIPPED = Path(__file__).parent.parent / "weights"
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_HUB_FILES = ["*.json", "*.safetensors", "golden/*", "1_Pooling/*", "1_LogitScore/*", "README.md"]
+_HUB_FILES = [
+    "*.json",
+    "*.safetensors",
+    "vocab.txt",
+    "golden/*",
+    "1_Pooling/*",
+    "*_Dense/*.json",
+    "*_Dense/*.safetensors",
+    "1_LogitScore/*",
+    "README.md",
+]
 _WEIGHTS = "model.safetensors"
+_TOKENIZERS = ("tokenizer.json", "vocab.txt")
 _INDEX = "model.safetensors.index.json"
+
+Built = TypeVar("Built", bound=torch.nn.Module)
 
 
 def locate(name: str | Path, *, revision: str | None = None, local_files_only: bool = False) -> Path:
@@ -73,7 +86,9 @@ def _from_hub(repo: str, revision: str | None, local_files_only: bool) -> Path:
 def hash_weights(directory: Path) -> str:
     """16 hex digits that tell one model's weights and tokenizer from another's."""
     digest = hashlib.sha256()
-    for path in sorted([*directory.glob("*.safetensors"), directory / "tokenizer.json"]):
+    tokenizer = next((p for p in _TOKENIZERS if (directory / p).exists()), "tokenizer.json")
+    heads = sorted(directory.glob("*_Dense/model.safetensors"))
+    for path in [*sorted([*directory.glob("*.safetensors"), directory / tokenizer]), *heads]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
@@ -93,8 +108,12 @@ def read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
+def _without_model(key: str) -> str:
+    return key.removeprefix("model.")
+
+
 def read_decoder(directory: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> Decoder:
-    """Build the decoder of a directory with its weights, in `dtype`, ready for inference.
+    """Build the Qwen3 decoder of a directory with its weights, in `dtype`, ready for inference.
 
     Raises ModelError for a directory without safetensors, a truncated or foreign file, or
     tensors that do not have the shapes `config.json` promises.
@@ -102,13 +121,27 @@ def read_decoder(directory: Path, dtype: torch.dtype, device: torch.device | str
     size = size_from_config(read_config(directory), str(directory))
     with torch.device("meta"):
         decoder = Decoder(size)
-    wanted = {name: tuple(tensor.shape) for name, tensor in decoder.state_dict().items()}
-    state = {name: tensor.to(device) for name, tensor in _tensors(directory, wanted, dtype)}
+    return filled(decoder, directory, dtype, device)
+
+
+def filled(
+    network: Built,
+    directory: Path,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    named: Callable[[str], str] = _without_model,
+) -> Built:
+    """Give a network its weights from a directory, in `dtype`, ready for inference.
+
+    `named` turns a key of the files into the network's name for it. Raises ModelError as `read_decoder`.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    state = {name: tensor.to(device) for name, tensor in _tensors(directory, wanted, dtype, named)}
     missing = sorted(set(wanted) - set(state))
     if missing:
         raise _lacking(directory, missing)
-    decoder.load_state_dict(state, assign=True)
-    return decoder.eval().requires_grad_(False)
+    network.load_state_dict(state, assign=True)
+    return network.eval().requires_grad_(False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -255,19 +288,20 @@ def _weight_files(directory: Path) -> list[Path]:
         return [directory / n for n in names]
     files = sorted(directory.glob("*.safetensors"))
     if not files:
+        pickled = (directory / "pytorch_model.bin").exists()
         raise ModelError(
-            f"{directory}: no *.safetensors",
+            f"{directory}: no *.safetensors" + (", and a pickled pytorch_model.bin is not read" if pickled else ""),
             "convert the weights to safetensors, or name the right directory",
         )
     return files
 
 
 def _tensors(
-    directory: Path, wanted: Mapping[str, tuple[int, ...]], dtype: torch.dtype
+    directory: Path, wanted: Mapping[str, tuple[int, ...]], dtype: torch.dtype, named: Callable[[str], str]
 ) -> Iterator[tuple[str, torch.Tensor]]:
     with _shards(directory) as shards:
         for key, file in shards.items():
-            name = key.removeprefix("model.")
+            name = named(key)
             if name not in wanted:
                 continue
             tensor = file.get_tensor(key)

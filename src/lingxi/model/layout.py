@@ -195,7 +195,8 @@ def read_kind(directory: Path) -> Kind | None:
     """What the files around the weights say a model is; None for a bare causal model, which may be either."""
     if (directory / "1_Pooling").exists():
         return "embedder"
-    twin = "Qwen3ForSequenceClassification" in read_config(directory).get("architectures", [])
+    names = read_config(directory).get("architectures") or []
+    twin = any(str(name).endswith("ForSequenceClassification") for name in names)
     return "reranker" if twin or (directory / "1_LogitScore").exists() else None
 
 
@@ -209,9 +210,16 @@ def require_kind(directory: Path, wanted: Kind) -> None:
 
 
 def read_prompts(directory: Path) -> dict[str, str]:
-    """The embedder's named prompts: the directory's own, over the Qwen3 defaults for query and document."""
-    found = _json(directory / "config_sentence_transformers.json").get("prompts") or {}
-    return {"query": prompts.query_prefix(), "document": "", **found}
+    """The embedder's named prompts: the directory's own, over the family's defaults for query and document.
+
+    Qwen3's query has its default task, another family's nothing; a prompt named passage or corpus is
+    the document's where no other is.
+    """
+    stated = _json(directory / "config_sentence_transformers.json").get("prompts") or {}
+    found = {name: text for name, text in stated.items() if text is not None}
+    query = prompts.query_prefix() if read_config(directory).get("model_type") == "qwen3" else ""
+    document = found.get("passage", found.get("corpus", ""))
+    return {"query": query, "document": document, **found}
 
 
 def read_max_length(directory: Path) -> int | None:

@@ -1,6 +1,7 @@
 """The published network shapes, and the small one that ships.
 
-A `Size` is what `config.json` says of a Qwen3 network, and nothing about its weights.
+A `Size` is what `config.json` says of a decoder, and nothing about its weights: Qwen3's alone here,
+the other families' in `families.py`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lingxi.errors import ModelError
+from lingxi.model.styles import QWEN3, Scaling, Style
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Shape of one Qwen3 decoder (names as in the published `config.json`)."""
+    """Shape of one decoder (names as in the published `config.json`); the last fields are Qwen3's by default.
+
+    `windowed` says of each layer whether it sees `window` tokens only (then its rotary base is
+    `local_theta`); `query_scale` multiplies attention scores, None is head_dim^-0.5.
+    """
 
     hidden: int
     layers: int
@@ -27,11 +33,23 @@ class Size:
     rope_theta: float = 1e6
     norm_eps: float = 1e-6
     tied_head: bool = True
+    style: Style = QWEN3
+    causal: bool = True
+    scaling: Scaling | None = None
+    window: int | None = None
+    windowed: tuple[bool, ...] = ()
+    local_theta: float | None = None
+    query_scale: float | None = None
 
     def parameters(self) -> int:
         """Number of parameters with a tied (or absent) output head."""
-        attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads) + 2 * self.head_dim
-        block = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        style, projected = self.style, (self.heads + 2 * self.kv_heads) * self.head_dim
+        attention = self.hidden * (projected + self.heads * self.head_dim)
+        attention += style.qk_norm * 2 * self.head_dim
+        biases = style.qkv_bias * projected + style.out_bias * self.hidden
+        biases += style.feed_forward_bias * (2 * self.intermediate + self.hidden)
+        norms = (4 if style.post_norms else 2) * self.hidden
+        block = attention + biases + 3 * self.hidden * self.intermediate + norms
         return self.vocab * self.hidden + self.layers * block + self.hidden
 
 
@@ -58,7 +76,7 @@ def size_named(name: str) -> Size:
 
 
 def size_from_config(config: Mapping[str, Any], where: str) -> Size:
-    """Read a Size from the fields of a published `config.json`; raises ModelError where one is missing.
+    """Read a Size from the fields of a published Qwen3 `config.json`; raises ModelError where one is missing.
 
     Both places of the rotary base are read: `rope_theta` (transformers 4) and
     `rope_parameters.rope_theta` (transformers 5).
@@ -75,6 +93,12 @@ def size_from_config(config: Mapping[str, Any], where: str) -> Size:
         raise ModelError(
             f"{where}: rotary scaling {kind!r} is not computed", "use a model without rope_scaling"
         )
+    return plain_size(config, where)
+
+
+def plain_size(config: Mapping[str, Any], where: str, theta: float = 1e6) -> Size:
+    """The fields that every family states; `theta` is the rotary base of a config that states none."""
+    rope = config.get("rope_parameters") or {}
     try:
         heads = int(config["num_attention_heads"])
         hidden = int(config["hidden_size"])
@@ -87,7 +111,7 @@ def size_from_config(config: Mapping[str, Any], where: str) -> Size:
             intermediate=int(config["intermediate_size"]),
             vocab=int(config["vocab_size"]),
             max_positions=int(config.get("max_position_embeddings", 32768)),
-            rope_theta=float(rope.get("rope_theta") or config.get("rope_theta") or 1e6),
+            rope_theta=float(rope.get("rope_theta") or config.get("rope_theta") or theta),
             norm_eps=float(config.get("rms_norm_eps", 1e-6)),
             tied_head=bool(config.get("tie_word_embeddings", True)),
         )

@@ -24,12 +24,24 @@ from lingxi.errors import ModelError
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """A model's tokenizer: `user` reads text, `specials` are the ids of the template's control tokens,
-    `end` closes a sequence.
+    `end` closes a sequence. An embedder's text stands between `before` and `after`.
     """
 
     user: Tokenizer
     specials: Mapping[str, int]
     end: int
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+
+    @property
+    def frame(self) -> int:
+        """How many tokens a sequence has beside those of its text."""
+        return len(self.before) + len(self.after)
+
+    def framed(self, ids: list[int], most: int) -> list[int]:
+        """A sequence of at most `most` tokens: what is cut is the end of the text; never empty."""
+        room = max(most - self.frame, 0)
+        return [*self.before, *ids[:room], *self.after] or [self.end]
 
     def texts(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, without any end token."""
@@ -57,25 +69,26 @@ class Tokens:
 
 
 def read_tokens(path: Path, vocab: int, *, reference_specials: bool = False) -> Tokens:
-    """Read `tokenizer.json` for a network of `vocab` rows.
+    """Read a Qwen3 `tokenizer.json` for a network of `vocab` rows; the end token closes a sequence.
 
     Raises ModelError where the file is missing, unreadable, or can emit an id without a row.
     """
-    description = _description(path)
+    description = read_description(path)
     added = [token for token in description["added_tokens"] if token["id"] < vocab]
     specials = {token["content"]: token["id"] for token in added}
     end = specials.get(prompts.END_OF_TEXT)
-    top = max((_plain_top(description), end if end is not None else vocab))
+    top = max((top_id(description), end if end is not None else vocab))
     if end is None or top >= vocab:
         raise ModelError(
             f"{path}: the tokenizer does not fit the network ({vocab} rows, highest id {top})",
             "take tokenizer.json and *.safetensors from the same model",
         )
-    user = _build(path, description, added if reference_specials else [])
-    return Tokens(user=user, specials=specials, end=end)
+    user = build(str(path), description, added if reference_specials else [])
+    return Tokens(user=user, specials=specials, end=end, after=(end,))
 
 
-def _description(path: Path) -> dict[str, Any]:
+def read_description(path: Path) -> dict[str, Any]:
+    """The content of a `tokenizer.json`; raises ModelError where it is missing or none."""
     try:
         description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -90,18 +103,28 @@ def _description(path: Path) -> dict[str, Any]:
     return description
 
 
-def _plain_top(description: dict[str, Any]) -> int:
+def top_id(description: dict[str, Any]) -> int:
+    """The highest id that plain text can become."""
     vocabulary = description["model"].get("vocab", {})
     values = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
     return max(values, default=0)
 
 
-def _build(path: Path, description: dict[str, Any], added_tokens: list[dict[str, Any]]) -> Tokenizer:
+def build(
+    where: str,
+    description: dict[str, Any],
+    added_tokens: list[dict[str, Any]],
+    post_processor: dict[str, Any] | None = None,
+) -> Tokenizer:
+    """A tokenizer that knows these added tokens alone, and neither cuts nor pads.
+
+    Raises ModelError where the description is none.
+    """
     plain = {
         **description,
         "added_tokens": added_tokens,
         # The end token, truncation and padding are this package's to place.
-        "post_processor": None,
+        "post_processor": post_processor,
         "truncation": None,
         "padding": None,
     }
@@ -109,5 +132,5 @@ def _build(path: Path, description: dict[str, Any], added_tokens: list[dict[str,
         return Tokenizer.from_str(json.dumps(plain))
     except Exception as error:  # the Rust side raises bare Exception
         raise ModelError(
-            f"{path}: not a tokenizer file ({error})", "copy it from the original model"
+            f"{where}: not a tokenizer file ({error})", "copy it from the original model"
         ) from None

@@ -1,0 +1,171 @@
+"""Any directory that is read, as a network: the family by `model_type`, the vector by `modules.json`.
+
+Qwen3, Qwen2, Llama and Gemma3 decoders, BERT, RoBERTa, XLM-R and MPNet encoders, with their pooling
+and dense heads. Without a `modules.json` encoders are pooled by the mean, as sentence-transformers
+does, and decoders at the last token; both are said as a warning, but for Qwen3, which is
+published so.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from torch import nn
+
+from lingxi.errors import LingxiWarning, ModelError
+from lingxi.model.decoder import Decoder, Prefix
+from lingxi.model.encoder import Encoder
+from lingxi.model.encoder_size import ENCODERS, EncoderSize, encoder_size
+from lingxi.model.families import DECODERS, decoder_size
+from lingxi.model.files import filled, read_config
+from lingxi.model.framing import read_framed_tokens
+from lingxi.model.modules import Modules, read_heads, read_modules
+from lingxi.model.packed import Packed
+from lingxi.model.pooling import Head, Pooling
+from lingxi.model.sizes import Size
+from lingxi.model.tokens import Tokens, read_tokens
+
+_PREFIXES = re.compile(r"^(model|bert|roberta|mpnet)\.")
+_MPNET = {".attn.q.": ".self.query.", ".attn.k.": ".self.key.", ".attn.v.": ".self.value."}
+_MPNET |= {".attn.o.": ".output.dense.", ".attention.LayerNorm.": ".attention.output.LayerNorm."}
+
+
+class Network(Protocol):
+    """What the engine runs: packed ids to one pooled state a sequence."""
+
+    @property
+    def hidden(self) -> int:
+        """Width of the pooled states."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    @property
+    def continues(self) -> bool:
+        """Whether a prefix's keys and values, computed once, serve every sequence that begins with it."""
+
+    @property
+    def __call__(self) -> Callable[..., Any]:
+        """Pooled states [sequences, hidden] of a packed batch, after a prefix or none."""
+
+    def states(self, packed: Packed) -> torch.Tensor:
+        """Final states of all tokens, [tokens, width of the network]."""
+
+
+class Headed(nn.Module):
+    """A network and the dense heads after its pooling."""
+
+    continues: bool
+
+    def __init__(self, inner: Decoder | Encoder, heads: list[nn.Module]) -> None:
+        super().__init__()
+        self.inner = inner
+        self.heads = nn.ModuleList(heads)
+        self.continues = inner.continues
+        widths = [head.size.outer for head in heads if isinstance(head, Head)]
+        self.size: Size | EncoderSize = replace(inner.size, hidden=[inner.hidden, *widths][-1])
+
+    @property
+    def hidden(self) -> int:
+        """Width of the vectors after the last head."""
+        return self.size.hidden
+
+    @property
+    def pooling(self) -> Pooling:
+        """How the inner network's states are pooled."""
+        return self.inner.pooling
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.inner.device
+
+    @property
+    def embed_tokens(self) -> nn.Embedding:
+        """The vectors of the vocabulary's tokens."""
+        return self.inner.embed_tokens
+
+    def forward(self, packed: Packed, prefix: Prefix | None = None) -> torch.Tensor:
+        """Vectors [sequences, hidden] of a packed batch."""
+        vectors = self.inner(packed, prefix)
+        for head in self.heads:
+            vectors = head(vectors)
+        return cast(torch.Tensor, vectors)
+
+    def states(self, packed: Packed) -> torch.Tensor:
+        """Final states of all tokens, before pooling and heads, [tokens, width of the inner network]."""
+        return self.inner.states(packed)
+
+    def prefix(self, ids: list[int]) -> Prefix:
+        """Keys and values of a run of ids, where the inner network is a decoder that continues."""
+        return cast(Decoder, self.inner).prefix(ids)
+
+
+def read_network(
+    directory: Path, dtype: torch.dtype, device: torch.device | str = "cpu"
+) -> Decoder | Encoder | Headed:
+    """Build the network of a directory with its weights, in `dtype`, ready for inference.
+
+    Raises ModelError for a `model_type` that is not computed, and as `read_decoder`.
+    """
+    config = read_config(directory)
+    kind = _kind(config, directory)
+    modules = read_modules(directory, "mean" if kind in ENCODERS else "lasttoken")
+    if not modules.stated and kind != "qwen3":
+        _say_assumed(directory, modules.pooling)
+    network = filled(_empty(config, kind, directory, modules), directory, dtype, device, _named)
+    heads = read_heads(modules, dtype, device)
+    return Headed(network, heads) if heads else network
+
+
+def read_network_tokens(directory: Path, vocab: int, *, reference_specials: bool = False) -> Tokens:
+    """The tokenizer of a directory for a network of `vocab` rows; raises ModelError where it does not fit."""
+    if _kind(read_config(directory), directory) == "qwen3":
+        return read_tokens(directory / "tokenizer.json", vocab, reference_specials=reference_specials)
+    return read_framed_tokens(directory, vocab, reference_specials=reference_specials)
+
+
+def read_size(directory: Path) -> Size | EncoderSize:
+    """The shape of a directory's network; raises ModelError for one that is not computed."""
+    config = read_config(directory)
+    read = encoder_size if _kind(config, directory) in ENCODERS else decoder_size
+    return read(config, str(directory))
+
+
+def _kind(config: dict[str, Any], directory: Path) -> str:
+    kind = config.get("model_type")
+    if kind not in (*DECODERS, *ENCODERS):
+        known = ", ".join((*DECODERS, *ENCODERS))
+        raise ModelError(f"{directory}: model_type is {kind!r}", f"lingxi computes one of: {known}")
+    return str(kind)
+
+
+def _empty(config: dict[str, Any], kind: str, directory: Path, modules: Modules) -> Decoder | Encoder:
+    with torch.device("meta"):
+        if kind in ENCODERS:
+            return Encoder(encoder_size(config, str(directory)), modules.pooling)
+        return Decoder(decoder_size(config, str(directory)), modules.pooling)
+
+
+def _named(key: str) -> str:
+    """The network's name for a published key: without the head's prefix, MPNet's words as BERT's."""
+    name = _PREFIXES.sub("", key)
+    for theirs, ours in _MPNET.items():
+        name = name.replace(theirs, ours)
+    return name
+
+
+def _say_assumed(directory: Path, pooling: Pooling) -> None:
+    warnings.warn(
+        f"{directory}: no module says how states are pooled, {pooling!r} is assumed; "
+        "add modules.json and 1_Pooling/config.json to say it",
+        LingxiWarning,
+        stacklevel=4,
+    )
