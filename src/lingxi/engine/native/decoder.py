@@ -2,82 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
-from lingxi.engine.native.matrices import Matrix, Room, gated, pack, rounded
+from lingxi.engine.native.matrices import Matrix, Room
+from lingxi.engine.native.packing import Source
 from lingxi.engine.native.steps import Epilogue, Heads, Norm, Ready, attend, product, ready, rotate, spans
-from lingxi.model.decoder import KeysValues, Prefix
-from lingxi.model.packed import Packed
-from lingxi.model.packed import pack as lay
+from lingxi.model.attention import KeysValues
+from lingxi.model.decoder import Prefix
+from lingxi.model.packed import Packed, pack
+from lingxi.model.pooling import Pooling, pool
 from lingxi.model.sizes import Size
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Table:
-    """Token vectors: fp32, or int8 codes with a scale a row."""
-
-    rows: torch.Tensor
-    scale: torch.Tensor | None
-
-    def read(self, ids: torch.Tensor) -> torch.Tensor:
-        """Vectors [tokens, hidden] of ids, a new fp32 tensor."""
-        found = self.rows.index_select(0, ids)
-        return found.clone() if self.scale is None else found.float() * self.scale[ids, None]
+Angles = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """Packed weights of one block."""
+    """Packed weights of one block, and how its heads see."""
 
+    heads: Heads
+    local: bool
     attention_norm: Norm
     query_key: Matrix
     value: Matrix
     query_norm: Norm | None
     key_norm: Norm | None
     out: Matrix
+    attention_end: Norm | None
     mlp_norm: Norm
     gate_up: Matrix
     down: Matrix
+    mlp_end: Norm | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """One forward pass: the residual stream, where its tokens stand, and the angles of each kind of layer."""
+
+    x: torch.Tensor
+    positions: torch.Tensor
+    lengths: list[tuple[int, int]]
+    angles: dict[bool, Angles]
+    threads: int
 
 
 class NativeDecoder:
-    """Packed ids in, normed states out, with weights as 'int8' or 'float32'; safe for several threads at once."""
+    """Packed ids in, pooled normed states out, with int8 or fp32 weights; safe for several threads at once."""
 
     device = torch.device("cpu")
 
-    def __init__(self, size: Size, tensors: Mapping[str, torch.Tensor], precision: str) -> None:
-        self.size, self.hidden, self.precision = size, size.hidden, precision
+    def __init__(self, size: Size, source: Source, precision: str, pooling: Pooling = "lasttoken") -> None:
+        self.size, self.hidden, self.pooling = size, size.hidden, pooling
+        self.continues = size.causal and pooling == "lasttoken"
         self._int8 = precision == "int8"
-        self._table = _table(tensors["embed_tokens.weight"], self._int8)
-        self._layers = [
-            _layer(size, tensors, f"layers.{i}.", precision) for i in range(size.layers)
-        ]
-        self._norm = Norm(tensors["norm.weight"].float(), None, size.norm_eps)
-        self._heads = Heads(size.heads, size.kv_heads, size.head_dim, size.head_dim**-0.5, causal=True)
-        self._angles = _angles(size, 64)
+        self.table = source.table("embed_tokens")
+        self._layers = [_layer(size, source, depth) for depth in range(size.layers)]
+        self._norm = _norm(size, source, "norm")
+        self._gate = Epilogue.GATE_SILU if size.style.activation == "silu" else Epilogue.GATE_GELU_TANH
+        self._angles: dict[bool, Angles] = {}
         self._room = Room()
 
     def __call__(self, packed: Packed, prefix: Prefix | None = None) -> torch.Tensor:
-        """Final normed states of the last tokens, [sequences, hidden]."""
+        """Pooled final normed states, [sequences, hidden]: of the last tokens, unless pooling is another."""
+        if self.pooling != "lasttoken":
+            return pool(self.states(packed), packed, self.pooling)
         run = self._begin(packed, prefix)
         for depth, layer in enumerate(self._layers[:-1]):
             self._block(layer, run, prefix.layers[depth] if prefix else None)
         x = self._pooled(self._layers[-1], run, packed.last, prefix.layers[-1] if prefix else None)
-        return self._normed(x)
+        return self._normed(x, self._norm).clone()
 
     def states(self, packed: Packed) -> torch.Tensor:
         """Final normed states of all tokens, [tokens, hidden]."""
         run = self._begin(packed, None)
         for layer in self._layers:
             self._block(layer, run, None)
-        return self._normed(run.x)
+        return self._normed(run.x, self._norm).clone()
 
     def prefix(self, ids: list[int], after: Prefix | None = None) -> Prefix:
         """Keys and values of a run of ids that many sequences begin with, computed once."""
-        run = self._begin(lay([ids]), after)
+        run = self._begin(pack([ids]), after)
         layers = []
         for depth, layer in enumerate(self._layers):
             seen = after.layers[depth] if after else None
@@ -86,125 +92,127 @@ class NativeDecoder:
 
     def _begin(self, packed: Packed, prefix: Prefix | None) -> _Run:
         start = prefix.length if prefix else 0
-        lengths = [
-            (run.start + i * run.length, run.length) for run in packed.runs for i in range(run.count)
-        ]
+        lengths = [(run.start + i * run.length, run.length) for run in packed.runs for i in range(run.count)]
         longest = start + max(run.length for run in packed.runs)
-        if longest > len(self._angles[0]):
-            self._angles = _angles(self.size, max(longest, 2 * len(self._angles[0])))
-        return _Run(
-            self._table.read(packed.ids), packed.positions + start, lengths, self._angles, torch.get_num_threads()
-        )
+        angles = {layer.local: self._angles_to(longest, layer.local) for layer in self._layers}
+        x = self.table.read(packed.ids)
+        if self.size.style.scaled_embedding:
+            x *= self.size.hidden**0.5
+        return _Run(x, packed.positions + start, lengths, angles, torch.get_num_threads())
+
+    def _angles_to(self, longest: int, local: bool) -> Angles:
+        """Angles of at least `longest` positions; made anew, never changed: another thread may read the old ones."""
+        found = self._angles.get(local)
+        if found is None or len(found[0]) < longest:
+            found = self._angles[local] = _angles(self.size, max(longest, 256, 2 * len(found[0]) if found else 0), local)
+        return found
 
     def _block(self, layer: Layer, run: _Run, seen: KeysValues | None) -> KeysValues:
-        """The block over all tokens, in place; returns its keys and values as views that the next block overwrites."""
-        size, threads = self.size, run.threads
-        wide = size.heads * size.head_dim
-        rows = self._ready(run.x, layer.attention_norm, run)
-        qkv = self._room.take("qkv", (len(run.x), wide + 2 * size.kv_heads * size.head_dim))
-        queries, keys, values = self._split(qkv)
-        product(rows, layer.query_key, qkv[:, : layer.query_key.columns], Epilogue.STORE, threads)
-        product(rows, layer.value, values, Epilogue.STORE, threads)
-        rotate(queries, size.heads, size.head_dim, layer.query_norm, run.angles, run.positions, threads)
-        rotate(keys, size.kv_heads, size.head_dim, layer.key_norm, run.angles, run.positions, threads)
-        attended = self._room.take("attended", (len(run.x), wide))
-        attend(queries, keys, values, self._heads, spans(run.lengths, last_only=False), seen, attended, threads)
-        self._finish(layer, run.x, attended, run)
-        return keys.unflatten(1, (size.kv_heads, -1)), values.unflatten(1, (size.kv_heads, -1))
+        """The block over all tokens, in place; returns its keys and values in buffers that the next block reuses."""
+        heads, x = layer.heads, run.x
+        wide, narrow = heads.heads * heads.dim, heads.kv_heads * heads.dim
+        rows = self._ready(x, layer.attention_norm, run)
+        qkv = self._room.take("qkv", (len(x), wide + 2 * narrow))
+        queries, keys, values = torch.split(qkv, [wide, narrow, narrow], dim=1)
+        product(rows, layer.query_key, qkv[:, : wide + narrow], Epilogue.STORE, run.threads)
+        product(rows, layer.value, values, Epilogue.STORE, run.threads)
+        rotate(queries, heads.heads, heads.dim, layer.query_norm, run.angles[layer.local], run.positions, run.threads)
+        rotate(keys, heads.kv_heads, heads.dim, layer.key_norm, run.angles[layer.local], run.positions, run.threads)
+        attended = self._room.take("attended", (len(x), wide))
+        attend(queries, keys, values, heads, spans(run.lengths, last_only=False), seen, attended, run.threads)
+        self._finish(layer, x, attended, run)
+        return keys.unflatten(1, (heads.kv_heads, -1)), values.unflatten(1, (heads.kv_heads, -1))
 
     def _pooled(self, layer: Layer, run: _Run, last: torch.Tensor, seen: KeysValues | None) -> torch.Tensor:
         """The block for the last tokens alone: all keys and values, few queries."""
-        size, threads = self.size, run.threads
-        wide = size.heads * size.head_dim
+        heads, threads = layer.heads, run.threads
+        wide, narrow = heads.heads * heads.dim, heads.kv_heads * heads.dim
         rows = self._ready(run.x, layer.attention_norm, run)
-        keys, values = self._room.take("qkv", (len(run.x), 2 * size.kv_heads * size.head_dim)).chunk(2, dim=1)
-        product(rows, layer.query_key.part(wide, layer.query_key.columns), keys, Epilogue.STORE, threads)
+        keys, values = self._room.take("qkv", (len(run.x), 2 * narrow)).chunk(2, dim=1)
+        product(rows, layer.query_key.part(wide, wide + narrow), keys, Epilogue.STORE, threads)
         product(rows, layer.value, values, Epilogue.STORE, threads)
-        rotate(keys, size.kv_heads, size.head_dim, layer.key_norm, run.angles, run.positions, threads)
+        rotate(keys, heads.kv_heads, heads.dim, layer.key_norm, run.angles[layer.local], run.positions, threads)
         queries = self._room.take("queries", (len(last), wide))
-        product(_some(rows, last), layer.query_key.part(0, wide), queries, Epilogue.STORE, threads)
-        positions = run.positions[last]
-        rotate(queries, size.heads, size.head_dim, layer.query_norm, run.angles, positions, threads)
+        product(rows.some(last), layer.query_key.part(0, wide), queries, Epilogue.STORE, threads)
+        places = run.positions[last]
+        rotate(queries, heads.heads, heads.dim, layer.query_norm, run.angles[layer.local], places, threads)
         attended = self._room.take("attended", (len(last), wide))
-        attend(queries, keys, values, self._heads, spans(run.lengths, last_only=True), seen, attended, threads)
+        attend(queries, keys, values, heads, spans(run.lengths, last_only=True), seen, attended, threads)
         x = run.x[last]
         self._finish(layer, x, attended, run)
         return x
 
     def _finish(self, layer: Layer, x: torch.Tensor, attended: torch.Tensor, run: _Run) -> None:
         """Add the attention's output and the feed-forward layer to `x`."""
-        product(self._ready(attended, None, run), layer.out, x, Epilogue.ADD, run.threads)
+        self._add(self._ready(attended, None, run), layer.out, layer.attention_end, x, run)
         inner = self._room.take("inner", (len(x), self.size.intermediate))
-        product(self._ready(x, layer.mlp_norm, run), layer.gate_up, inner, Epilogue.GATE_SILU, run.threads)
-        product(self._ready(inner, None, run), layer.down, x, Epilogue.ADD, run.threads)
+        product(self._ready(x, layer.mlp_norm, run), layer.gate_up, inner, self._gate, run.threads)
+        self._add(self._ready(inner, None, run), layer.down, layer.mlp_end, x, run)
+
+    def _add(self, rows: Ready, matrix: Matrix, end: Norm | None, x: torch.Tensor, run: _Run) -> None:
+        if end is None:
+            product(rows, matrix, x, Epilogue.ADD, run.threads)
+            return
+        found = self._room.take("found", (len(x), matrix.columns))
+        product(rows, matrix, found, Epilogue.STORE, run.threads)
+        x += self._normed(found, end)
 
     def _ready(self, x: torch.Tensor, norm: Norm | None, run: _Run) -> Ready:
         return ready(x, norm, self._room, int8=self._int8, threads=run.threads)
 
-    def _normed(self, x: torch.Tensor) -> torch.Tensor:
-        found = ready(x, self._norm, self._room, int8=False, threads=1).floats
+    def _normed(self, x: torch.Tensor, norm: Norm) -> torch.Tensor:
+        """Normed rows, in a buffer that the next step reuses."""
+        found = ready(x, norm, self._room, int8=False, threads=1).floats
         assert found is not None
-        return found.clone()
-
-    def _split(self, qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        wide, narrow = self.size.heads * self.size.head_dim, self.size.kv_heads * self.size.head_dim
-        queries, keys, values = torch.split(qkv, [wide, narrow, narrow], dim=1)
-        return queries, keys, values
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Run:
-    """One forward pass: the residual stream, and where its tokens stand."""
-
-    x: torch.Tensor
-    positions: torch.Tensor
-    lengths: list[tuple[int, int]]
-    angles: tuple[torch.Tensor, torch.Tensor]
-    threads: int
-
-
-def _some(rows: Ready, index: torch.Tensor) -> Ready:
-    floats = None if rows.floats is None else rows.floats[index]
-    if rows.codes is None or rows.scale is None or rows.low is None:
-        return Ready(floats)
-    return Ready(floats, rows.codes[index], rows.scale[index], rows.low[index])
+        return found
 
 
 def _joined(seen: KeysValues | None, own: KeysValues) -> KeysValues:
     keys, values = own
     if seen is None:
-        return keys.contiguous().clone(), values.contiguous().clone()
+        return keys.clone(memory_format=torch.contiguous_format), values.clone(
+            memory_format=torch.contiguous_format
+        )
     return torch.cat((seen[0], keys)), torch.cat((seen[1], values))
 
 
-def _table(weight: torch.Tensor, int8: bool) -> Table:
-    return Table(*rounded(weight.float())) if int8 else Table(weight.float(), None)
+def _norm(size: Size, source: Source, name: str) -> Norm:
+    gain = source.vector(f"{name}.weight")
+    return Norm(gain + 1 if size.style.centred_norms else gain, None, size.norm_eps)
 
 
-def _layer(size: Size, tensors: Mapping[str, torch.Tensor], at: str, precision: str) -> Layer:
-    def norm(name: str) -> Norm:
-        return Norm(tensors[f"{at}{name}.weight"].float().contiguous(), None, size.norm_eps)
-
-    def weight(name: str) -> torch.Tensor:
-        return tensors[f"{at}{name}.weight"].float()
-
+def _layer(size: Size, source: Source, depth: int) -> Layer:
+    at, style = f"layers.{depth}", size.style
+    local = bool(size.windowed) and size.windowed[depth]
+    scale = size.query_scale if size.query_scale is not None else size.head_dim**-0.5
+    window = (size.window or 0) if local else 0
+    attention, mlp = f"{at}.self_attn", f"{at}.mlp"
     return Layer(
-        attention_norm=norm("input_layernorm"),
-        query_key=pack(torch.cat([weight("self_attn.q_proj"), weight("self_attn.k_proj")]), None, precision),
-        # A third of all error would be the values', for a fifteenth of the work: they stay fp32.
-        value=pack(weight("self_attn.v_proj"), None, "float32"),
-        query_norm=norm("self_attn.q_norm"),
-        key_norm=norm("self_attn.k_norm"),
-        out=pack(weight("self_attn.o_proj"), None, precision),
-        mlp_norm=norm("post_attention_layernorm"),
-        gate_up=pack(gated(weight("mlp.gate_proj"), weight("mlp.up_proj")), None, precision),
-        down=pack(weight("mlp.down_proj"), None, precision),
+        heads=Heads(size.heads, size.kv_heads, size.head_dim, scale, size.causal, window),
+        local=local,
+        attention_norm=_norm(size, source, f"{at}.input_layernorm"),
+        query_key=source.matrix(f"{at}.query_key", f"{attention}.q_proj", f"{attention}.k_proj"),
+        # A third of all rounding error would be the values', for a fifteenth of the work: they stay fp32.
+        value=source.matrix(f"{at}.value", f"{attention}.v_proj", exact=True),
+        query_norm=_norm(size, source, f"{attention}.q_norm") if style.qk_norm else None,
+        key_norm=_norm(size, source, f"{attention}.k_norm") if style.qk_norm else None,
+        out=source.matrix(f"{at}.out", f"{attention}.o_proj"),
+        attention_end=_norm(size, source, f"{at}.post_attention_layernorm") if style.post_norms else None,
+        mlp_norm=_norm(
+            size, source, f"{at}.{'pre_feedforward' if style.post_norms else 'post_attention'}_layernorm"
+        ),
+        gate_up=source.gates(f"{at}.gate_up", f"{mlp}.gate_proj", f"{mlp}.up_proj"),
+        down=source.matrix(f"{at}.down", f"{mlp}.down_proj"),
+        mlp_end=_norm(size, source, f"{at}.post_feedforward_layernorm") if style.post_norms else None,
     )
 
 
-def _angles(size: Size, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines [count, head_dim / 2] of the rotary angles."""
+def _angles(size: Size, count: int, local: bool) -> Angles:
+    """Cosines and sines [count, head_dim / 2] of the rotary angles (`Decoder.rotation`)."""
+    theta = size.local_theta if local and size.local_theta else size.rope_theta
     half = torch.arange(0, size.head_dim, 2, dtype=torch.float32)
-    frequencies = 1.0 / (size.rope_theta ** (half / size.head_dim))
+    frequencies = 1.0 / (theta ** (half / size.head_dim))
+    if size.scaling and not (local and size.local_theta):
+        frequencies = size.scaling.scaled(frequencies)
     angles = torch.arange(count).float()[:, None] * frequencies
     return angles.cos(), angles.sin()

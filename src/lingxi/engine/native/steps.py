@@ -50,17 +50,24 @@ class Ready:
         assert held is not None
         return len(held)
 
+    def some(self, index: torch.Tensor) -> Ready:
+        """The rows of an index."""
+        kept = (None if part is None else part[index] for part in (self.floats, self.codes, self.scale, self.low))
+        return Ready(*kept)
+
 
 def _at(tensor: torch.Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def ready(x: torch.Tensor, norm: Norm | None, room: Room, *, int8: bool, threads: int) -> Ready:
-    """Rows [n, width] normed where a norm is given, as codes for int8 weights or as floats."""
+def ready(
+    x: torch.Tensor, norm: Norm | None, room: Room, *, int8: bool, threads: int, name: str = "normed"
+) -> Ready:
+    """Rows [n, width] as floats, normed where a norm is given (into the buffer `name`), and as codes for int8 weights."""
     if norm is None and not int8:
         return Ready(x)
     rows, width = x.shape
-    normed = None if norm is None else room.take("normed", (rows, width))
+    normed = None if norm is None else room.take(name, (rows, width))
     padded = ceil(width, QUAD)
     codes = room.take("codes", (rows, padded), torch.uint8) if int8 else None
     scale, low = room.take("scale", (rows,)), room.take("low", (rows,))
@@ -70,7 +77,7 @@ def ready(x: torch.Tensor, norm: Norm | None, room: Room, *, int8: bool, threads
         _at(norm.shift if norm else None), norm.eps if norm else 0.0, _at(normed), mixing(width), _at(codes), padded,
         scale.data_ptr(), low.data_ptr(), threads,
     )  # fmt: skip
-    return Ready(normed, codes, scale, low)
+    return Ready(x if normed is None else normed, codes, scale, low)
 
 
 def product(rows: Ready, matrix: Matrix, out: torch.Tensor, epilogue: Epilogue, threads: int) -> torch.Tensor:

@@ -1,0 +1,128 @@
+"""Where packed weights come from: made of a model's tensors, or read from a file that holds them packed.
+
+A file of packed weights is mapped into memory: it opens at once, and processes share its pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from lingxi.engine.native.matrices import Matrix, gated, pack, rounded
+
+Weight = Callable[[], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """Vectors by id: fp32, or int8 codes with a scale a row."""
+
+    rows: torch.Tensor
+    scale: torch.Tensor | None
+
+    def read(self, ids: torch.Tensor) -> torch.Tensor:
+        """Vectors [tokens, width] of ids, a new fp32 tensor."""
+        found = self.rows.index_select(0, ids)
+        return found if self.scale is None else found.float() * self.scale[ids, None]
+
+
+class Source(Protocol):
+    """What a network is made from: matrices, tables and vectors by name."""
+
+    def matrix(self, name: str, *parts: str, exact: bool = False) -> Matrix:
+        """The packed rows of one or more linear layers; `exact` keeps them fp32 in an int8 network."""
+
+    def gates(self, name: str, gate: str, up: str) -> Matrix:
+        """The packed rows of a gate and its up layer, panels in turns."""
+
+    def table(self, name: str) -> Table:
+        """A table of vectors."""
+
+    def vector(self, name: str) -> torch.Tensor:
+        """A vector, fp32."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fresh:
+    """Packs the tensors of a model in the precision 'int8' or 'float32'; `packed` keeps what was made, to be written."""
+
+    tensors: Mapping[str, torch.Tensor]
+    precision: str
+    packed: dict[str, torch.Tensor] = field(default_factory=dict)
+    shapes: dict[str, list[int]] = field(default_factory=dict)
+
+    def matrix(self, name: str, *parts: str, exact: bool = False) -> Matrix:
+        """See Source."""
+        weights = [self.tensors[f"{part}.weight"].float() for part in parts]
+        biases = [self._bias(part) for part in parts]
+        bias = None if biases[0] is None else torch.cat([b for b in biases if b is not None])
+        return self._keep(name, pack(torch.cat(weights), bias, "float32" if exact else self.precision))
+
+    def gates(self, name: str, gate: str, up: str) -> Matrix:
+        """See Source."""
+        both = gated(self.tensors[f"{gate}.weight"].float(), self.tensors[f"{up}.weight"].float())
+        biases = [self._bias(gate), self._bias(up)]
+        bias = None
+        if biases[0] is not None and biases[1] is not None:
+            bias = gated(biases[0][:, None], biases[1][:, None])[:, 0]
+        return self._keep(name, pack(both, bias, self.precision))
+
+    def table(self, name: str) -> Table:
+        """See Source."""
+        rows = self.tensors[f"{name}.weight"].float()
+        table = Table(*rounded(rows)) if self.precision == "int8" else Table(rows.contiguous(), None)
+        self.packed[f"{name}.rows"] = table.rows
+        if table.scale is not None:
+            self.packed[f"{name}.scale"] = table.scale
+        return table
+
+    def vector(self, name: str) -> torch.Tensor:
+        """See Source."""
+        found = self.packed[name] = self.tensors[name].float().contiguous().clone()
+        return found
+
+    def _bias(self, part: str) -> torch.Tensor | None:
+        name = f"{part}.bias"
+        return self.tensors[name].float() if name in self.tensors else None
+
+    def _keep(self, name: str, matrix: Matrix) -> Matrix:
+        self.shapes[name] = [matrix.columns, matrix.width]
+        for field_name in ("weights", "scale", "sums", "bias"):
+            value = getattr(matrix, field_name)
+            if value is not None:
+                self.packed[f"{name}.{field_name}"] = value
+        return matrix
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """Reads what a `Fresh` packed before."""
+
+    packed: Mapping[str, torch.Tensor]
+    shapes: Mapping[str, list[int]]
+
+    def matrix(self, name: str, *parts: str, exact: bool = False) -> Matrix:
+        """See Source."""
+        del parts, exact
+        columns, width = self.shapes[name]
+        weights, scale, sums, bias = (
+            self.packed.get(f"{name}.{field_name}") for field_name in ("weights", "scale", "sums", "bias")
+        )
+        assert weights is not None
+        return Matrix(weights, scale, sums, bias, columns, width)
+
+    def gates(self, name: str, gate: str, up: str) -> Matrix:
+        """See Source."""
+        del gate, up
+        return self.matrix(name)
+
+    def table(self, name: str) -> Table:
+        """See Source."""
+        return Table(self.packed[f"{name}.rows"], self.packed.get(f"{name}.scale"))
+
+    def vector(self, name: str) -> torch.Tensor:
+        """See Source."""
+        return self.packed[name]
