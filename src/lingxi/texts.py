@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import sys
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lingxi.errors import InputError
 
@@ -56,6 +61,37 @@ def windows(items: Iterable[T], characters: Callable[[T], int]) -> Iterator[list
             window, held = [], 0
     if window:
         yield window
+
+
+class Rows:
+    """Which row of the results each input has: equal inputs are computed once, and have one.
+
+    What is held of an input is a digest and a number, about 100 bytes.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, int] = {}
+        self._rows = array("q")
+
+    def fresh(self, items: Iterable[T], said: Callable[[T], str]) -> list[T]:
+        """The items that did not come before, in order; `said` tells one from another."""
+        new = []
+        for item in items:
+            key = digest(said(item))
+            if key not in self._known:
+                self._known[key] = len(self._known)
+                new.append(item)
+            self._rows.append(self._known[key])
+        return new
+
+    def all(self, results: NDArray[Any]) -> NDArray[Any]:
+        """Results [distinct, …] to results [inputs, …], in the order of the inputs."""
+        return results if len(self._rows) == len(results) else results[np.frombuffer(self._rows, np.int64)]
+
+
+def digest(text: str) -> bytes:
+    """16 bytes that stand for a text."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 @contextmanager

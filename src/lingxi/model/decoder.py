@@ -24,6 +24,8 @@ from lingxi.model.sizes import Size
 # long inputs stay within the memory of a short batch, and on a CPU within its caches.
 _FEED_FORWARD_TOKENS = 8192
 _FEED_FORWARD_TOKENS_CPU = 512
+# Queries that attend under a mask of their own (after a prefix) at a time.
+_MASKED_QUERIES = 1024
 
 Rotation = tuple[torch.Tensor, torch.Tensor]
 KeysValues = tuple[torch.Tensor, torch.Tensor]
@@ -113,11 +115,12 @@ class Block(nn.Module):
         return cast(torch.Tensor, self._run(self._last, x, rotation, packed, seen))
 
     def remember(
-        self, x: torch.Tensor, rotation: Rotation, packed: Packed
+        self, x: torch.Tensor, rotation: Rotation, packed: Packed, seen: KeysValues | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """States of all tokens after the block, and its keys and values."""
+        """States of all tokens after the block, and its keys and values (not those of `seen`)."""
         return cast(
-            tuple[torch.Tensor, torch.Tensor, torch.Tensor], self._run(self._remember, x, rotation, packed)
+            tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+            self._run(self._remember, x, rotation, packed, seen),
         )
 
     def keys_values(self, x: torch.Tensor, rotation: Rotation) -> KeysValues:
@@ -148,12 +151,12 @@ class Block(nn.Module):
         return self._finish(x[last], attend_last(queries, keys, values, packed.runs, seen))
 
     def _remember(
-        self, x: torch.Tensor, rotation: Rotation, packed: Packed
+        self, x: torch.Tensor, rotation: Rotation, packed: Packed, seen: KeysValues | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         normed = self.input_layernorm(x)
         keys, values = self._keys_values(normed, rotation)
         queries = self.self_attn.queries(normed, rotation)
-        return self._finish(x, attend(queries, keys, values, packed.runs, None)), keys, values
+        return self._finish(x, attend(queries, keys, values, packed.runs, seen)), keys, values
 
     def _keys_values(self, normed: torch.Tensor, rotation: Rotation) -> KeysValues:
         keys, values = self.self_attn.keys_values(normed, rotation)
@@ -176,6 +179,16 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(Block(size) for _ in range(size.layers))
         self.norm = nn.RMSNorm(size.hidden, eps=size.norm_eps)
 
+    @property
+    def hidden(self) -> int:
+        """Width of the states."""
+        return self.size.hidden
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie, and the ids have to."""
+        return self.embed_tokens.weight.device
+
     def forward(self, packed: Packed, prefix: Prefix | None = None) -> torch.Tensor:
         """Final normed states of the last tokens, [sequences, hidden], in the order of the batch.
 
@@ -197,17 +210,21 @@ class Decoder(nn.Module):
             x = block(x, rotation, packed)
         return cast(torch.Tensor, self.norm(x))
 
-    def prefix(self, ids: list[int]) -> Prefix:
-        """Keys and values of a run of ids that many sequences begin with, computed once."""
-        packed = pack([ids], self.embed_tokens.weight.device)
-        rotation = self.rotation(packed.positions)
+    def prefix(self, ids: list[int], after: Prefix | None = None) -> Prefix:
+        """Keys and values of a run of ids that many sequences begin with, computed once.
+
+        With `after`, the ids follow those of that prefix, and the prefix returned holds both.
+        """
+        packed = pack([ids], self.device)
+        rotation = self.rotation(packed.positions + (after.length if after else 0))
         x = self.embed_tokens(packed.ids)
         *inner, final = self._blocks()
         layers = []
-        for block in inner:
-            x, keys, values = block.remember(x, rotation, packed)
-            layers.append((keys, values))
-        return Prefix(len(ids), (*layers, final.keys_values(x, rotation)))
+        for depth, block in enumerate(inner):
+            x, *own = block.remember(x, rotation, packed, after.layers[depth] if after else None)
+            layers.append((own[0], own[1]))
+        layers.append(final.keys_values(x, rotation))
+        return _joined(after, Prefix(len(ids), tuple(layers)))
 
     def rotation(self, positions: torch.Tensor) -> Rotation:
         """Cosines and sines [tokens, 1, head_dim / 2] of the rotary angles, in fp32 then the model's type."""
@@ -219,6 +236,14 @@ class Decoder(nn.Module):
 
     def _blocks(self) -> Iterator[Block]:
         return (cast(Block, layer) for layer in self.layers)
+
+
+def _joined(before: Prefix | None, after: Prefix) -> Prefix:
+    if before is None:
+        return after
+    pairs = zip(before.layers, after.layers, strict=True)
+    layers = tuple((torch.cat((a, c)), torch.cat((b, d))) for (a, b), (c, d) in pairs)
+    return Prefix(before.length + after.length, layers)
 
 
 def rotate(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
@@ -279,12 +304,32 @@ def _with_seen(own: torch.Tensor, run: Run, seen: torch.Tensor | None) -> torch.
 def _attend_run(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, run: Run) -> torch.Tensor:
     asked = queries.reshape(run.count, -1, *queries.shape[1:]).transpose(1, 2)
     length, total = asked.shape[2], keys.shape[2]
-    mask = None
-    if 1 < length < total:
-        # SDPA's own causal mask is aligned to the first key; with a prefix it must be to the last.
-        mask = torch.ones(length, total, dtype=torch.bool, device=asked.device).tril(total - length)
     causal = 1 < length == total
-    out = F.scaled_dot_product_attention(
-        asked, keys, values, attn_mask=mask, is_causal=causal, enable_gqa=True
-    )
+    if 1 < length < total:
+        out = _attend_after(asked, keys, values)
+    else:
+        out = F.scaled_dot_product_attention(asked, keys, values, is_causal=causal, enable_gqa=True)
     return out.transpose(1, 2).flatten(0, 1)
+
+
+def _attend_after(asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Causal attention of the last tokens: SDPA's own mask is aligned to the first key, not to the last.
+
+    In pieces, since a mask of its own is as large as queries × keys.
+    """
+    length, total = asked.shape[2], keys.shape[2]
+    pieces = []
+    for start in range(0, length, _MASKED_QUERIES):
+        stop = min(start + _MASKED_QUERIES, length)
+        seen = total - length + stop
+        mask = torch.ones(stop - start, seen, dtype=torch.bool, device=asked.device).tril(seen - stop + start)
+        pieces.append(
+            F.scaled_dot_product_attention(
+                asked[:, :, start:stop],
+                keys[:, :, :seen],
+                values[:, :, :seen],
+                attn_mask=mask,
+                enable_gqa=True,
+            )
+        )
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
