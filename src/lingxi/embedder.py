@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from lingxi import prompts, vectors
 from lingxi.engine.cache import VectorCache
 from lingxi.engine.devices import choose_device, choose_dtype
 from lingxi.engine.run import pooled_states
+from lingxi.engine.segments import lay, segment_states
 from lingxi.errors import InputError, LingxiWarning
 from lingxi.model.files import hash_weights, locate, read_decoder
 from lingxi.model.golden import calibration_texts, read_golden_vectors
 from lingxi.model.layout import read_max_length, read_prompts, require_kind
 from lingxi.model.tokens import read_tokens
-from lingxi.texts import Rows, checked, digest, progress, windows
+from lingxi.texts import Rows, checked, checked_documents, digest, progress, windows
 
 DEFAULT_EMBEDDER = "lingxi-nano"
 
@@ -105,6 +107,52 @@ class Embedder:
         empty = np.empty((0, self.hidden), np.float32)
         out = rows.all(np.concatenate(parts)) if parts else self._finished(empty, dim, precision)
         return np.asarray(out[0]) if single else out
+
+    def encode_segments(
+        self,
+        documents: Iterable[Sequence[str]],
+        *,
+        overlap: int = 2,
+        truncate_dim: int | None = None,
+        precision: str = "float32",
+        show_progress_bar: bool | None = None,
+    ) -> list[np.ndarray[Any, Any]]:
+        """Unit vectors [segments, dim] of each document's segments, each embedded after all before it.
+
+        One pass a document (late chunking, `engine.segments`). A document longer than `max_seq_length`
+        tokens is read in parts, each after the `overlap` segments before it; a segment longer than
+        that is cut, and said as a warning. Raises InputError as `encode` does.
+        """
+        dim = self.dim if truncate_dim is None else vectors.check_dim(truncate_dim, self.hidden)
+        vectors.check_precision(precision)
+        if overlap < 0:
+            raise InputError(f"overlap is {overlap}", "choose 0 or more segments")
+        before = self._before(None, "document", None)
+        total = len(documents) if isinstance(documents, Sequence) else None
+        out: list[np.ndarray[Any, Any]] = []
+        cut: list[bool] = []
+        with progress(total, show_progress_bar, "embedding documents") as done:
+            for window in windows(checked_documents(documents), lambda texts: sum(map(len, texts))):
+                sequences, long = self._sequences([before + text for texts in window for text in texts])
+                states = self._in_context(sequences, [len(texts) for texts in window], overlap)
+                out += [self._finished(part, dim, precision) for part in states]
+                cut += long
+                done(len(window))
+        self._say_cut(np.array(cut, bool))
+        return out
+
+    def _in_context(
+        self, sequences: list[list[int]], counts: list[int], overlap: int
+    ) -> list[vectors.Floats]:
+        """States of segments, `counts[i]` of them document number i's."""
+        bounds = [0, *accumulate(counts)]
+        laid = [
+            part
+            for start, stop in pairwise(bounds)
+            for part in lay(sequences[start:stop], self.max_seq_length, overlap)
+        ]
+        states = np.asarray(segment_states(self._decoder, laid).numpy(), np.float32)
+        return [states[start:stop] for start, stop in pairwise(bounds)]
 
     def encode_query(
         self, inputs: str | Iterable[str], *, instruction: str | None = None, **options: Any

@@ -44,6 +44,16 @@ def checked_pairs(pairs: Iterable[Any]) -> Iterator[tuple[str, str]]:
         yield _plain(pair[0]), _plain(pair[1])
 
 
+def checked_documents(documents: Iterable[Any]) -> Iterator[list[str]]:
+    """Pass documents, each a list of segments, through; raises InputError naming the first that is none."""
+    if isinstance(documents, str) or not isinstance(documents, Iterable):
+        raise InputError(f"the input is {type(documents).__name__}, not documents", "pass lists of segments")
+    for index, document in enumerate(documents):
+        if isinstance(document, str) or not all(isinstance(text, str) for text in document):
+            raise InputError(f"document {index} is not a list of segments", "pass lists of strings")
+        yield [_plain(text) for text in document]
+
+
 def _plain(text: str) -> str:
     # A lone surrogate (from a badly decoded file) is no text; the tokenizer would refuse it.
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
