@@ -133,7 +133,7 @@ def test_texts_can_be_read_back(toy_tokens: Tokens, text: str) -> None:
 def test_cutting_keeps_the_end_token(embedder_directory: Path) -> None:
     embedder = Embedder(embedder_directory, max_seq_length=8)
     (ids,), cut = embedder._sequences(["gravity is a force " * 20])
-    assert (len(ids), ids[-1], cut) == (8, embedder.tokenizer.end, 1)
+    assert (len(ids), ids[-1], cut) == (8, embedder.tokenizer.end, [True])
 
 
 def test_cutting_keeps_the_suffix(reranker_directory: Path) -> None:
@@ -141,7 +141,7 @@ def test_cutting_keeps_the_suffix(reranker_directory: Path) -> None:
     frame = len(whole._prefix) + len(whole._suffix)
     reranker = Reranker(reranker_directory, max_length=frame + 10)
     (ids,), cut = reranker._sequences([("q", "gravity is a force " * 40)], "task")
-    assert (len(ids), cut) == (frame + 10, 1)
+    assert (len(ids), cut) == (frame + 10, [True])
     assert ids[: len(whole._prefix)] == whole._prefix
     assert ids[-len(whole._suffix) :] == whole._suffix
 

@@ -6,21 +6,23 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from lingxi import prompts, vectors
+from lingxi.engine.cache import VectorCache
 from lingxi.engine.devices import choose_device, choose_dtype
 from lingxi.engine.run import pooled_states
+from lingxi.engine.segments import lay, segment_states
 from lingxi.errors import InputError, LingxiWarning
 from lingxi.model.files import hash_weights, locate
 from lingxi.model.golden import calibration_texts, read_golden_vectors
 from lingxi.model.layout import read_max_length, read_prompts, require_kind
 from lingxi.model.network import read_network, read_network_tokens
-from lingxi.texts import checked, progress, windows
+from lingxi.texts import Rows, checked, checked_documents, digest, progress, windows
 
 DEFAULT_EMBEDDER = "lingxi-nano"
 
@@ -33,7 +35,8 @@ class Embedder:
 
     `truncate_dim` cuts every vector to that width before normalising; `dtype` is fp32 on a CPU and
     bf16 on CUDA unless named; `reference_specials` reads special tokens inside user text as control
-    tokens, as the reference implementation does. Raises ModelError where the model cannot be
+    tokens, as the reference implementation does; `cache` is a file that keeps vectors from one run to
+    the next (`VectorCache` says how large it may grow). Raises ModelError where the model cannot be
     loaded, InputError where an argument is out of range.
     """
 
@@ -48,12 +51,14 @@ class Embedder:
         revision: str | None = None,
         local_files_only: bool = False,
         reference_specials: bool = False,
+        cache: str | Path | VectorCache | None = None,
     ) -> None:
         self.name = str(path or DEFAULT_EMBEDDER)
         self.directory = locate(self.name, revision=revision, local_files_only=local_files_only)
         require_kind(self.directory, "embedder")
         self.device = choose_device(device)
-        self._decoder = read_network(self.directory, choose_dtype(dtype, self.device), self.device)
+        number_type = choose_dtype(dtype, self.device)
+        self._decoder = read_network(self.directory, number_type, self.device)
         size = self._decoder.size
         self.hidden = size.hidden
         self.dim = vectors.check_dim(truncate_dim, size.hidden) if truncate_dim is not None else size.hidden
@@ -62,6 +67,9 @@ class Embedder:
             self.directory, size.vocab, reference_specials=reference_specials
         )
         self.prompts = read_prompts(self.directory)
+        # What a state depends on beside its text; the start of every key of the cache.
+        self._computed_as = f"{number_type} {self.max_seq_length} {reference_specials}"
+        self._cache = VectorCache(cache) if isinstance(cache, str | Path) else cache
 
     def encode(
         self,
@@ -78,9 +86,9 @@ class Embedder:
 
         `instruction` makes each text a query of that task; `prompt_name` picks one of the model's
         prompts; `prompt` is put before each text as it is. An empty text gets the vector of the end
-        token. A text longer than `max_seq_length` tokens is cut, and said once as a warning.
-        Integer precisions are described at `vectors.quantize`. Lists and generators of any length
-        are read in windows. Raises InputError for a non-string, width or precision.
+        token. Equal texts are computed once. A text longer than `max_seq_length` tokens is cut, and
+        said once as a warning. Integer precisions are described at `vectors.quantize`. Lists and
+        generators of any length are read in windows. Raises InputError for a non-string, width or precision.
         """
         before = self._before(instruction, prompt_name, prompt)
         dim = self.dim if truncate_dim is None else vectors.check_dim(truncate_dim, self.hidden)
@@ -89,18 +97,65 @@ class Embedder:
         texts: Iterable[str] = [inputs] if isinstance(inputs, str) else inputs
         total = len(texts) if isinstance(texts, Sequence) else None
         parts: list[np.ndarray[Any, Any]] = []
-        cut = 0
+        cut: list[bool] = []
+        rows = Rows()
         with progress(total, show_progress_bar, "embedding") as done:
             for window in windows((before + text for text in checked(texts)), len):
-                sequences, long = self._sequences(window)
-                states = self._states(sequences, done).numpy()
+                new = rows.fresh(window, str)
+                states, long = self._states(new, done)
+                done(len(window) - len(new))
                 parts.append(self._finished(states, dim, precision))
                 cut += long
-        if cut:
-            self._say_cut(cut, sum(map(len, parts)))
+        self._say_cut(rows.all(np.array(cut, bool)))
         empty = np.empty((0, self.hidden), np.float32)
-        out = np.concatenate(parts) if parts else self._finished(empty, dim, precision)
+        out = rows.all(np.concatenate(parts)) if parts else self._finished(empty, dim, precision)
         return np.asarray(out[0]) if single else out
+
+    def encode_segments(
+        self,
+        documents: Iterable[Sequence[str]],
+        *,
+        overlap: int = 2,
+        truncate_dim: int | None = None,
+        precision: str = "float32",
+        show_progress_bar: bool | None = None,
+    ) -> list[np.ndarray[Any, Any]]:
+        """Unit vectors [segments, dim] of each document's segments, each embedded after all before it.
+
+        One pass a document (late chunking, `engine.segments`). A document longer than `max_seq_length`
+        tokens is read in parts, each after the `overlap` segments before it; a segment longer than
+        that is cut, and said as a warning. Raises InputError as `encode` does.
+        """
+        dim = self.dim if truncate_dim is None else vectors.check_dim(truncate_dim, self.hidden)
+        vectors.check_precision(precision)
+        if overlap < 0:
+            raise InputError(f"overlap is {overlap}", "choose 0 or more segments")
+        before = self._before(None, "document", None)
+        total = len(documents) if isinstance(documents, Sequence) else None
+        out: list[np.ndarray[Any, Any]] = []
+        cut: list[bool] = []
+        with progress(total, show_progress_bar, "embedding documents") as done:
+            for window in windows(checked_documents(documents), lambda texts: sum(map(len, texts))):
+                sequences, long = self._sequences([before + text for texts in window for text in texts])
+                states = self._in_context(sequences, [len(texts) for texts in window], overlap)
+                out += [self._finished(part, dim, precision) for part in states]
+                cut += long
+                done(len(window))
+        self._say_cut(np.array(cut, bool))
+        return out
+
+    def _in_context(
+        self, sequences: list[list[int]], counts: list[int], overlap: int
+    ) -> list[vectors.Floats]:
+        """States of segments, `counts[i]` of them document number i's."""
+        bounds = [0, *accumulate(counts)]
+        laid = [
+            part
+            for start, stop in pairwise(bounds)
+            for part in lay(sequences[start:stop], self.max_seq_length, overlap)
+        ]
+        states = np.asarray(segment_states(self._decoder, laid).numpy(), np.float32)
+        return [states[start:stop] for start, stop in pairwise(bounds)]
 
     def encode_query(
         self, inputs: str | Iterable[str], *, instruction: str | None = None, **options: Any
@@ -165,7 +220,7 @@ class Embedder:
         if stored is not None:
             return stored
         sequences, _ = self._sequences(calibration_texts())
-        return np.asarray(self._states(sequences).numpy(), dtype=np.float32)
+        return np.asarray(pooled_states(self._decoder, sequences).numpy(), dtype=np.float32)
 
     def _before(self, instruction: str | None, prompt_name: str | None, prompt: str | None) -> str:
         given = [x for x in (instruction, prompt_name, prompt) if x is not None]
@@ -182,19 +237,46 @@ class Embedder:
             raise InputError(f"the model has no prompt named {prompt_name!r}", f"choose one of: {known}")
         return self.prompts[prompt_name]
 
-    def _sequences(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
-        """Ids of each text between the tokens around it, and how many texts were cut to fit."""
+    def _sequences(self, texts: Sequence[str]) -> tuple[list[list[int]], list[bool]]:
+        """Ids of each text between the tokens around it, and whether it was cut to fit."""
         most, frame = self.max_seq_length, self.tokenizer.frame
         ids = self.tokenizer.texts(texts)
-        return [self.tokenizer.framed(i, most) for i in ids], sum(len(i) + frame > most for i in ids)
+        return [self.tokenizer.framed(i, most) for i in ids], [len(i) + frame > most for i in ids]
 
-    def _states(self, sequences: list[list[int]], done: Callable[[int], None] | None = None) -> torch.Tensor:
-        return pooled_states(self._decoder, sequences, share_prefix=self._decoder.continues, done=done)
+    def _states(self, texts: list[str], done: Callable[[int], None]) -> tuple[vectors.Floats, list[bool]]:
+        """States [n, hidden] of texts, from the cache where it has them, and whether each text was cut."""
+        if self._cache is None:
+            return self._computed(texts, done)
+        key = f"{self._weights_hash} {self._computed_as} "
+        keys = [digest(key + text) for text in texts]
+        known = self._cache.read(keys, self.hidden)
+        missing = [i for i, k in enumerate(keys) if k not in known]
+        done(len(texts) - len(missing))
+        fresh, _ = self._computed([texts[i] for i in missing], done)
+        made = dict(zip((keys[i] for i in missing), fresh, strict=True))
+        self._cache.write(made)
+        known |= made
+        return np.stack([known[k] for k in keys]) if keys else fresh, self._cuts(texts)
 
-    def _say_cut(self, cut: int, total: int) -> None:
+    def _computed(self, texts: list[str], done: Callable[[int], None]) -> tuple[vectors.Floats, list[bool]]:
+        sequences, cut = self._sequences(texts)
+        states = pooled_states(self._decoder, sequences, done=done)
+        return np.asarray(states.numpy(), np.float32), cut
+
+    def _cuts(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text is too long; only one of as many bytes as tokens fit can be."""
+        doubtful = [i for i, text in enumerate(texts) if len(text.encode()) >= self.max_seq_length]
+        cut = [False] * len(texts)
+        for i, is_cut in zip(doubtful, self._sequences([texts[i] for i in doubtful])[1], strict=True):
+            cut[i] = is_cut
+        return cut
+
+    def _say_cut(self, cut: np.ndarray[Any, Any]) -> None:
+        if not cut.any():
+            return
         warnings.warn(
-            f"{cut} of {total} texts are longer than {self.max_seq_length} tokens and were cut; "
-            "split them into segments to keep all of their meaning",
+            f"{int(cut.sum())} of {len(cut)} texts are longer than {self.max_seq_length} tokens "
+            "and were cut; split them into segments to keep all of their meaning",
             LingxiWarning,
             stacklevel=3,
         )

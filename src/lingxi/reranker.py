@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,10 @@ from lingxi.errors import InputError, LingxiWarning
 from lingxi.model.files import hash_weights, locate, read_answer_rows, read_decoder
 from lingxi.model.layout import read_max_length, require_kind
 from lingxi.model.tokens import read_tokens
-from lingxi.texts import checked_pairs, progress, windows
+from lingxi.texts import Rows, checked_pairs, progress, windows
 
 DEFAULT_RERANKER = "lingxi-nano-reranker"
 _MAX_LENGTH = 8192
-_FEW_DOCUMENTS = 4
 
 
 class Reranker:
@@ -80,23 +78,25 @@ class Reranker:
     ) -> NDArray[np.float32]:
         """Probability [n] that each (query, document) pair is a match, in the order given.
 
+        Pairs share what their prompts begin with, whatever their order; equal pairs are judged once.
         A pair longer than `max_length` tokens is cut at the document's end, never in the prompt,
         and said once as a warning. Raises InputError for an item that is not two strings.
         """
         task = prompts.DEFAULT_TASK if instruction is None else instruction
         total = len(pairs) if isinstance(pairs, Sequence) else None
         parts: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
-        cut = 0
+        cut: list[bool] = []
+        rows = Rows()
         with progress(total, show_progress_bar, "reranking") as done:
-            for group in _groups(pairs):
-                sequences, long = self._sequences(group, task)
+            for window in windows(checked_pairs(pairs), lambda pair: len(pair[0]) + len(pair[1])):
+                new = rows.fresh(window, lambda pair: f"{len(pair[0])} {pair[0]}{pair[1]}")
+                sequences, long = self._sequences(new, task)
                 states = pooled_states(self._decoder, sequences, done=done)
+                done(len(window) - len(new))
                 parts.append(_sigmoid((states @ self._row).numpy()))
                 cut += long
-        scores = np.concatenate(parts)
-        if cut:
-            self._say_cut(cut, len(scores))
-        return scores
+        self._say_cut(rows.all(np.array(cut, bool)))
+        return rows.all(np.concatenate(parts))
 
     def token_ids(
         self, pairs: Iterable[tuple[str, str]], *, instruction: str | None = None
@@ -123,10 +123,7 @@ class Reranker:
         if isinstance(documents, str):
             raise InputError("documents is one string", "pass a list of strings")
         pairs = list(checked_pairs((query, document) for document in documents))
-        # A text given twice is scored once: its place in a batch may change the last bits of a score.
-        distinct = list(dict.fromkeys(pairs))
-        found = dict(zip(distinct, self.predict(distinct, instruction=instruction), strict=True))
-        scores = np.array([found[pair] for pair in pairs], np.float32)
+        scores = self.predict(pairs, instruction=instruction)
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [
             {"corpus_id": int(i), "score": float(scores[i])}
@@ -134,39 +131,22 @@ class Reranker:
             for i in order
         ]
 
-    def _sequences(self, pairs: Sequence[tuple[str, str]], task: str) -> tuple[list[list[int]], int]:
-        """Ids of each pair's prompt, and how many pairs were cut to fit."""
+    def _sequences(self, pairs: Sequence[tuple[str, str]], task: str) -> tuple[list[list[int]], list[bool]]:
+        """Ids of each pair's prompt, and whether it was cut to fit."""
         bodies = self.tokenizer.texts([prompts.rerank_body(query, d, task) for query, d in pairs])
         room = self.max_length - self._frame
         sequences = [[*self._prefix, *body[:room], *self._suffix] for body in bodies]
-        return sequences, sum(len(body) > room for body in bodies)
+        return sequences, [len(body) > room for body in bodies]
 
-    def _say_cut(self, cut: int, total: int) -> None:
+    def _say_cut(self, cut: NDArray[np.bool_]) -> None:
+        if not cut.any():
+            return
         warnings.warn(
-            f"{cut} of {total} query–document pairs are longer than {self.max_length} tokens; "
+            f"{int(cut.sum())} of {len(cut)} query–document pairs are longer than {self.max_length} tokens; "
             "the end of the document was cut; split documents into segments to judge all of them",
             LingxiWarning,
             stacklevel=3,
         )
-
-
-def _groups(pairs: Iterable[Any]) -> Iterator[list[tuple[str, str]]]:
-    """Neighbours to compute together: the documents of one query, which share all that stands before
-    them, or queries of few documents each, which share the template and fill a batch.
-    """
-    for window in windows(checked_pairs(pairs), lambda pair: len(pair[0]) + len(pair[1])):
-        waiting: list[tuple[str, str]] = []
-        for _, same_query in groupby(window, key=lambda pair: pair[0]):
-            group = list(same_query)
-            if len(group) < _FEW_DOCUMENTS:
-                waiting += group
-                continue
-            if waiting:
-                yield waiting
-                waiting = []
-            yield group
-        if waiting:
-            yield waiting
 
 
 def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import sys
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lingxi.errors import InputError
 
@@ -39,6 +44,16 @@ def checked_pairs(pairs: Iterable[Any]) -> Iterator[tuple[str, str]]:
         yield _plain(pair[0]), _plain(pair[1])
 
 
+def checked_documents(documents: Iterable[Any]) -> Iterator[list[str]]:
+    """Pass documents, each a list of segments, through; raises InputError naming the first that is none."""
+    if isinstance(documents, str) or not isinstance(documents, Iterable):
+        raise InputError(f"the input is {type(documents).__name__}, not documents", "pass lists of segments")
+    for index, document in enumerate(documents):
+        if isinstance(document, str) or not all(isinstance(text, str) for text in document):
+            raise InputError(f"document {index} is not a list of segments", "pass lists of strings")
+        yield [_plain(text) for text in document]
+
+
 def _plain(text: str) -> str:
     # A lone surrogate (from a badly decoded file) is no text; the tokenizer would refuse it.
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
@@ -56,6 +71,37 @@ def windows(items: Iterable[T], characters: Callable[[T], int]) -> Iterator[list
             window, held = [], 0
     if window:
         yield window
+
+
+class Rows:
+    """Which row of the results each input has: equal inputs are computed once, and have one.
+
+    What is held of an input is a digest and a number, about 100 bytes.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, int] = {}
+        self._rows = array("q")
+
+    def fresh(self, items: Iterable[T], said: Callable[[T], str]) -> list[T]:
+        """The items that did not come before, in order; `said` tells one from another."""
+        new = []
+        for item in items:
+            key = digest(said(item))
+            if key not in self._known:
+                self._known[key] = len(self._known)
+                new.append(item)
+            self._rows.append(self._known[key])
+        return new
+
+    def all(self, results: NDArray[Any]) -> NDArray[Any]:
+        """Results [distinct, …] to results [inputs, …], in the order of the inputs."""
+        return results if len(self._rows) == len(results) else results[np.frombuffer(self._rows, np.int64)]
+
+
+def digest(text: str) -> bytes:
+    """16 bytes that stand for a text."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 @contextmanager

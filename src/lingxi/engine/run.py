@@ -1,57 +1,143 @@
-"""Run sequences of ids through a decoder: batches in, pooled states out, in the order given."""
+"""Run sequences of ids through a network: batches in, pooled states out, in the order given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import Protocol, TypeGuard, cast
 
 import torch
 
-from lingxi.engine.batches import Ids, by_budget, common_prefix
-from lingxi.model.decoder import Decoder, Prefix
-from lingxi.model.packed import pack
+from lingxi.engine.batches import Ids
+from lingxi.engine.tree import Batch, Node, plan
+from lingxi.model.decoder import Prefix
+from lingxi.model.packed import Packed, pack
 
 # Tokens computed at a time. On a CPU the activations of one block should stay near the cache;
 # a GPU wants enough work to be busy.
 _CPU_BUDGET = 4096
 _CUDA_BUDGET = 65536
-# A shared prefix is worth its bookkeeping when it saves at least this many tokens.
-_PREFIX_SAVING = 64
 
 
-@torch.inference_mode()
+class Network(Protocol):
+    """Anything that computes states of packed ids."""
+
+    @property
+    def hidden(self) -> int:
+        """Width of the states."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where ids have to lie."""
+
+    def __call__(self, packed: Packed, prefix: Prefix | None = None) -> torch.Tensor:
+        """Pooled, normed states [sequences, hidden]; with a prefix, of sequences that continue it."""
+
+    def states(self, packed: Packed) -> torch.Tensor:
+        """Final normed states of all tokens, [tokens, hidden]."""
+
+
+class CausalNetwork(Network, Protocol):
+    """A network whose tokens see only what stands before them: what sequences share is computed once."""
+
+    def prefix(self, ids: list[int], after: Prefix | None = None) -> Prefix:
+        """What sequences that begin with these ids (after those of `after`) need of them."""
+
+
+def is_causal(network: Network) -> TypeGuard[CausalNetwork]:
+    """Whether a prefix may be continued: an encoder has none, a bidirectional or mean-pooled decoder changes with what follows."""
+    return callable(getattr(network, "prefix", None)) and getattr(network, "continues", True)
+
+
+def default_budget(device: torch.device) -> int:
+    """Tokens a batch on that device, where nobody measured."""
+    return _CPU_BUDGET if device.type == "cpu" else _CUDA_BUDGET
+
+
 def pooled_states(
-    decoder: Decoder,
+    network: Network | Sequence[Network],
     sequences: Sequence[Ids],
     *,
     budget: int | None = None,
     share_prefix: bool = True,
     done: Callable[[int], None] | None = None,
 ) -> torch.Tensor:
-    """Final normed state of each sequence's last token, fp32 [sequences, hidden] on the CPU.
+    """Final normed state of each sequence (of its last token, or as the network pools), fp32 [n, hidden].
 
-    The run of ids that all sequences begin with is computed once. `done` is told the number of
-    sequences finished after each batch.
+    What many sequences begin with is computed once (`engine.tree`), by a causal network. Several
+    networks, equal and each on its own device, take batches in turn, a thread each. `budget` is the
+    tokens of a batch; `done` is told the number of sequences finished after each. States are on the CPU.
     """
-    out = torch.empty(len(sequences), decoder.size.hidden)
-    if not sequences:
+    networks = list(network) if isinstance(network, Sequence) else [network]
+    out = torch.empty(len(sequences), networks[0].hidden)
+    room = budget or default_budget(networks[0].device)
+    batches = plan(sequences, room, share=share_prefix and all(map(is_causal, networks)))
+    if len(networks) == 1:
+        _work(networks[0], sequences, batches, out, done)
         return out
-    device = decoder.embed_tokens.weight.device
-    prefix = _shared(decoder, sequences) if share_prefix else None
-    start = prefix.length if prefix else 0
-    # A run copies the prefix's keys and values beside each sequence's own: a part of a token's cost.
-    lengths = [len(s) - start + start // 4 for s in sequences]
-    for batch in by_budget(lengths, budget or (_CPU_BUDGET if device.type == "cpu" else _CUDA_BUDGET)):
-        packed = pack([sequences[i][start:] for i in batch], device)
-        out[batch] = decoder(packed, prefix).float().cpu()
-        if done:
-            done(len(batch))
+    shared = _Taking(batches, done)
+    with ThreadPoolExecutor(len(networks), "lingxi-device") as pool:
+        work = [pool.submit(_work, n, sequences, shared, out, shared.done) for n in networks]
+    for finished in work:
+        finished.result()
     return out
 
 
-def _shared(decoder: Decoder, sequences: Sequence[Ids]) -> Prefix | None:
-    if len(sequences) < 2:
-        return None
-    length = common_prefix(sequences)
-    if length * (len(sequences) - 1) < _PREFIX_SAVING:
-        return None
-    return decoder.prefix(list(sequences[0][:length]))
+@torch.inference_mode()
+def _work(
+    network: Network,
+    sequences: Sequence[Ids],
+    batches: Iterator[Batch],
+    out: torch.Tensor,
+    done: Callable[[int], None] | None,
+) -> None:
+    """Run batches until there are no more; each writes its own rows of `out`."""
+    prefixes = _Prefixes(network, sequences)
+    for batch in batches:
+        prefix = prefixes.of(batch.node)
+        start = prefix.length if prefix else 0
+        packed = pack([sequences[i][start:] for i in batch.members], network.device)
+        out[batch.members] = network(packed, prefix).float().cpu()
+        if done:
+            done(len(batch.members))
+
+
+class _Prefixes:
+    """The prefixes on the way to the node in work, and no others."""
+
+    def __init__(self, network: Network, sequences: Sequence[Ids]) -> None:
+        self._network = network
+        self._sequences = sequences
+        self._held: list[tuple[Node, Prefix]] = []
+
+    def of(self, node: Node | None) -> Prefix | None:
+        path = node.path() if node else []
+        while self._held and not any(self._held[-1][0] is step for step in path):
+            self._held.pop()
+        for step in path[len(self._held) :]:
+            before = self._held[-1][1] if self._held else None
+            ids = list(self._sequences[step.of][before.length if before else 0 : step.length])
+            self._held.append((step, cast(CausalNetwork, self._network).prefix(ids, before)))
+        return self._held[-1][1] if self._held else None
+
+
+class _Taking:
+    """Batches for several threads, each batch for one of them."""
+
+    def __init__(self, batches: Iterator[Batch], done: Callable[[int], None] | None) -> None:
+        self._batches = batches
+        self._done = done
+        self._lock = Lock()
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        with self._lock:
+            return next(self._batches)
+
+    def done(self, count: int) -> None:
+        if self._done:
+            with self._lock:
+                self._done(count)

@@ -17,6 +17,8 @@ KeysValues = tuple[torch.Tensor, torch.Tensor]
 
 # Queries of a windowed layer that are asked together: their mask is this high and a window more wide.
 _BLOCK = 512
+# Queries that attend under a mask of their own (after a prefix) at a time.
+_MASKED_QUERIES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +103,36 @@ def _attend_run(
 
 def _whole(asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, sight: Sight) -> torch.Tensor:
     length, total = asked.shape[2], keys.shape[2]
-    mask = None
     if sight.causal and 1 < length < total:
-        # SDPA's own causal mask is aligned to the first key; with a prefix it must be to the last.
-        mask = torch.ones(length, total, dtype=torch.bool, device=asked.device).tril(total - length)
+        return _after(asked, keys, values, sight)
     causal = sight.causal and 1 < length == total
     return F.scaled_dot_product_attention(
-        asked, keys, values, attn_mask=mask, is_causal=causal, scale=sight.scale, enable_gqa=True
+        asked, keys, values, is_causal=causal, scale=sight.scale, enable_gqa=True
     )
+
+
+def _after(asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, sight: Sight) -> torch.Tensor:
+    """Causal attention of the last tokens: SDPA's own mask is aligned to the first key, not to the last.
+
+    In pieces, since a mask of its own is as large as queries × keys.
+    """
+    length, total = asked.shape[2], keys.shape[2]
+    pieces = []
+    for start in range(0, length, _MASKED_QUERIES):
+        stop = min(start + _MASKED_QUERIES, length)
+        seen = total - length + stop
+        mask = torch.ones(stop - start, seen, dtype=torch.bool, device=asked.device).tril(seen - stop + start)
+        pieces.append(
+            F.scaled_dot_product_attention(
+                asked[:, :, start:stop],
+                keys[:, :, :seen],
+                values[:, :, :seen],
+                attn_mask=mask,
+                scale=sight.scale,
+                enable_gqa=True,
+            )
+        )
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
 
 
 def _windowed(asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, sight: Sight) -> torch.Tensor:

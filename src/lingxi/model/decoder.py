@@ -146,11 +146,12 @@ class Block(nn.Module):
         return cast(torch.Tensor, self._run(self._last, x, rotation, packed, seen))
 
     def remember(
-        self, x: torch.Tensor, rotation: Rotation, packed: Packed
+        self, x: torch.Tensor, rotation: Rotation, packed: Packed, seen: KeysValues | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """States of all tokens after the block, and its keys and values."""
+        """States of all tokens after the block, and its keys and values (not those of `seen`)."""
         return cast(
-            tuple[torch.Tensor, torch.Tensor, torch.Tensor], self._run(self._remember, x, rotation, packed)
+            tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+            self._run(self._remember, x, rotation, packed, seen),
         )
 
     def keys_values(self, x: torch.Tensor, rotation: Rotation) -> KeysValues:
@@ -181,12 +182,12 @@ class Block(nn.Module):
         return self._finish(x[last], attend_one(queries, keys, values, packed.runs, seen, self.self_attn.sight))
 
     def _remember(
-        self, x: torch.Tensor, rotation: Rotation, packed: Packed
+        self, x: torch.Tensor, rotation: Rotation, packed: Packed, seen: KeysValues | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         normed = self.input_layernorm(x)
         keys, values = self._keys_values(normed, rotation)
         queries = self.self_attn.queries(normed, rotation)
-        attended = attend(queries, keys, values, packed.runs, None, self.self_attn.sight)
+        attended = attend(queries, keys, values, packed.runs, seen, self.self_attn.sight)
         return self._finish(x, attended), keys, values
 
     def _keys_values(self, normed: torch.Tensor, rotation: Rotation) -> KeysValues:
@@ -253,17 +254,21 @@ class Decoder(nn.Module):
             x = block(x, rotation, packed)
         return cast(torch.Tensor, self.norm(x))
 
-    def prefix(self, ids: list[int]) -> Prefix:
-        """Keys and values of a run of ids that many sequences begin with, computed once."""
-        packed = pack([ids], self.embed_tokens.weight.device)
-        rotations = self._rotations(packed.positions)
+    def prefix(self, ids: list[int], after: Prefix | None = None) -> Prefix:
+        """Keys and values of a run of ids that many sequences begin with, computed once.
+
+        With `after`, the ids follow those of that prefix, and the prefix returned holds both.
+        """
+        packed = pack([ids], self.device)
+        rotations = self._rotations(packed.positions + (after.length if after else 0))
         x = self._embedded(packed.ids)
         *inner, final = self._blocks()
         layers = []
         for depth, block in enumerate(inner):
-            x, keys, values = block.remember(x, rotations[depth], packed)
-            layers.append((keys, values))
-        return Prefix(len(ids), (*layers, final.keys_values(x, rotations[-1])))
+            x, *own = block.remember(x, rotations[depth], packed, after.layers[depth] if after else None)
+            layers.append((own[0], own[1]))
+        layers.append(final.keys_values(x, rotations[-1]))
+        return _joined(after, Prefix(len(ids), tuple(layers)))
 
     def rotation(self, positions: torch.Tensor, *, local: bool = False) -> Rotation:
         """Cosines and sines [tokens, 1, head_dim / 2] of the rotary angles, in fp32 then the model's type.
@@ -296,6 +301,14 @@ class Decoder(nn.Module):
 
     def _blocks(self) -> Iterator[Block]:
         return (cast(Block, layer) for layer in self.layers)
+
+
+def _joined(before: Prefix | None, after: Prefix) -> Prefix:
+    if before is None:
+        return after
+    pairs = zip(before.layers, after.layers, strict=True)
+    layers = tuple((torch.cat((a, c)), torch.cat((b, d))) for (a, b), (c, d) in pairs)
+    return Prefix(before.length + after.length, layers)
 
 
 def rotate(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -34,29 +33,6 @@ from lingxi.model.tokens import Tokens, read_tokens
 _PREFIXES = re.compile(r"^(model|bert|roberta|mpnet)\.")
 _MPNET = {".attn.q.": ".self.query.", ".attn.k.": ".self.key.", ".attn.v.": ".self.value."}
 _MPNET |= {".attn.o.": ".output.dense.", ".attention.LayerNorm.": ".attention.output.LayerNorm."}
-
-
-class Network(Protocol):
-    """What the engine runs: packed ids to one pooled state a sequence."""
-
-    @property
-    def hidden(self) -> int:
-        """Width of the pooled states."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-
-    @property
-    def continues(self) -> bool:
-        """Whether a prefix's keys and values, computed once, serve every sequence that begins with it."""
-
-    @property
-    def __call__(self) -> Callable[..., Any]:
-        """Pooled states [sequences, hidden] of a packed batch, after a prefix or none."""
-
-    def states(self, packed: Packed) -> torch.Tensor:
-        """Final states of all tokens, [tokens, width of the network]."""
 
 
 class Headed(nn.Module):
@@ -103,9 +79,9 @@ class Headed(nn.Module):
         """Final states of all tokens, before pooling and heads, [tokens, width of the inner network]."""
         return self.inner.states(packed)
 
-    def prefix(self, ids: list[int]) -> Prefix:
+    def prefix(self, ids: list[int], after: Prefix | None = None) -> Prefix:
         """Keys and values of a run of ids, where the inner network is a decoder that continues."""
-        return cast(Decoder, self.inner).prefix(ids)
+        return cast(Decoder, self.inner).prefix(ids, after)
 
 
 def read_network(

@@ -104,7 +104,9 @@ class NativeDecoder:
         """Angles of at least `longest` positions; made anew, never changed: another thread may read the old ones."""
         found = self._angles.get(local)
         if found is None or len(found[0]) < longest:
-            found = self._angles[local] = _angles(self.size, max(longest, 256, 2 * len(found[0]) if found else 0), local)
+            found = self._angles[local] = _angles(
+                self.size, max(longest, 256, 2 * len(found[0]) if found else 0), local
+            )
         return found
 
     def _block(self, layer: Layer, run: _Run, seen: KeysValues | None) -> KeysValues:
@@ -116,8 +118,24 @@ class NativeDecoder:
         queries, keys, values = torch.split(qkv, [wide, narrow, narrow], dim=1)
         product(rows, layer.query_key, qkv[:, : wide + narrow], Epilogue.STORE, run.threads)
         product(rows, layer.value, values, Epilogue.STORE, run.threads)
-        rotate(queries, heads.heads, heads.dim, layer.query_norm, run.angles[layer.local], run.positions, run.threads)
-        rotate(keys, heads.kv_heads, heads.dim, layer.key_norm, run.angles[layer.local], run.positions, run.threads)
+        rotate(
+            queries,
+            heads.heads,
+            heads.dim,
+            layer.query_norm,
+            run.angles[layer.local],
+            run.positions,
+            run.threads,
+        )
+        rotate(
+            keys,
+            heads.kv_heads,
+            heads.dim,
+            layer.key_norm,
+            run.angles[layer.local],
+            run.positions,
+            run.threads,
+        )
         attended = self._room.take("attended", (len(x), wide))
         attend(queries, keys, values, heads, spans(run.lengths, last_only=False), seen, attended, run.threads)
         self._finish(layer, x, attended, run)
@@ -131,7 +149,9 @@ class NativeDecoder:
         keys, values = self._room.take("qkv", (len(run.x), 2 * narrow)).chunk(2, dim=1)
         product(rows, layer.query_key.part(wide, wide + narrow), keys, Epilogue.STORE, threads)
         product(rows, layer.value, values, Epilogue.STORE, threads)
-        rotate(keys, heads.kv_heads, heads.dim, layer.key_norm, run.angles[layer.local], run.positions, threads)
+        rotate(
+            keys, heads.kv_heads, heads.dim, layer.key_norm, run.angles[layer.local], run.positions, threads
+        )
         queries = self._room.take("queries", (len(last), wide))
         product(rows.some(last), layer.query_key.part(0, wide), queries, Epilogue.STORE, threads)
         places = run.positions[last]

@@ -53,7 +53,9 @@ class NativeEncoder:
             return pool(self._through(packed, self._layers), packed, self.pooling)
         # One token of each sequence is pooled: the last block is finished for those alone.
         x = self._through(packed, self._layers[:-1])
-        return self._block(self._layers[-1], x, packed, torch.get_num_threads(), places(packed, self.pooling)).clone()
+        return self._block(
+            self._layers[-1], x, packed, torch.get_num_threads(), places(packed, self.pooling)
+        ).clone()
 
     def states(self, packed: Packed) -> torch.Tensor:
         """Final states of all tokens, [tokens, hidden]."""
@@ -83,7 +85,16 @@ class NativeEncoder:
         if asking is not None:
             queries, x = queries[asking], x[asking]
         attended = self._room.take("attended", (len(queries), hidden))
-        attend(queries, keys, values, self._heads, spans(lengths, last_only=asking is not None), None, attended, threads)
+        attend(
+            queries,
+            keys,
+            values,
+            self._heads,
+            spans(lengths, last_only=asking is not None),
+            None,
+            attended,
+            threads,
+        )
         x = self._added(attended, layer.out, layer.attention_norm, x, "middle", threads)
         inner = self._room.take("inner", (len(x), self.size.intermediate))
         product(self._ready(x, threads), layer.inner, inner, self._gelu, threads)

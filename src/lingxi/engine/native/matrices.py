@@ -76,7 +76,11 @@ def mixed(weight: torch.Tensor) -> torch.Tensor:
     while len(hadamard) < count:
         hadamard = torch.cat((torch.cat((hadamard, hadamard), 1), torch.cat((hadamard, -hadamard), 1)))
     groups = weight.view(len(weight), -1, count, PANEL) if count > 1 else None
-    return weight if groups is None else torch.einsum("cbgl,gh->cbhl", groups, hadamard / count).reshape(weight.shape)
+    return (
+        weight
+        if groups is None
+        else torch.einsum("cbgl,gh->cbhl", groups, hadamard / count).reshape(weight.shape)
+    )
 
 
 def _pack_int8(weight: torch.Tensor, bias: torch.Tensor | None) -> Matrix:

@@ -52,7 +52,9 @@ class Ready:
 
     def some(self, index: torch.Tensor) -> Ready:
         """The rows of an index."""
-        kept = (None if part is None else part[index] for part in (self.floats, self.codes, self.scale, self.low))
+        kept = (
+            None if part is None else part[index] for part in (self.floats, self.codes, self.scale, self.low)
+        )
         return Ready(*kept)
 
 
@@ -94,7 +96,14 @@ def product(rows: Ready, matrix: Matrix, out: torch.Tensor, epilogue: Epilogue, 
     x = rows.floats
     assert x is not None
     loaded().lingxi_gemm_fp32(
-        x.data_ptr(), x.stride(0), rows.rows, matrix.width, matrix.weights.data_ptr(), panels, _at(matrix.bias), *last
+        x.data_ptr(),
+        x.stride(0),
+        rows.rows,
+        matrix.width,
+        matrix.weights.data_ptr(),
+        panels,
+        _at(matrix.bias),
+        *last,
     )
     return out
 
