@@ -46,7 +46,7 @@ def test_a_score_is_its_pairs_own(reranker: Reranker, pairs: list[tuple[str, str
 
 def test_the_shared_prefix_changes_nothing(reranker: Reranker) -> None:
     sequences, _ = reranker._sequences(PAIRS, prompts.DEFAULT_TASK)
-    plain = pooled_states(reranker._decoder, sequences, share_prefix=False) @ reranker._row
+    plain = pooled_states(reranker._network, sequences, share_prefix=False) @ reranker._row
     assert gap(reranker.predict(PAIRS), torch.sigmoid(plain)) < 1e-5
 
 

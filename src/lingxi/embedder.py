@@ -15,13 +15,14 @@ import numpy as np
 from lingxi import prompts, vectors
 from lingxi.engine.cache import VectorCache
 from lingxi.engine.devices import choose_device, choose_dtype
+from lingxi.engine.opening import open_network, stated_weights, token_vectors
 from lingxi.engine.run import pooled_states
 from lingxi.engine.segments import lay, segment_states
 from lingxi.errors import InputError, LingxiWarning
 from lingxi.model.files import hash_weights, locate
 from lingxi.model.golden import calibration_texts, read_golden_vectors
 from lingxi.model.layout import read_max_length, read_prompts, require_kind
-from lingxi.model.network import read_network, read_network_tokens
+from lingxi.model.network import read_network_tokens, read_size
 from lingxi.texts import Rows, checked, checked_documents, digest, progress, windows
 
 DEFAULT_EMBEDDER = "lingxi-nano"
@@ -34,7 +35,8 @@ class Embedder:
     decoders, with the pooling, dense heads and prompts of their sentence-transformers directory.
 
     `truncate_dim` cuts every vector to that width before normalising; `dtype` is fp32 on a CPU and
-    bf16 on CUDA unless named; `reference_specials` reads special tokens inside user text as control
+    bf16 on CUDA unless named; `weights="int8"` computes with rounded matrices and `engine` names who
+    computes (`engine.opening`); `reference_specials` reads special tokens inside user text as control
     tokens, as the reference implementation does; `cache` is a file that keeps vectors from one run to
     the next (`VectorCache` says how large it may grow). Raises ModelError where the model cannot be
     loaded, InputError where an argument is out of range.
@@ -52,23 +54,28 @@ class Embedder:
         local_files_only: bool = False,
         reference_specials: bool = False,
         cache: str | Path | VectorCache | None = None,
+        engine: str | None = None,
+        weights: str | None = None,
     ) -> None:
         self.name = str(path or DEFAULT_EMBEDDER)
         self.directory = locate(self.name, revision=revision, local_files_only=local_files_only)
         require_kind(self.directory, "embedder")
         self.device = choose_device(device)
         number_type = choose_dtype(dtype, self.device)
-        self._decoder = read_network(self.directory, number_type, self.device)
-        size = self._decoder.size
-        self.hidden = size.hidden
-        self.dim = vectors.check_dim(truncate_dim, size.hidden) if truncate_dim is not None else size.hidden
+        self.weights = weights or stated_weights(self.directory)
+        self._network = open_network(
+            self.directory, self.device, number_type, engine=engine, weights=self.weights
+        )
+        size = read_size(self.directory)
+        self.hidden = self._network.hidden
+        self.dim = vectors.check_dim(truncate_dim, self.hidden) if truncate_dim is not None else self.hidden
         self.max_seq_length = _length(max_seq_length, read_max_length(self.directory), size.max_positions)
         self.tokenizer = read_network_tokens(
             self.directory, size.vocab, reference_specials=reference_specials
         )
         self.prompts = read_prompts(self.directory)
         # What a state depends on beside its text; the start of every key of the cache.
-        self._computed_as = f"{number_type} {self.max_seq_length} {reference_specials}"
+        self._computed_as = f"{number_type} {self.weights} {self.max_seq_length} {reference_specials}"
         self._cache = VectorCache(cache) if isinstance(cache, str | Path) else cache
 
     def encode(
@@ -154,7 +161,7 @@ class Embedder:
             for start, stop in pairwise(bounds)
             for part in lay(sequences[start:stop], self.max_seq_length, overlap)
         ]
-        states = np.asarray(segment_states(self._decoder, laid).numpy(), np.float32)
+        states = np.asarray(segment_states(self._network, laid).numpy(), np.float32)
         return [states[start:stop] for start, stop in pairwise(bounds)]
 
     def encode_query(
@@ -196,17 +203,19 @@ class Embedder:
     @property
     def token_vectors(self) -> np.ndarray[Any, Any]:
         """The vectors of the vocabulary's tokens [vocab, hidden], as the network reads them."""
-        return np.asarray(self._decoder.embed_tokens.weight.detach().float().cpu().numpy())
+        return np.asarray(token_vectors(self._network).numpy())
 
     def fingerprint(self) -> dict[str, str | int]:
         """What a stored vector depends on: weights and tokenizer, query prompt, width, precision."""
         prompt = hashlib.sha256(self.prompts["query"].encode()).hexdigest()[:16]
+        computed: dict[str, str | int] = {} if self.weights == "float32" else {"computed": self.weights}
         return {
             "name": Path(self.name).name,
             "weights": self._weights_hash,
             "prompt": prompt,
             "dim": self.dim,
             "precision": "float32",
+            **computed,
         }
 
     @cached_property
@@ -220,7 +229,7 @@ class Embedder:
         if stored is not None:
             return stored
         sequences, _ = self._sequences(calibration_texts())
-        return np.asarray(pooled_states(self._decoder, sequences).numpy(), dtype=np.float32)
+        return np.asarray(pooled_states(self._network, sequences).numpy(), dtype=np.float32)
 
     def _before(self, instruction: str | None, prompt_name: str | None, prompt: str | None) -> str:
         given = [x for x in (instruction, prompt_name, prompt) if x is not None]
@@ -260,7 +269,7 @@ class Embedder:
 
     def _computed(self, texts: list[str], done: Callable[[int], None]) -> tuple[vectors.Floats, list[bool]]:
         sequences, cut = self._sequences(texts)
-        states = pooled_states(self._decoder, sequences, done=done)
+        states = pooled_states(self._network, sequences, done=done)
         return np.asarray(states.numpy(), np.float32), cut
 
     def _cuts(self, texts: Sequence[str]) -> list[bool]:

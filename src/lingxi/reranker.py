@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from lingxi import prompts
 from lingxi.engine.devices import choose_device, choose_dtype
+from lingxi.engine.opening import open_network, stated_weights
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError, LingxiWarning
-from lingxi.model.files import hash_weights, locate, read_answer_rows, read_decoder
+from lingxi.model.files import hash_weights, locate, read_answer_rows, read_config
 from lingxi.model.layout import read_max_length, require_kind
+from lingxi.model.sizes import size_from_config
 from lingxi.model.tokens import read_tokens
 from lingxi.texts import Rows, checked_pairs, progress, windows
 
@@ -27,7 +29,8 @@ class Reranker:
     """Query–document pairs to probabilities, with any Qwen3-Reranker directory or the shipped model.
 
     The score is sigmoid(logit(yes) − logit(no)) at the end of the published prompt. Documents of
-    one query share the computation of everything before them. Raises ModelError where the model
+    one query share the computation of everything before them. `weights` and `engine` as the
+    embedder's. Raises ModelError where the model
     cannot be loaded.
     """
 
@@ -41,13 +44,19 @@ class Reranker:
         revision: str | None = None,
         local_files_only: bool = False,
         reference_specials: bool = False,
+        engine: str | None = None,
+        weights: str | None = None,
     ) -> None:
         self.name = str(path or DEFAULT_RERANKER)
         self.directory = locate(self.name, revision=revision, local_files_only=local_files_only)
         require_kind(self.directory, "reranker")
         self.device = choose_device(device)
-        self._decoder = read_decoder(self.directory, choose_dtype(dtype, self.device), self.device)
-        size = self._decoder.size
+        self.weights = weights or stated_weights(self.directory)
+        number_type = choose_dtype(dtype, self.device)
+        self._network = open_network(
+            self.directory, self.device, number_type, engine=engine, weights=self.weights
+        )
+        size = size_from_config(read_config(self.directory), str(self.directory))
         self.tokenizer = read_tokens(
             self.directory / "tokenizer.json", size.vocab, reference_specials=reference_specials
         )
@@ -62,8 +71,13 @@ class Reranker:
 
     def fingerprint(self) -> dict[str, str | int]:
         """What a score depends on: weights and tokenizer, and where long pairs are cut."""
-        name = Path(self.name).name
-        return {"name": name, "weights": hash_weights(self.directory), "max_length": self.max_length}
+        computed: dict[str, str | int] = {} if self.weights == "float32" else {"computed": self.weights}
+        return {
+            "name": Path(self.name).name,
+            "weights": hash_weights(self.directory),
+            "max_length": self.max_length,
+            **computed,
+        }
 
     @property
     def _frame(self) -> int:
@@ -91,7 +105,7 @@ class Reranker:
             for window in windows(checked_pairs(pairs), lambda pair: len(pair[0]) + len(pair[1])):
                 new = rows.fresh(window, lambda pair: f"{len(pair[0])} {pair[0]}{pair[1]}")
                 sequences, long = self._sequences(new, task)
-                states = pooled_states(self._decoder, sequences, done=done)
+                states = pooled_states(self._network, sequences, done=done)
                 done(len(window) - len(new))
                 parts.append(_sigmoid((states @ self._row).numpy()))
                 cut += long

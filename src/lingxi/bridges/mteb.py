@@ -19,6 +19,7 @@ from lingxi import __version__
 from lingxi.bridges.instructions import BY_NAME, SYMMETRIC, instruction_of
 from lingxi.embedder import Embedder
 from lingxi.errors import MissingExtraError
+from lingxi.model.network import read_size
 from lingxi.reranker import Reranker
 from lingxi.vectors import similarity
 
@@ -109,7 +110,7 @@ def _meta(face: Any, kind: str, loader: Any) -> Any:
         from mteb.models.model_meta import ModelMeta
     except ImportError:
         raise MissingExtraError("mteb", "mteb", "the mteb bridge") from None
-    size = face._decoder.size
+    size = read_size(face.directory)
     name = Path(face.name).name if Path(face.name).exists() else face.name
     return ModelMeta(
         loader=loader,

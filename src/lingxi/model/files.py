@@ -135,7 +135,7 @@ def filled(
 
     `named` turns a key of the files into the network's name for it. Raises ModelError as `read_decoder`.
     """
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    wanted = shapes_of(network)
     state = {name: tensor.to(device) for name, tensor in _tensors(directory, wanted, dtype, named)}
     missing = sorted(set(wanted) - set(state))
     if missing:
@@ -165,29 +165,55 @@ class Computed(Mapping[str, torch.Tensor]):
 
 @contextmanager
 def open_weights(directory: Path) -> Iterator[Computed]:
-    """The tensors of a directory in fp32 under the decoder's names, read one by one while it is open.
+    """The tensors of a Qwen3 directory in fp32 under the decoder's names, read one by one while it is open.
 
     An untied output head is there as `lm_head.weight` where the directory has one; int8 is dequantised.
     Raises ModelError as `read_decoder`.
     """
     size = size_from_config(read_config(directory), str(directory))
     with torch.device("meta"):
-        shapes = {name: tuple(tensor.shape) for name, tensor in Decoder(size).state_dict().items()}
+        shapes = shapes_of(Decoder(size))
     with _shards(directory) as shards:
         if not size.tied_head and "lm_head.weight" in shards:
             shapes["lm_head.weight"] = (size.vocab, size.hidden)
-        keys = {name: _key_of(shards, name) for name in shapes}
-        missing = sorted(name for name, key in keys.items() if key not in shards)
-        if missing:
-            raise _lacking(directory, missing)
+        yield _computed(directory, shapes, shards, _without_model)
 
-        def make(name: str) -> torch.Tensor:
-            """One tensor, with the shape that `config.json` promises."""
-            tensor = shards[keys[name]].get_tensor(keys[name])
-            _check_shape(directory, keys[name], tensor, shapes[name])
-            return _dequantized(directory, tensor, keys[name], shards, torch.float32)
 
-        yield Computed(tuple(shapes), make)
+@contextmanager
+def open_tensors(
+    directory: Path, shapes: Mapping[str, tuple[int, ...]], named: Callable[[str], str]
+) -> Iterator[Computed]:
+    """The tensors of these names and shapes in fp32, read one by one while the directory is open.
+
+    `named` turns a key of the files into the network's name for it. Raises ModelError as `read_decoder`.
+    """
+    with _shards(directory) as shards:
+        yield _computed(directory, shapes, shards, named)
+
+
+def shapes_of(network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a network, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+def _computed(
+    directory: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    shards: Mapping[str, Any],
+    named: Callable[[str], str],
+) -> Computed:
+    keys = {named(key): key for key in shards}
+    missing = sorted(name for name in shapes if name not in keys)
+    if missing:
+        raise _lacking(directory, missing)
+
+    def make(name: str) -> torch.Tensor:
+        """One tensor, with the shape that `config.json` promises."""
+        tensor = shards[keys[name]].get_tensor(keys[name])
+        _check_shape(directory, keys[name], tensor, shapes[name])
+        return _dequantized(directory, tensor, keys[name], shards, torch.float32)
+
+    return Computed(tuple(shapes), make)
 
 
 def _lacking(directory: Path, missing: list[str]) -> ModelError:

@@ -28,7 +28,8 @@ _LEGACY = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-_READ = ("Transformer", "Pooling", "Dense", "Normalize")
+# A reranker's LogitScore reads the last state, as the reranker here does by itself.
+_READ = ("Transformer", "Pooling", "Dense", "Normalize", "LogitScore")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ def read_modules(directory: Path, assumed: Pooling) -> Modules:
     after = [(kind, place) for kind, place in found if kind in ("Dense", "Normalize")]
     while after and after[-1][0] == "Normalize":
         after.pop()
-    return Modules(pooling, tuple(after), stated=bool(pooled))
+    scored = any(kind == "LogitScore" for kind, _ in found)
+    return Modules(pooling, tuple(after), stated=bool(pooled) or scored)
 
 
 def read_heads(modules: Modules, dtype: torch.dtype, device: torch.device | str = "cpu") -> list[nn.Module]:

@@ -91,14 +91,23 @@ def read_network(
 
     Raises ModelError for a `model_type` that is not computed, and as `read_decoder`.
     """
+    network, modules = empty_network(directory)
+    network = filled(network, directory, dtype, device, network_name)
+    heads = read_heads(modules, dtype, device)
+    return Headed(network, heads) if heads else network
+
+
+def empty_network(directory: Path) -> tuple[Decoder | Encoder, Modules]:
+    """The network of a directory without its weights (on torch's meta device), and what follows it.
+
+    Raises ModelError for a `model_type` or a module that is not computed.
+    """
     config = read_config(directory)
     kind = _kind(config, directory)
     modules = read_modules(directory, "mean" if kind in ENCODERS else "lasttoken")
     if not modules.stated and kind != "qwen3":
         _say_assumed(directory, modules.pooling)
-    network = filled(_empty(config, kind, directory, modules), directory, dtype, device, _named)
-    heads = read_heads(modules, dtype, device)
-    return Headed(network, heads) if heads else network
+    return _empty(config, kind, directory, modules), modules
 
 
 def read_network_tokens(directory: Path, vocab: int, *, reference_specials: bool = False) -> Tokens:
@@ -130,7 +139,7 @@ def _empty(config: dict[str, Any], kind: str, directory: Path, modules: Modules)
         return Decoder(decoder_size(config, str(directory)), modules.pooling)
 
 
-def _named(key: str) -> str:
+def network_name(key: str) -> str:
     """The network's name for a published key: without the head's prefix, MPNet's words as BERT's."""
     name = _PREFIXES.sub("", key)
     for theirs, ours in _MPNET.items():
@@ -143,5 +152,5 @@ def _say_assumed(directory: Path, pooling: Pooling) -> None:
         f"{directory}: no module says how states are pooled, {pooling!r} is assumed; "
         "add modules.json and 1_Pooling/config.json to say it",
         LingxiWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
