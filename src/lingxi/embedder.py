@@ -15,7 +15,7 @@ import numpy as np
 from lingxi import prompts, vectors
 from lingxi.engine.cache import VectorCache
 from lingxi.engine.devices import choose_device, choose_dtype
-from lingxi.engine.opening import open_network, stated_weights, token_vectors
+from lingxi.engine.opening import computed_weights, open_network, token_vectors
 from lingxi.engine.run import pooled_states
 from lingxi.engine.segments import lay, segment_states
 from lingxi.errors import InputError, LingxiWarning
@@ -62,10 +62,10 @@ class Embedder:
         require_kind(self.directory, "embedder")
         self.device = choose_device(device)
         number_type = choose_dtype(dtype, self.device)
-        self.weights = weights or stated_weights(self.directory)
         self._network = open_network(
-            self.directory, self.device, number_type, engine=engine, weights=self.weights
+            self.directory, self.device, number_type, engine=engine, weights=weights
         )
+        self.weights = computed_weights(self._network)
         size = read_size(self.directory)
         self.hidden = self._network.hidden
         self.dim = vectors.check_dim(truncate_dim, self.hidden) if truncate_dim is not None else self.hidden

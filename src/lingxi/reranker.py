@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lingxi import prompts
 from lingxi.engine.devices import choose_device, choose_dtype
-from lingxi.engine.opening import open_network, stated_weights
+from lingxi.engine.opening import computed_weights, open_network
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError, LingxiWarning
 from lingxi.model.files import hash_weights, locate, read_answer_rows, read_config
@@ -51,11 +51,11 @@ class Reranker:
         self.directory = locate(self.name, revision=revision, local_files_only=local_files_only)
         require_kind(self.directory, "reranker")
         self.device = choose_device(device)
-        self.weights = weights or stated_weights(self.directory)
         number_type = choose_dtype(dtype, self.device)
         self._network = open_network(
-            self.directory, self.device, number_type, engine=engine, weights=self.weights
+            self.directory, self.device, number_type, engine=engine, weights=weights
         )
+        self.weights = computed_weights(self._network)
         size = size_from_config(read_config(self.directory), str(self.directory))
         self.tokenizer = read_tokens(
             self.directory / "tokenizer.json", size.vocab, reference_specials=reference_specials

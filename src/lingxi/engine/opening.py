@@ -37,6 +37,7 @@ class Headed:
     def __init__(self, inner: NativeDecoder | NativeEncoder, heads: list[nn.Module]) -> None:
         self.inner, self._heads = inner, heads
         self.device, self.continues, self.table = inner.device, inner.continues, inner.table
+        self.precision = inner.precision
         self.hidden = [inner.hidden, *(head.size.outer for head in heads if isinstance(head, Head))][-1]
 
     def __call__(self, packed: Packed, prefix: Prefix | None = None) -> torch.Tensor:
@@ -66,17 +67,16 @@ def open_network(
     """The network of a directory, ready to compute.
 
     `engine` is 'native', 'torch', or None for the faster one that computes this network on this
-    device; `weights` 'float32', 'int8', or None for what the directory says. Raises InputError for
-    a combination that does not exist, ModelError as `read_network`.
+    device; `weights` 'float32', 'int8', or None for what the directory says, where the engine can.
+    Raises InputError for a combination that does not exist, ModelError as `read_network`.
     """
     _check(engine, get_args(Engine), "engine")
     _check(weights, get_args(Weights), "weights")
-    precision = weights or stated_weights(directory)
     reason = _why_not_native(directory, device, dtype)
     if engine == "native" and reason:
         raise InputError(f"engine='native' {reason}", "leave engine out, or choose 'torch'")
     if engine != "torch" and reason is None:
-        return native_network(directory, precision)
+        return native_network(directory, weights or stated_weights(directory))
     if weights == "int8":
         why = reason or "is asked of engine='torch'"
         raise InputError(f"weights='int8' {why}", "leave weights out, or let the native engine compute it")
@@ -95,18 +95,24 @@ def native_network(directory: Path, precision: str) -> NativeDecoder | NativeEnc
     empty, modules = empty_network(directory)
     stored = read_packed(directory, precision)
     if stored is not None:
-        network = _built(empty, stored, precision)
+        network = built(empty, stored, precision)
     else:
         with open_tensors(directory, shapes_of(empty), network_name) as tensors:
-            network = _built(empty, Fresh(tensors, precision), precision)
+            network = built(empty, Fresh(tensors, precision), precision)
     heads = read_heads(modules, torch.float32)
     return Headed(network, heads) if heads else network
 
 
-def _built(empty: Decoder | Encoder, source: Source, precision: str) -> NativeDecoder | NativeEncoder:
+def built(empty: Decoder | Encoder, source: Source, precision: str) -> NativeDecoder | NativeEncoder:
+    """The native network of a shape, from packed weights or weights to pack."""
     if isinstance(empty, Encoder):
         return NativeEncoder(empty.size, source, precision, empty.pooling)
     return NativeDecoder(empty.size, source, precision, empty.pooling)
+
+
+def computed_weights(network: Network) -> str:
+    """In what a network's matrices are computed: 'int8' or 'float32' (or the dtype of torch's, which callers know)."""
+    return str(getattr(network, "precision", "float32"))
 
 
 def token_vectors(network: Network) -> torch.Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +191,18 @@ def open_tensors(
         yield _computed(directory, shapes, shards, named)
 
 
+@contextmanager
+def open_published(directory: Path) -> Iterator[Computed]:
+    """All tensors of a directory in fp32 under their published names, read one by one while it is open."""
+    with _shards(directory) as shards:
+        scales = {key for key in shards if key.removesuffix(".scale") + ".weight" in shards and key.endswith(".scale")}
+
+        def make(key: str) -> torch.Tensor:
+            return _dequantized(directory, shards[key].get_tensor(key), key, shards, torch.float32)
+
+        yield Computed(tuple(key for key in shards if key not in scales), make)
+
+
 def shapes_of(network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of a network, by name."""
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
@@ -349,21 +361,19 @@ def _dequantized(
     return (tensor.float() * steps[:, None]).to(dtype)
 
 
-def quantized(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Matrices as int8 with one fp16 scale a row (`NAME.scale`), vectors as fp32.
+def quantized(state: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Matrices as int8 with one fp16 scale a row (`NAME.scale`), vectors as fp32, one after the other.
 
     The scale is rounded to fp16 before the codes are, so a reader gets back code × scale exactly.
     """
-    out: dict[str, torch.Tensor] = {}
-    for name, tensor in state.items():
+    for name in state:
+        tensor = state[name].float()
         if tensor.dim() != 2:
-            out[name] = tensor.float().contiguous()
+            yield name, tensor.contiguous()
             continue
-        scale = (tensor.float().abs().amax(1) / 127).clamp_min(1e-7).half()
-        codes = (tensor.float() / scale.float()[:, None]).round().clamp(-127, 127)
-        out[name] = codes.to(torch.int8)
-        out[name.removesuffix(".weight") + ".scale"] = scale
-    return out
+        scale = (tensor.abs().amax(1) / 127).clamp_min(1e-7).half()
+        yield name, (tensor / scale.float()[:, None]).round_().clamp_(-127, 127).to(torch.int8)
+        yield name.removesuffix(".weight") + ".scale", scale
 
 
 def write_weights(
@@ -371,43 +381,63 @@ def write_weights(
 ) -> None:
     """Write the weights as `float32`, `float16`, `bfloat16` or `int8` safetensors, sharded where asked.
 
-    Raises InputError for another dtype.
+    Tensors are asked for one by one, and a shard is written when it is full: a state that makes them
+    when asked (`open_weights`) need not fit in memory. Raises InputError for another dtype.
     """
     if dtype == "int8":
         tensors = quantized(state)
     elif dtype in _DTYPES:
-        tensors = {name: t.to(_DTYPES[dtype]).contiguous() for name, t in state.items()}
+        tensors = ((name, state[name].to(_DTYPES[dtype]).contiguous()) for name in state)
     else:
         raise InputError(f"unknown dtype {dtype!r}", f"choose one of: {', '.join(_DTYPES)}, int8")
-    shards = _split(tensors, max_shard_bytes)
-    if len(shards) == 1:
-        _save(tensors, directory / _WEIGHTS)
+    weight_map: dict[str, int] = {}
+    total = 0
+    for number, shard in enumerate(_shards_of(tensors, max_shard_bytes)):
+        _save(shard, _shard(directory, number))
+        weight_map |= dict.fromkeys(shard, number)
+        total += sum(_bytes(tensor) for tensor in shard.values())
+    _name_shards(directory, weight_map, total)
+
+
+def _shards_of(
+    tensors: Iterable[tuple[str, torch.Tensor]], limit: int | None
+) -> Iterator[dict[str, torch.Tensor]]:
+    shard: dict[str, torch.Tensor] = {}
+    filled = 0
+    for name, tensor in tensors:
+        if limit is not None and shard and filled + _bytes(tensor) > limit:
+            yield shard
+            shard, filled = {}, 0
+        shard[name] = tensor
+        filled += _bytes(tensor)
+    yield shard
+
+
+def _shard(directory: Path, number: int) -> Path:
+    return directory / f"shard-{number:05d}.draft"
+
+
+def _name_shards(directory: Path, weight_map: Mapping[str, int], total: int) -> None:
+    """Give the shards their published names, which say how many there are; more than one need an index."""
+    count = max(weight_map.values(), default=0) + 1
+    if count == 1:
+        _shard(directory, 0).replace(directory / _WEIGHTS)
         return
-    names = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
-    for name, shard in zip(names, shards, strict=True):
-        _save(shard, directory / name)
-    total = sum(t.numel() * t.element_size() for t in tensors.values())
-    weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
-    write_json(directory / _INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+    names = [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
+    for number, name in enumerate(names):
+        _shard(directory, number).replace(directory / name)
+    placed = {key: names[number] for key, number in weight_map.items()}
+    write_json(directory / _INDEX, {"metadata": {"total_size": total}, "weight_map": placed})
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Save for whoever may read the directory: safetensors makes files that only their owner can."""
     save_file(tensors, path, metadata={"format": "pt"})
     path.chmod((path.parent.stat().st_mode & 0o666) | 0o600)
-
-
-def _split(tensors: dict[str, torch.Tensor], limit: int | None) -> list[dict[str, torch.Tensor]]:
-    shards: list[dict[str, torch.Tensor]] = [{}]
-    filled = 0
-    for name, tensor in tensors.items():
-        size = tensor.numel() * tensor.element_size()
-        if limit is not None and shards[-1] and filled + size > limit:
-            shards.append({})
-            filled = 0
-        shards[-1][name] = tensor
-        filled += size
-    return shards
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -56,7 +56,7 @@ class NativeDecoder:
     def __init__(self, size: Size, source: Source, precision: str, pooling: Pooling = "lasttoken") -> None:
         self.size, self.hidden, self.pooling = size, size.hidden, pooling
         self.continues = size.causal and pooling == "lasttoken"
-        self._int8 = precision == "int8"
+        self.precision, self._int8 = precision, precision == "int8"
         self.table = source.table("embed_tokens")
         self._layers = [_layer(size, source, depth) for depth in range(size.layers)]
         self._norm = _norm(size, source, "norm")

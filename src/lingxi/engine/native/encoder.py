@@ -35,7 +35,7 @@ class NativeEncoder:
 
     def __init__(self, size: EncoderSize, source: Source, precision: str, pooling: Pooling = "mean") -> None:
         self.size, self.hidden, self.pooling = size, size.hidden, pooling
-        self._int8 = precision == "int8"
+        self.precision, self._int8 = precision, precision == "int8"
         at = "embeddings"
         self.table = source.table(f"{at}.word_embeddings")
         self._positions = source.table(f"{at}.position_embeddings")

@@ -39,6 +39,7 @@ _ARGUMENTS = {
         *[_ADDRESS] * 2,
         _NUMBER,
     ],
+    "read_rows": [*[_ADDRESS] * 3, *[_NUMBER] * 3, _ADDRESS, _NUMBER],
     "rotate": [_ADDRESS, *[_NUMBER] * 4, _ADDRESS, _REAL, *[_ADDRESS] * 3, _NUMBER],
     "attention": [
         _ADDRESS,

@@ -9,12 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 
 from lingxi.engine.native.library import loaded
 
 PANEL, QUAD = 16, 4
+_MOST_MIXED = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,9 +63,9 @@ def pack(weight: torch.Tensor, bias: torch.Tensor | None, precision: str) -> Mat
 
 
 def mixing(width: int) -> int:
-    """How many groups of 16 inputs are mixed before they are rounded: a power of two that divides them, at most 64."""
-    groups = width // PANEL if width % PANEL == 0 else 1
-    return min(groups & -groups, 64)
+    """How many neighbouring inputs are mixed before they are rounded: the largest power of two that divides, to 1,024."""
+    block = min(width & -width, _MOST_MIXED)
+    return block if block >= PANEL else 1
 
 
 def mixed(weight: torch.Tensor) -> torch.Tensor:
@@ -71,16 +73,18 @@ def mixed(weight: torch.Tensor) -> torch.Tensor:
 
     A large input among small ones spoils the codes of all; mixed, it is many inputs of middle size.
     """
-    count = mixing(weight.shape[1])
-    hadamard = torch.ones(1, 1)
-    while len(hadamard) < count:
-        hadamard = torch.cat((torch.cat((hadamard, hadamard), 1), torch.cat((hadamard, -hadamard), 1)))
-    groups = weight.view(len(weight), -1, count, PANEL) if count > 1 else None
-    return (
-        weight
-        if groups is None
-        else torch.einsum("cbgl,gh->cbhl", groups, hadamard / count).reshape(weight.shape)
-    )
+    block = mixing(weight.shape[1])
+    if block == 1:
+        return weight
+    return (weight.view(len(weight), -1, block) @ (_hadamard(block) / block)).view(weight.shape)
+
+
+@cache
+def _hadamard(size: int) -> torch.Tensor:
+    found = torch.ones(1, 1)
+    while len(found) < size:
+        found = torch.cat((torch.cat((found, found), 1), torch.cat((found, -found), 1)))
+    return found
 
 
 def _pack_int8(weight: torch.Tensor, bias: torch.Tensor | None) -> Matrix:

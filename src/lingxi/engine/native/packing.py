@@ -11,22 +11,31 @@ from typing import Protocol
 
 import torch
 
-from lingxi.engine.native.matrices import Matrix, gated, pack, rounded
+from lingxi.engine.native.library import loaded
+from lingxi.engine.native.matrices import Matrix, gated, mixed, mixing, pack, rounded
 
 Weight = Callable[[], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """Vectors by id: fp32, or int8 codes with a scale a row."""
+    """Vectors by id: fp32, or int8 codes of mixed rows with a scale each."""
 
     rows: torch.Tensor
     scale: torch.Tensor | None
 
     def read(self, ids: torch.Tensor) -> torch.Tensor:
         """Vectors [tokens, width] of ids, a new fp32 tensor."""
-        found = self.rows.index_select(0, ids)
-        return found if self.scale is None else found.float() * self.scale[ids, None]
+        if self.scale is None:
+            return self.rows.index_select(0, ids)
+        count, width = len(ids), self.rows.shape[1]
+        if count and not 0 <= int(ids.min()) <= int(ids.max()) < len(self.rows):
+            raise IndexError(f"an id is not one of the table's {len(self.rows)} rows")
+        out = torch.empty(count, width)
+        loaded().lingxi_read_rows(
+            self.rows.data_ptr(), self.scale.data_ptr(), ids.data_ptr(), count, width, mixing(width), out.data_ptr(), 1
+        )
+        return out
 
 
 class Source(Protocol):
@@ -73,7 +82,7 @@ class Fresh:
     def table(self, name: str) -> Table:
         """See Source."""
         rows = self.tensors[f"{name}.weight"].float()
-        table = Table(*rounded(rows)) if self.precision == "int8" else Table(rows.contiguous(), None)
+        table = Table(*rounded(mixed(rows))) if self.precision == "int8" else Table(rows.contiguous(), None)
         self.packed[f"{name}.rows"] = table.rows
         if table.scale is not None:
             self.packed[f"{name}.scale"] = table.scale

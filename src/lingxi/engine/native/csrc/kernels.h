@@ -55,6 +55,7 @@ struct Kernels {
     void (*gemm_int8)(Codes a, long rows, long width, WeightsInt8 b, long first_panel, long panels, Target to);
     void (*gemm_fp32)(const float* a, long ld, long rows, long width, const float* b, long first_panel, long panels, Target to);
     void (*quantize)(const float* x, long ld, long rows, long width, long mixed, uint8_t* codes, long padded, float* scale, float* low);
+    void (*read_rows)(const int8_t* codes, const float* scale, const int64_t* ids, long count, long width, long mixed, float* out);
     void (*rms_norm)(const float* x, long ld, long rows, long width, const float* gain, float eps, float* out, long ld_out);
     void (*layer_norm)(const float* x, long ld, long rows, long width, const float* gain, const float* shift, float eps, float* out, long ld_out);
     void (*rotate)(float* x, long ld, long rows, long heads, long head_dim, const float* gain, float eps, const float* cos, const float* sin, const int64_t* positions);

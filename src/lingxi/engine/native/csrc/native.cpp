@@ -126,6 +126,15 @@ void lingxi_norm_quantize(const float* x, long ld, long rows, long width, int no
     });
 }
 
+// Vectors [count, width] of a table of int8 codes.
+void lingxi_read_rows(const int8_t* codes, const float* scale, const int64_t* ids, long count, long width, long mixed, float* out, int threads) {
+    const long step = 64;
+    for_each(over(count, step), threads, [&](long task) {
+        long row = task * step;
+        kernels->read_rows(codes, scale, ids + row, std::min(step, count - row), width, mixed, out + row * width);
+    });
+}
+
 // Heads of rows normed (where `gain` is given) and turned (where `cos` is), in place.
 void lingxi_rotate(float* x, long ld, long rows, long heads, long dim, const float* gain, float eps, const float* cos, const float* sin,
                    const int64_t* positions, int threads) {

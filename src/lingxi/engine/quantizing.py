@@ -1,0 +1,53 @@
+"""A model directory as int8: the same files, matrices as codes with one scale a row, and what computes them packed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from lingxi.engine.native.packing import Fresh
+from lingxi.engine.native.stored import write_packed
+from lingxi.engine.opening import built
+from lingxi.errors import InputError
+from lingxi.model.files import open_published, open_tensors, read_config, shapes_of, write_json, write_weights
+from lingxi.model.network import empty_network, network_name
+
+# A shard is held in memory until it is full.
+_SHARD = 2_000_000_000
+_WEIGHTS = (".safetensors", ".safetensors.index.json", ".bin", ".lingxi", ".onnx", ".gguf", ".h5", ".msgpack")
+
+
+def quantize_directory(source: Path, out: Path, *, packed: bool) -> Path:
+    """Write the int8 copy of a directory of any family that is computed; returns `out`.
+
+    Tensors are read one by one: a model need not fit in memory. With `packed`, what the kernels read
+    is written beside it (as large again), so that the copy opens at once. The golden file is left
+    out: it is another model's. Raises InputError where `out` exists, ModelError as `read_network`.
+    """
+    if out.exists():
+        raise InputError(f"{out}: exists already", "name a folder that does not exist yet")
+    empty, _ = empty_network(source)
+    _copy_rest(source, out)
+    said = {"dtype": "int8", "scale": "row", "compute": "int8"}
+    write_json(out / "config.json", {**read_config(source), "lingxi_weights": said})
+    with open_published(source) as tensors:
+        write_weights(out, tensors, "int8", max_shard_bytes=_SHARD)
+    if packed:
+        with open_tensors(source, shapes_of(empty), network_name) as tensors:
+            fresh = Fresh(tensors, "int8")
+            built(empty, fresh, "int8")
+        write_packed(fresh, out)
+    return out
+
+
+def _copy_rest(source: Path, out: Path) -> None:
+    """Tokenizer, modules, heads and card; not weights, not what other libraries made of them."""
+    for path in sorted(source.rglob("*")):
+        inside = path.relative_to(source)
+        head = len(inside.parts) > 1 and inside.parts[0].endswith("_Dense")
+        if path.is_dir() or inside.parts[0] in ("golden", ".git", "onnx", "openvino"):
+            continue
+        if path.name.endswith(_WEIGHTS) and not head:
+            continue
+        (out / inside).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, out / inside)
