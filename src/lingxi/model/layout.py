@@ -76,10 +76,10 @@ def write_directory(
     return out
 
 
-def _published_names(files: ModelFiles) -> dict[str, torch.Tensor]:
+def _published_names(files: ModelFiles) -> Mapping[str, torch.Tensor]:
     """Embedders are published without, rerankers with the `model.` prefix of the causal LM."""
     if files.kind == "embedder":
-        return dict(files.state)
+        return files.state
     return {k if k.startswith("lm_head") else f"model.{k}": v for k, v in files.state.items()}
 
 
