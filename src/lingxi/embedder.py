@@ -21,18 +21,19 @@ from lingxi.engine.segments import lay, segment_states
 from lingxi.errors import InputError, LingxiWarning
 from lingxi.model.files import hash_weights, locate
 from lingxi.model.golden import calibration_texts, read_golden_vectors
-from lingxi.model.layout import read_max_length, read_prompts, require_kind
-from lingxi.model.network import read_network_tokens, read_size
+from lingxi.model.layout import read_prompts, require_kind
+from lingxi.model.network import read_limit, read_network_tokens, read_size
 from lingxi.texts import Rows, checked, checked_documents, digest, progress, windows
 
 DEFAULT_EMBEDDER = "lingxi-nano"
 
 
 class Embedder:
-    """Texts to unit vectors, with a Qwen3-Embedding directory or another family's, a hub id, or the shipped model.
+    """Texts to unit vectors, with a model directory, a hub id, or the shipped model.
 
-    The other families are BERT, RoBERTa, XLM-R and MPNet encoders and Qwen2, Llama and Gemma3
-    decoders, with the pooling, dense heads and prompts of their sentence-transformers directory.
+    Read are Qwen3-Embedding, BERT, RoBERTa, XLM-R and MPNet encoders, and Qwen2, Llama and Gemma3
+    decoders, with the pooling, dense heads and prompts of their sentence-transformers directory;
+    vectors are of unit length whether or not a directory has a Normalize module.
 
     `truncate_dim` cuts every vector to that width before normalising; `dtype` is fp32 on a CPU and
     bf16 on CUDA unless named; `weights="int8"` computes with rounded matrices and `engine` names who
@@ -69,7 +70,7 @@ class Embedder:
         size = read_size(self.directory)
         self.hidden = self._network.hidden
         self.dim = vectors.check_dim(truncate_dim, self.hidden) if truncate_dim is not None else self.hidden
-        self.max_seq_length = _length(max_seq_length, read_max_length(self.directory), size.max_positions)
+        self.max_seq_length = _length(max_seq_length, read_limit(self.directory), size.max_positions)
         self.tokenizer = read_network_tokens(
             self.directory, size.vocab, reference_specials=reference_specials
         )

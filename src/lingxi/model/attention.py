@@ -76,7 +76,9 @@ def _by_run(
     # Split, not sliced: the gradient of a slice is a matrix as large as the batch, one for each run.
     sizes = [run.count * run.length for run in runs]
     pieces = [
-        _attend_run(asked, _with_seen(k, run, seen and seen[0]), _with_seen(v, run, seen and seen[1]), run, sight)
+        _attend_run(
+            asked, _with_seen(k, run, seen and seen[0]), _with_seen(v, run, seen and seen[1]), run, sight
+        )
         for asked, k, v, run in zip(
             queries, torch.split(keys, sizes), torch.split(values, sizes), runs, strict=True
         )

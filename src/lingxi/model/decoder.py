@@ -179,7 +179,9 @@ class Block(nn.Module):
         keys, values = self.self_attn.keys_values(normed, rotation)
         last = packed.last
         queries = self.self_attn.queries(normed[last], (rotation[0][last], rotation[1][last]))
-        return self._finish(x[last], attend_one(queries, keys, values, packed.runs, seen, self.self_attn.sight))
+        return self._finish(
+            x[last], attend_one(queries, keys, values, packed.runs, seen, self.self_attn.sight)
+        )
 
     def _remember(
         self, x: torch.Tensor, rotation: Rotation, packed: Packed, seen: KeysValues | None
@@ -229,7 +231,7 @@ class Decoder(nn.Module):
 
     @property
     def continues(self) -> bool:
-        """Whether a `prefix` may be continued: nothing that follows it changes it, or its part of the pool."""
+        """Whether a `prefix` may be continued: what follows changes neither it nor the pool."""
         return self.size.causal and self.pooling == "lasttoken"
 
     def forward(self, packed: Packed, prefix: Prefix | None = None) -> torch.Tensor:

@@ -174,7 +174,8 @@ def _attend_biased(
     pieces = []
     for run in packed.runs:
         q, k, v = (
-            x[run.tokens].unflatten(0, (run.count, run.length)).transpose(1, 2) for x in (queries, keys, values)
+            x[run.tokens].unflatten(0, (run.count, run.length)).transpose(1, 2)
+            for x in (queries, keys, values)
         )
         mask = bias[:, : run.length, : run.length].to(q.dtype)
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[None])

@@ -1,4 +1,4 @@
-"""`config.json` of every family of decoders that is computed: which variation of the one network it asks for."""
+"""`config.json` of every family of decoders: which variation of the one network it asks for."""
 
 from __future__ import annotations
 

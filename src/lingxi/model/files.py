@@ -2,8 +2,8 @@
 
 Read: any Qwen3-Embedding or Qwen3-Reranker directory as published (single or sharded
 safetensors, bf16/fp16/fp32, tied or untied head), its sequence-classification twin, and this
-package's own int8 directories; `model/network.py` reads the other families. Write: the layout that sentence-transformers 5 and 6, vLLM, TEI
-and infinity read the same way.
+package's own int8 directories; `network.py` reads the other families with what is here. Write: the
+layout that sentence-transformers 5 and 6, vLLM, TEI and infinity read the same way.
 """
 
 from __future__ import annotations
@@ -328,7 +328,7 @@ def _weight_files(directory: Path) -> list[Path]:
     if not files:
         pickled = (directory / "pytorch_model.bin").exists()
         raise ModelError(
-            f"{directory}: no *.safetensors" + (", and a pickled pytorch_model.bin is not read" if pickled else ""),
+            f"{directory}: no *.safetensors{', and pytorch_model.bin is not read' if pickled else ''}",
             "convert the weights to safetensors, or name the right directory",
         )
     return files

@@ -20,6 +20,9 @@ from lingxi import prompts
 from lingxi.errors import ModelError
 from lingxi.model.tokens import Tokens, build, read_description, top_id
 
+# transformers writes a limit that is none as 10^30.
+_NO_LIMIT = 10**9
+
 
 def read_framed_tokens(directory: Path, vocab: int, *, reference_specials: bool = False) -> Tokens:
     """Read `tokenizer.json`, or BERT's `vocab.txt`, for a network of `vocab` rows.
@@ -59,6 +62,12 @@ def framed_tokens(
     kept = added if reference_specials else [token for token in added if not token.get("special")]
     plain = description if reference_specials else _unsayable(description, specials)
     return Tokens(build(where, plain, kept), specials, end, before, after)
+
+
+def read_token_limit(directory: Path) -> int | None:
+    """`model_max_length` of `tokenizer_config.json`; None where it is absent, or the huge number for none."""
+    found = _config(directory).get("model_max_length")
+    return int(found) if found and found < _NO_LIMIT else None
 
 
 def _frame(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:

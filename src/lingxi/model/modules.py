@@ -7,7 +7,6 @@ order after pooling. Any other module is refused in words, never left out.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -72,7 +71,7 @@ def read_modules(directory: Path, assumed: Pooling) -> Modules:
 
 
 def read_heads(modules: Modules, dtype: torch.dtype, device: torch.device | str = "cpu") -> list[nn.Module]:
-    """The modules after pooling with their weights, ready for inference; raises ModelError as a whole model."""
+    """The modules after pooling, with their weights; raises ModelError for a damaged folder."""
     heads = [Unit() if kind == "Normalize" else _head(place) for kind, place in modules.after]
     return [head.to(device=device, dtype=dtype).eval().requires_grad_(False) for head in heads]
 
@@ -117,8 +116,13 @@ def _head_size(place: Path) -> HeadSize:
         raise ModelError(
             f"{place}: the activation is {activation!r}", f"lingxi computes one of: {', '.join(ACTIVATIONS)}"
         )
-    if config.get("use_residual") or config.get("module_input_name", "sentence_embedding") != "sentence_embedding":
-        raise ModelError(f"{place}: a dense layer with a residual or another input", "use a plain Dense module")
+    if (
+        config.get("use_residual")
+        or config.get("module_input_name", "sentence_embedding") != "sentence_embedding"
+    ):
+        raise ModelError(
+            f"{place}: a dense layer with a residual or another input", "use a plain Dense module"
+        )
     try:
         return HeadSize(
             int(config["in_features"]),

@@ -23,7 +23,8 @@ from lingxi.model.encoder import Encoder
 from lingxi.model.encoder_size import ENCODERS, EncoderSize, encoder_size
 from lingxi.model.families import DECODERS, decoder_size
 from lingxi.model.files import filled, read_config
-from lingxi.model.framing import read_framed_tokens
+from lingxi.model.framing import read_framed_tokens, read_token_limit
+from lingxi.model.layout import read_max_length
 from lingxi.model.modules import Modules, read_heads, read_modules
 from lingxi.model.packed import Packed
 from lingxi.model.pooling import Head, Pooling
@@ -115,6 +116,17 @@ def read_network_tokens(directory: Path, vocab: int, *, reference_specials: bool
     if _kind(read_config(directory), directory) == "qwen3":
         return read_tokens(directory / "tokenizer.json", vocab, reference_specials=reference_specials)
     return read_framed_tokens(directory, vocab, reference_specials=reference_specials)
+
+
+def read_limit(directory: Path) -> int | None:
+    """How many tokens a directory says a text may have, or None where it says nothing.
+
+    sentence-transformers 6 states it as the tokenizer's `model_max_length` alone.
+    """
+    stated = read_max_length(directory)
+    if stated is None and _kind(read_config(directory), directory) != "qwen3":
+        return read_token_limit(directory)
+    return stated
 
 
 def read_size(directory: Path) -> Size | EncoderSize:

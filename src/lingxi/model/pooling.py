@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from lingxi.model.packed import Packed
 
 Pooling = Literal["mean", "cls", "lasttoken"]
-"""Which states of a sequence make its vector: their mean, the first, or the last (sentence-transformers' names)."""
+"""Which states of a sequence make its vector: their mean, the first, or the last."""
 
 Activation = Literal["Identity", "Tanh", "ReLU", "GELU", "Sigmoid"]
 _ACTIVATIONS: Mapping[Activation, type[nn.Module]] = {
