@@ -1,6 +1,7 @@
 """Tokens a second and peak memory against the length of one input.
 
-    python benchmarks/long_inputs.py [--size embedding-0.6B] [--layers 2] [--threads 1] [--lengths 512 8192 32768]
+    python benchmarks/long_inputs.py [--size embedding-0.6B] [--layers 2]
+        [--threads 1] [--lengths 512 8192 32768]
 
 Random weights: speed and memory do not depend on them. Each length runs in a process of its own, so that the
 peak is its own: resident memory above what the loaded network takes, and what the same number of fp32

@@ -14,9 +14,10 @@ import numpy as np
 
 from lingxi import prompts, vectors
 from lingxi.engine.cache import VectorCache
-from lingxi.engine.devices import choose_device, choose_dtype
+from lingxi.engine.devices import choose_devices, choose_dtype, spread
 from lingxi.engine.run import pooled_states
 from lingxi.engine.segments import lay, segment_states
+from lingxi.engine.tuning import BUDGETS, Tuning, tune
 from lingxi.errors import InputError, LingxiWarning
 from lingxi.model.files import hash_weights, locate, read_decoder
 from lingxi.model.golden import calibration_texts, read_golden_vectors
@@ -30,6 +31,7 @@ DEFAULT_EMBEDDER = "lingxi-nano"
 class Embedder:
     """Texts to unit vectors, with any Qwen3-Embedding directory, hub id, or the shipped model.
 
+    `device` may name several (`["cuda:0", "cuda:1"]`), which take batches in turn.
     `truncate_dim` cuts every vector to that width before normalising; `dtype` is fp32 on a CPU and
     bf16 on CUDA unless named; `reference_specials` reads special tokens inside user text as control
     tokens, as the reference implementation does; `cache` is a file that keeps vectors from one run to
@@ -41,7 +43,7 @@ class Embedder:
         self,
         path: str | Path | None = None,
         *,
-        device: str | None = None,
+        device: str | Sequence[str] | None = None,
         dtype: str | None = None,
         truncate_dim: int | None = None,
         max_seq_length: int | None = None,
@@ -53,9 +55,11 @@ class Embedder:
         self.name = str(path or DEFAULT_EMBEDDER)
         self.directory = locate(self.name, revision=revision, local_files_only=local_files_only)
         require_kind(self.directory, "embedder")
-        self.device = choose_device(device)
+        devices = choose_devices(device)
+        self.device = devices[0]
         number_type = choose_dtype(dtype, self.device)
         self._decoder = read_decoder(self.directory, number_type, self.device)
+        self._networks = spread(self._decoder, devices)
         size = self._decoder.size
         self.hidden = size.hidden
         self.dim = vectors.check_dim(truncate_dim, size.hidden) if truncate_dim is not None else size.hidden
@@ -64,6 +68,7 @@ class Embedder:
             self.directory / "tokenizer.json", size.vocab, reference_specials=reference_specials
         )
         self.prompts = read_prompts(self.directory)
+        self._budget: int | None = None
         # What a state depends on beside its text; the start of every key of the cache.
         self._computed_as = f"{number_type} {self.max_seq_length} {reference_specials}"
         self._cache = VectorCache(cache) if isinstance(cache, str | Path) else cache
@@ -151,7 +156,7 @@ class Embedder:
             for start, stop in pairwise(bounds)
             for part in lay(sequences[start:stop], self.max_seq_length, overlap)
         ]
-        states = np.asarray(segment_states(self._decoder, laid).numpy(), np.float32)
+        states = np.asarray(segment_states(self._decoder, laid, budget=self._budget).numpy(), np.float32)
         return [states[start:stop] for start, stop in pairwise(bounds)]
 
     def encode_query(
@@ -164,6 +169,20 @@ class Embedder:
     def encode_document(self, inputs: str | Iterable[str], **options: Any) -> np.ndarray[Any, Any]:
         """`encode` with the model's document prompt (none, in Qwen3 models)."""
         return self.encode(inputs, prompt_name="document", **options)
+
+    def tune(self, texts: Sequence[str] | None = None) -> Tuning:
+        """Choose the tokens computed at a time by timing some on this machine, and keep to it from now on.
+
+        `texts` are like those to come (default: short ones the package carries); takes as long as
+        some 250,000 tokens take. The vectors stay the same but for rounding.
+        """
+        given = list(checked(texts)) if texts is not None else calibration_texts()
+        sequences, _ = self._sequences(given or calibration_texts())
+        # As many tokens as two batches of the largest kind.
+        times = 1 + 2 * max(BUDGETS) // sum(map(len, sequences))
+        found = tune(self._networks, sequences * times, budgets=BUDGETS)
+        self._budget = found.budget
+        return found
 
     def similarity(self, a: vectors.Floats, b: vectors.Floats) -> vectors.Floats:
         """Cosine of every row of `a` with every row of `b`: [n, m]."""
@@ -256,7 +275,7 @@ class Embedder:
 
     def _computed(self, texts: list[str], done: Callable[[int], None]) -> tuple[vectors.Floats, list[bool]]:
         sequences, cut = self._sequences(texts)
-        states = pooled_states(self._decoder, sequences, done=done)
+        states = pooled_states(self._networks, sequences, budget=self._budget, done=done)
         return np.asarray(states.numpy(), np.float32), cut
 
     def _cuts(self, texts: Sequence[str]) -> list[bool]:

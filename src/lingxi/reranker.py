@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lingxi import prompts
-from lingxi.engine.devices import choose_device, choose_dtype
+from lingxi.engine.devices import choose_devices, choose_dtype, spread
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError, LingxiWarning
 from lingxi.model.files import hash_weights, locate, read_answer_rows, read_decoder
@@ -27,7 +27,8 @@ class Reranker:
     """Query–document pairs to probabilities, with any Qwen3-Reranker directory or the shipped model.
 
     The score is sigmoid(logit(yes) − logit(no)) at the end of the published prompt. Documents of
-    one query share the computation of everything before them. Raises ModelError where the model
+    one query share the computation of everything before them. `device` may name several, which take
+    batches in turn. Raises ModelError where the model
     cannot be loaded.
     """
 
@@ -35,7 +36,7 @@ class Reranker:
         self,
         path: str | Path | None = None,
         *,
-        device: str | None = None,
+        device: str | Sequence[str] | None = None,
         dtype: str | None = None,
         max_length: int | None = None,
         revision: str | None = None,
@@ -45,8 +46,10 @@ class Reranker:
         self.name = str(path or DEFAULT_RERANKER)
         self.directory = locate(self.name, revision=revision, local_files_only=local_files_only)
         require_kind(self.directory, "reranker")
-        self.device = choose_device(device)
+        devices = choose_devices(device)
+        self.device = devices[0]
         self._decoder = read_decoder(self.directory, choose_dtype(dtype, self.device), self.device)
+        self._networks = spread(self._decoder, devices)
         size = self._decoder.size
         self.tokenizer = read_tokens(
             self.directory / "tokenizer.json", size.vocab, reference_specials=reference_specials
@@ -91,7 +94,7 @@ class Reranker:
             for window in windows(checked_pairs(pairs), lambda pair: len(pair[0]) + len(pair[1])):
                 new = rows.fresh(window, lambda pair: f"{len(pair[0])} {pair[0]}{pair[1]}")
                 sequences, long = self._sequences(new, task)
-                states = pooled_states(self._decoder, sequences, done=done)
+                states = pooled_states(self._networks, sequences, done=done)
                 done(len(window) - len(new))
                 parts.append(_sigmoid((states @ self._row).numpy()))
                 cut += long

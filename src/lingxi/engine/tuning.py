@@ -1,0 +1,48 @@
+"""How many tokens a batch should have, found by trying some on this machine and network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lingxi.engine.batches import Ids
+from lingxi.engine.run import Network, pooled_states
+
+BUDGETS = (1024, 2048, 4096, 8192, 16384)
+# A larger batch takes more memory: it has to be this much faster than a smaller one.
+_WORTH_IT = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """The tokens a batch that did best, and tokens a second of each that was tried."""
+
+    budget: int
+    speeds: dict[int, float]
+
+
+def tune(
+    network: Network | Sequence[Network],
+    sequences: Sequence[Ids],
+    *,
+    budgets: Sequence[int] = BUDGETS,
+    rounds: int = 3,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Tuning:
+    """Time all sequences under each budget, in turns, and take the smallest that is near the best.
+
+    The best of `rounds` counts, since a busy machine only ever makes it slower. The sequences
+    should be like those to come, and be more tokens than the largest budget; nothing is shared.
+    """
+    tokens = sum(map(len, sequences))
+    fastest = dict.fromkeys(budgets, float("inf"))
+    pooled_states(network, sequences[:8], share_prefix=False)
+    for _ in range(rounds):
+        for budget in budgets:
+            began = clock()
+            pooled_states(network, sequences, budget=budget, share_prefix=False)
+            fastest[budget] = min(fastest[budget], clock() - began)
+    least = min(fastest.values()) * (1 + _WORTH_IT)
+    chosen = min(budget for budget, seconds in fastest.items() if seconds <= least)
+    return Tuning(chosen, {budget: tokens / seconds for budget, seconds in fastest.items()})
