@@ -87,7 +87,7 @@ def test_the_smallest_budget_near_the_best_is_taken() -> None:
 
 
 def test_a_tuned_embedder_gives_the_same_vectors(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lingxi.embedder.BUDGETS", (32, 64))
+    monkeypatch.setattr("lingxi.embedder.budgets_for", lambda device: (32, 64))
     used: list[int | None] = []
 
     def noting(*args: object, budget: int | None = None, **options: object) -> object:

@@ -6,10 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from lingxi.engine.batches import Ids
 from lingxi.engine.run import Network, pooled_states
 
-BUDGETS = (1024, 2048, 4096, 8192, 16384)
+_CPU_BUDGETS = (512, 1024, 2048, 4096, 8192)
+_CUDA_BUDGETS = (8192, 16384, 32768, 65536, 131072)
 # A larger batch takes more memory: it has to be this much faster than a smaller one.
 _WORTH_IT = 0.03
 
@@ -22,18 +25,23 @@ class Tuning:
     speeds: dict[int, float]
 
 
+def budgets_for(device: torch.device) -> tuple[int, ...]:
+    """The tokens a batch worth trying on a device."""
+    return _CPU_BUDGETS if device.type == "cpu" else _CUDA_BUDGETS
+
+
 def tune(
     network: Network | Sequence[Network],
     sequences: Sequence[Ids],
     *,
-    budgets: Sequence[int] = BUDGETS,
-    rounds: int = 3,
+    budgets: Sequence[int],
+    rounds: int = 2,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Tuning:
     """Time all sequences under each budget, in turns, and take the smallest that is near the best.
 
     The best of `rounds` counts, since a busy machine only ever makes it slower. The sequences
-    should be like those to come, and be more tokens than the largest budget; nothing is shared.
+    should be like those to come, and as many tokens as the largest budget; nothing is shared.
     """
     tokens = sum(map(len, sequences))
     fastest = dict.fromkeys(budgets, float("inf"))
