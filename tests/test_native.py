@@ -1,4 +1,4 @@
-"""The native kernels against plain torch: every instruction set of this machine, every family, both precisions."""
+"""The native kernels against plain torch: every instruction set here, every family, both precisions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lingxi.engine.native.decoder import NativeDecoder
 from lingxi.engine.native.encoder import NativeEncoder
 from lingxi.engine.native.packing import Fresh
 from lingxi.engine.native.stored import packed_file
-from lingxi.engine.opening import native_network, open_network
+from lingxi.engine.opening import native_network, open_networks
 from lingxi.engine.quantizing import quantize_directory
 from lingxi.errors import InputError, LingxiError, ModelError
 from lingxi.model.decoder import Decoder
@@ -57,7 +57,9 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
     library.choose(best or "generic")
 
 
-def raised(kind: type[LingxiError], call: Callable[..., object], *args: object, **options: object) -> LingxiError:
+def raised(
+    kind: type[LingxiError], call: Callable[..., object], *args: object, **options: object
+) -> LingxiError:
     with pytest.raises(kind) as found:
         call(*args, **options)
     return found.value
@@ -67,7 +69,9 @@ def _random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _product(x: torch.Tensor, matrix: matrices.Matrix, epilogue: steps.Epilogue, out: torch.Tensor) -> torch.Tensor:
+def _product(
+    x: torch.Tensor, matrix: matrices.Matrix, epilogue: steps.Epilogue, out: torch.Tensor
+) -> torch.Tensor:
     rows = steps.ready(x, None, matrices.Room(), int8=matrix.scale is not None, threads=2)
     return steps.product(rows, matrix, out, epilogue, 2)
 
@@ -84,7 +88,9 @@ def test_fp32_products(kernels: str, rows: int, width: int, columns: int) -> Non
 
 
 @pytest.mark.parametrize(("rows", "width", "columns"), SHAPES)
-def test_int8_products_are_the_products_of_the_codes(kernels: str, rows: int, width: int, columns: int) -> None:
+def test_int8_products_are_the_products_of_the_codes(
+    kernels: str, rows: int, width: int, columns: int
+) -> None:
     x, weight, bias = _random(rows, width), _random(columns, width, seed=1), _random(columns, seed=2)
     matrix = matrices.pack(weight, bias, "int8")
     room = matrices.Room()
@@ -130,12 +136,14 @@ def test_part_of_a_matrix(kernels: str) -> None:
     x, weight = _random(3, 20), _random(64, 20, seed=1)
     whole = matrices.pack(weight, _random(64, seed=2), "int8")
     both = _product(x, whole, steps.Epilogue.STORE, torch.empty(3, 64))
-    assert torch.equal(_product(x, whole.part(16, 48), steps.Epilogue.STORE, torch.empty(3, 32)), both[:, 16:48])
+    assert torch.equal(
+        _product(x, whole.part(16, 48), steps.Epilogue.STORE, torch.empty(3, 32)), both[:, 16:48]
+    )
 
 
 @pytest.mark.parametrize("width", [16, 48, 64, 100, 1536])
 def test_mixing_keeps_products(kernels: str, width: int) -> None:
-    """Mixed weights times mixed inputs are the product: the codes of one large number and many small ones are fine."""
+    """Mixed weights times mixed inputs are the product; one large number does not spoil the small ones."""
     x, weight = _random(4, width), _random(8, width, seed=1)
     x[:, 3] *= 100
     matrix = matrices.pack(weight, None, "int8")
@@ -164,13 +172,19 @@ LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=6)
 
 
 @settings(max_examples=40, deadline=None)
-@given(LENGTHS, st.booleans(), st.integers(0, 20), st.sampled_from([0, 3, 17]), st.sampled_from([(4, 2), (3, 3)]))
+@given(
+    LENGTHS, st.booleans(), st.integers(0, 20), st.sampled_from([0, 3, 17]), st.sampled_from([(4, 2), (3, 3)])
+)
 def test_attention(lengths: list[int], causal: bool, seen: int, window: int, heads: tuple[int, int]) -> None:
     """Every sequence alone, masked in full, gives the same."""
     asked, kept, dim = *heads, 16
     seen, window = (seen, window) if causal else (0, 0)
     tokens = sum(lengths)
-    q, k, v = _random(tokens, asked * dim), _random(tokens, kept * dim, seed=1), _random(tokens, kept * dim, seed=2)
+    q, k, v = (
+        _random(tokens, asked * dim),
+        _random(tokens, kept * dim, seed=1),
+        _random(tokens, kept * dim, seed=2),
+    )
     before = (_random(seen, kept, dim, seed=3), _random(seen, kept, dim, seed=4)) if seen else None
     shape = steps.Heads(asked, kept, dim, 0.3, causal, window)
     starts = np.cumsum([0, *lengths])
@@ -196,7 +210,9 @@ def test_attention_over_many_blocks_of_keys(kernels: str) -> None:
     q, k, v = _random(length, dim), _random(length, dim, seed=1), _random(length, dim, seed=2)
     k[300:] *= 6
     shape = steps.Heads(1, 1, dim, 1.0, causal=True)
-    found = steps.attend(q, k, v, shape, torch.tensor([[0, length, 0, length]]), None, torch.empty(length, dim), 1)
+    found = steps.attend(
+        q, k, v, shape, torch.tensor([[0, length, 0, length]]), None, torch.empty(length, dim), 1
+    )
     wanted = F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True, scale=1.0)[0]
     assert gap(found, wanted) < 3e-5
 
@@ -206,10 +222,19 @@ FAMILIES = {
     "qwen2": replace(toy_size(hidden=48, head_dim=16), style=QWEN2),
     "llama": replace(toy_size(hidden=48, head_dim=32), style=LLAMA, scaling=Scaling("llama3", 8.0)),
     "gemma3": replace(
-        toy_size(hidden=48, head_dim=16, layers=3), style=GEMMA3, window=6, windowed=(True, False, True), local_theta=1e4
+        toy_size(hidden=48, head_dim=16, layers=3),
+        style=GEMMA3,
+        window=6,
+        windowed=(True, False, True),
+        local_theta=1e4,
     ),
 }
-SEQUENCES = [[5, 6, 7, 8, 9, 10, 11, 3], [5, 6, 9], [12], [5, 6, 7, 8, 9, 10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 30]]
+SEQUENCES = [
+    [5, 6, 7, 8, 9, 10, 11, 3],
+    [5, 6, 9],
+    [12],
+    [5, 6, 7, 8, 9, 10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 30],
+]
 
 
 def _decoder(size: Size) -> Decoder:
@@ -246,9 +271,12 @@ def test_encoders(kernels: str, pooling: str, approximate: str) -> None:
 
 
 def test_int8_is_near_on_real_weights() -> None:
-    ids = [[i % 40_000 for i in range(start, start + length, 7)] for start, length in ((100, 400), (9, 90), (5_000, 999))]
+    ids = [
+        [i % 40_000 for i in range(start, start + length, 7)]
+        for start, length in ((100, 400), (9, 90), (5_000, 999))
+    ]
     packed = pack(sorted(ids, key=len, reverse=True))
-    torch_network = open_network(NANO, torch.device("cpu"), torch.float32, engine="torch")
+    (torch_network,) = open_networks(NANO, [torch.device("cpu")], torch.float32, engine="torch")
     with torch.inference_mode():
         wanted = torch_network(packed)
     assert F.cosine_similarity(native_network(NANO, "int8")(packed), wanted).min() > 0.999
@@ -257,7 +285,7 @@ def test_int8_is_near_on_real_weights() -> None:
 
 @pytest.mark.parametrize("channels", [[3], [7, 40]])
 def test_int8_with_outlier_channels(channels: list[int]) -> None:
-    """Channels of the stream a hundred times as large as the others (what real decoders have) do not spoil the rest."""
+    """Channels of the stream a hundred times as large as others (real decoders have some) do not spoil the rest."""
     size = Size(256, 4, 4, 2, 64, 512, 200)
     torch.manual_seed(1)
     decoder = Decoder(size).eval().requires_grad_(False)
@@ -307,7 +335,9 @@ def test_a_packed_file_of_other_weights_is_left_alone(tmp_path: Path) -> None:
     mine = quantize_directory(NANO, tmp_path / "mine", packed=False)
     other = quantize_directory(SHIPPED / "lingxi-nano-reranker", tmp_path / "other", packed=True)
     packed_file(other, "int8").rename(packed_file(mine, "int8"))
-    assert torch.equal(native_network(mine, "int8")(pack(SEQUENCES)), native_network(mine, "int8")(pack(SEQUENCES)))
+    assert torch.equal(
+        native_network(mine, "int8")(pack(SEQUENCES)), native_network(mine, "int8")(pack(SEQUENCES))
+    )
     found = native_network(mine, "int8")(pack(SEQUENCES))
     assert F.cosine_similarity(found, native_network(NANO, "float32")(pack(SEQUENCES))).min() > 0.99
 

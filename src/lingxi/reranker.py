@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lingxi import prompts
-from lingxi.engine.devices import choose_device, choose_dtype
-from lingxi.engine.opening import computed_weights, open_network
+from lingxi.engine.devices import choose_devices, choose_dtype
+from lingxi.engine.opening import computed_weights, open_networks
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError, LingxiWarning
 from lingxi.model.files import hash_weights, locate, read_answer_rows, read_config
@@ -29,8 +29,8 @@ class Reranker:
     """Query–document pairs to probabilities, with any Qwen3-Reranker directory or the shipped model.
 
     The score is sigmoid(logit(yes) − logit(no)) at the end of the published prompt. Documents of
-    one query share the computation of everything before them. `weights` and `engine` as the
-    embedder's. Raises ModelError where the model
+    one query share the computation of everything before them. `device` may name several, which take
+    batches in turn; `weights` and `engine` as the embedder's. Raises ModelError where the model
     cannot be loaded.
     """
 
@@ -38,7 +38,7 @@ class Reranker:
         self,
         path: str | Path | None = None,
         *,
-        device: str | None = None,
+        device: str | Sequence[str] | None = None,
         dtype: str | None = None,
         max_length: int | None = None,
         revision: str | None = None,
@@ -50,11 +50,11 @@ class Reranker:
         self.name = str(path or DEFAULT_RERANKER)
         self.directory = locate(self.name, revision=revision, local_files_only=local_files_only)
         require_kind(self.directory, "reranker")
-        self.device = choose_device(device)
+        devices = choose_devices(device)
+        self.device = devices[0]
         number_type = choose_dtype(dtype, self.device)
-        self._network = open_network(
-            self.directory, self.device, number_type, engine=engine, weights=weights
-        )
+        self._networks = open_networks(self.directory, devices, number_type, engine=engine, weights=weights)
+        self._network = self._networks[0]
         self.weights = computed_weights(self._network)
         size = size_from_config(read_config(self.directory), str(self.directory))
         self.tokenizer = read_tokens(
@@ -105,7 +105,7 @@ class Reranker:
             for window in windows(checked_pairs(pairs), lambda pair: len(pair[0]) + len(pair[1])):
                 new = rows.fresh(window, lambda pair: f"{len(pair[0])} {pair[0]}{pair[1]}")
                 sequences, long = self._sequences(new, task)
-                states = pooled_states(self._network, sequences, done=done)
+                states = pooled_states(self._networks, sequences, done=done)
                 done(len(window) - len(new))
                 parts.append(_sigmoid((states @ self._row).numpy()))
                 cut += long

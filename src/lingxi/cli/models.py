@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(
         models,
         name="models",
-        help="What ships; `models DIR` describes one; `export` copies it; `quantize` as int8; `adapt` merges an adapter.",
+        help="What ships; `models DIR` describes one; `export`, `quantize` and `adapt` write copies.",
     )
     app.command("check")(check)
 

@@ -76,14 +76,22 @@ def search(
 
 
 def add(
-    context: typer.Context, place: Place, paths: Paths, model: Model = None, as_json: Json = False
+    context: typer.Context,
+    place: Place,
+    paths: Paths,
+    model: Model = None,
+    late_chunking: Annotated[
+        bool | None,
+        typer.Option(help="Embed segments in the context of their file; an index keeps what it began with."),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Bring an index to what files and folders hold: new, changed and gone."""
     from lingxi.index import Index
     from lingxi.parse.walk import resolve
 
     resolve(paths)
-    opened = Index.open(place, of(context).embedder(model))
+    opened = Index.open(place, of(context).embedder(model), late_chunking=late_chunking)
     with show.indexing(quiet=as_json) as progress:
         report = opened.add(paths, progress)
     if as_json:

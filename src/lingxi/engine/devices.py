@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import TypeVar
+
 import torch
 
 from lingxi.errors import InputError
+from lingxi.model.decoder import Decoder
+from lingxi.model.varlen import varlen_for
+
+Served = TypeVar("Served", bound=torch.nn.Module)
 
 
 def choose_device(name: str | torch.device | None) -> torch.device:
@@ -28,3 +36,22 @@ def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
     if name not in named:
         raise InputError(f"unknown dtype {name!r}", f"choose one of: {', '.join(named)}")
     return named[name]
+
+
+def choose_devices(names: str | torch.device | Sequence[str] | None) -> list[torch.device]:
+    """The device or devices asked for (`choose_device`); raises InputError for an empty list."""
+    if names is None or isinstance(names, str | torch.device):
+        return [choose_device(names)]
+    if not names:
+        raise InputError("no device is named", "name one, as device='cpu', or leave it out")
+    return [choose_device(name) for name in names]
+
+
+def spread(network: Served, devices: Sequence[torch.device]) -> list[Served]:
+    """The network made ready to serve on its own device, the first, and copies of it on the others."""
+    ready = [network, *(deepcopy(network).to(device) for device in devices[1:])]
+    for one in ready:
+        inner = getattr(one, "inner", one)
+        if isinstance(inner, Decoder):
+            inner.use_varlen(varlen_for(inner.device, inner.embed_tokens.weight.dtype))
+    return ready

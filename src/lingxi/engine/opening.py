@@ -6,26 +6,36 @@ that `lingxi models quantize` wrote says so itself, and may hold them packed alr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, cast, get_args
 
 import torch
 from torch import nn
 
+from lingxi.engine.devices import spread
 from lingxi.engine.native.decoder import NativeDecoder
 from lingxi.engine.native.encoder import NativeEncoder
 from lingxi.engine.native.library import library, loaded
+from lingxi.engine.native.matrices import PANEL
 from lingxi.engine.native.packing import Fresh, Source
 from lingxi.engine.native.stored import read_packed
 from lingxi.engine.run import Network
 from lingxi.errors import InputError
 from lingxi.model.decoder import Decoder, Prefix
-from lingxi.model.encoder import Encoder
+from lingxi.model.encoder_size import EncoderSize
 from lingxi.model.files import open_tensors, read_config, shapes_of
 from lingxi.model.modules import read_heads
-from lingxi.model.network import empty_network, network_name, read_network
+from lingxi.model.network import (
+    empty_network,
+    network_name,
+    read_network,
+    read_size,
+    read_stated_modules,
+)
 from lingxi.model.packed import Packed
-from lingxi.model.pooling import Head
+from lingxi.model.pooling import Head, Pooling
+from lingxi.model.sizes import Size
 
 Engine = Literal["native", "torch"]
 Weights = Literal["float32", "int8"]
@@ -56,31 +66,32 @@ class Headed:
         return cast(NativeDecoder, self.inner).prefix(ids, after)
 
 
-def open_network(
+def open_networks(
     directory: Path,
-    device: torch.device,
+    devices: Sequence[torch.device],
     dtype: torch.dtype,
     *,
     engine: str | None = None,
     weights: str | None = None,
-) -> Network:
-    """The network of a directory, ready to compute.
+) -> list[Network]:
+    """The network of a directory, ready to compute on each device.
 
-    `engine` is 'native', 'torch', or None for the faster one that computes this network on this
-    device; `weights` 'float32', 'int8', or None for what the directory says, where the engine can.
+    `engine` is 'native', 'torch', or None for the faster one that computes this network on these
+    devices; `weights` 'float32', 'int8', or None for what the directory says, where the engine can.
     Raises InputError for a combination that does not exist, ModelError as `read_network`.
     """
     _check(engine, get_args(Engine), "engine")
     _check(weights, get_args(Weights), "weights")
-    reason = _why_not_native(directory, device, dtype)
+    reason = _why_not_native(directory, devices, dtype)
     if engine == "native" and reason:
         raise InputError(f"engine='native' {reason}", "leave engine out, or choose 'torch'")
     if engine != "torch" and reason is None:
-        return native_network(directory, weights or stated_weights(directory))
+        network = native_network(directory, weights or stated_weights(directory))
+        return [network for _ in devices]  # one serves any number of threads
     if weights == "int8":
-        why = reason or "is asked of engine='torch'"
+        why = reason or "is not what engine='torch' computes"
         raise InputError(f"weights='int8' {why}", "leave weights out, or let the native engine compute it")
-    return read_network(directory, dtype, device)
+    return [*spread(read_network(directory, dtype, devices[0]), devices)]
 
 
 def stated_weights(directory: Path) -> Weights:
@@ -90,28 +101,30 @@ def stated_weights(directory: Path) -> Weights:
 
 
 def native_network(directory: Path, precision: str) -> NativeDecoder | NativeEncoder | Headed:
-    """The network of a directory from packed weights; matrices are packed one after the other, or mapped."""
+    """The network of a directory from packed weights: mapped where they are stored, else made one by one."""
     loaded()
-    empty, modules = empty_network(directory)
-    stored = read_packed(directory, precision)
-    if stored is not None:
-        network = built(empty, stored, precision)
+    size, modules = read_size(directory), read_stated_modules(directory)
+    source = read_packed(directory, precision)
+    if source is not None:
+        network = built(size, modules.pooling, source, precision)
     else:
-        with open_tensors(directory, shapes_of(empty), network_name) as tensors:
-            network = built(empty, Fresh(tensors, precision), precision)
+        with open_tensors(directory, shapes_of(empty_network(directory)), network_name) as tensors:
+            network = built(size, modules.pooling, Fresh(tensors, precision), precision)
     heads = read_heads(modules, torch.float32)
     return Headed(network, heads) if heads else network
 
 
-def built(empty: Decoder | Encoder, source: Source, precision: str) -> NativeDecoder | NativeEncoder:
+def built(
+    size: Size | EncoderSize, pooling: Pooling, source: Source, precision: str
+) -> NativeDecoder | NativeEncoder:
     """The native network of a shape, from packed weights or weights to pack."""
-    if isinstance(empty, Encoder):
-        return NativeEncoder(empty.size, source, precision, empty.pooling)
-    return NativeDecoder(empty.size, source, precision, empty.pooling)
+    if isinstance(size, EncoderSize):
+        return NativeEncoder(size, source, precision, pooling)
+    return NativeDecoder(size, source, precision, pooling)
 
 
 def computed_weights(network: Network) -> str:
-    """In what a network's matrices are computed: 'int8' or 'float32' (or the dtype of torch's, which callers know)."""
+    """What a network computes its matrices in: 'int8', or 'float32' (torch's: the dtype it was opened in)."""
     return str(getattr(network, "precision", "float32"))
 
 
@@ -123,21 +136,25 @@ def token_vectors(network: Network) -> torch.Tensor:
     return cast(torch.Tensor, table.read(torch.arange(len(table.rows))))
 
 
-def _why_not_native(directory: Path, device: torch.device, dtype: torch.dtype) -> str | None:
+def _why_not_native(directory: Path, devices: Sequence[torch.device], dtype: torch.dtype) -> str | None:
     """What keeps the kernels from computing this network here, or None."""
-    if device.type != "cpu":
-        return f"computes on a CPU, not on {device}"
+    elsewhere = [str(device) for device in devices if device.type != "cpu"]
+    if elsewhere:
+        return f"computes on a CPU, not on {elsewhere[0]}"
     if dtype != torch.float32:
         return "computes float32 and int8, not other types"
     if library() is None:
         return "needs kernels that this installation was built without"
-    size = empty_network(directory)[0].size
-    dim = getattr(size, "head_dim", 0) or size.hidden // size.heads
-    if dim % 16:
-        return f"needs heads of a multiple of 16 numbers, these have {dim}"
-    if getattr(size, "buckets", 0):
-        return "does not compute MPNet's distances"
-    if getattr(size, "window", None) and not getattr(size, "causal", True):
+    return _why_not_this(read_size(directory))
+
+
+def _why_not_this(size: Size | EncoderSize) -> str | None:
+    dim = size.hidden // size.heads if isinstance(size, EncoderSize) else size.head_dim
+    if dim % PANEL:
+        return f"needs heads of a multiple of {PANEL} numbers, these have {dim}"
+    if isinstance(size, EncoderSize):
+        return "does not compute MPNet's distances" if size.buckets else None
+    if size.window and not size.causal:
         return "does not compute windows to both sides"
     return None
 

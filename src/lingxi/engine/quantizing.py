@@ -1,4 +1,4 @@
-"""A model directory as int8: the same files, matrices as codes with one scale a row, and what computes them packed."""
+"""A model directory as int8: the same files, matrices as codes with one scale a row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lingxi.engine.native.stored import write_packed
 from lingxi.engine.opening import built
 from lingxi.errors import InputError
 from lingxi.model.files import open_published, open_tensors, read_config, shapes_of, write_json, write_weights
-from lingxi.model.network import empty_network, network_name
+from lingxi.model.network import empty_network, network_name, read_size, read_stated_modules
 
 # A shard is held in memory until it is full.
 _SHARD = 2_000_000_000
@@ -26,16 +26,16 @@ def quantize_directory(source: Path, out: Path, *, packed: bool) -> Path:
     """
     if out.exists():
         raise InputError(f"{out}: exists already", "name a folder that does not exist yet")
-    empty, _ = empty_network(source)
+    size, pooling = read_size(source), read_stated_modules(source).pooling
     _copy_rest(source, out)
     said = {"dtype": "int8", "scale": "row", "compute": "int8"}
     write_json(out / "config.json", {**read_config(source), "lingxi_weights": said})
     with open_published(source) as tensors:
         write_weights(out, tensors, "int8", max_shard_bytes=_SHARD)
     if packed:
-        with open_tensors(source, shapes_of(empty), network_name) as tensors:
+        with open_tensors(source, shapes_of(empty_network(source)), network_name) as tensors:
             fresh = Fresh(tensors, "int8")
-            built(empty, fresh, "int8")
+            built(size, pooling, fresh, "int8")
         write_packed(fresh, out)
     return out
 

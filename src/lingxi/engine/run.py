@@ -46,7 +46,7 @@ class CausalNetwork(Network, Protocol):
 
 
 def is_causal(network: Network) -> TypeGuard[CausalNetwork]:
-    """Whether a prefix may be continued: an encoder has none, a bidirectional or mean-pooled decoder changes with what follows."""
+    """Whether a prefix may be continued: not by an encoder, nor where what follows changes the pooled state."""
     return callable(getattr(network, "prefix", None)) and getattr(network, "continues", True)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ _SECONDS_A_BATCH = 5.0
 _FEWEST, _FIRST, _MOST = 8, 64, 1024
 
 Progress = Callable[[int, int], None]
-Vectors = Mapping[tuple[str, str], NDArray[np.float32]]
+Vectors = list[list[NDArray[np.float32]]]
 
 
 class Embeds(Protocol):
@@ -44,6 +44,15 @@ class Embeds(Protocol):
 
     def fingerprint(self) -> dict[str, str | int]:
         """What a stored vector depends on."""
+
+
+class EmbedsInContext(Embeds, Protocol):
+    """What an index with late chunking asks beside that."""
+
+    def encode_segments(
+        self, documents: list[list[str]], *, show_progress_bar: bool | None = None
+    ) -> list[NDArray[Any]]:
+        """Unit vectors [segments, dim] of each document's segments, embedded in its context."""
 
 
 @dataclass(slots=True)
@@ -192,23 +201,48 @@ def _batch(readings: Iterator[_Reading], target: int) -> list[_Reading]:
     return batch
 
 
-def _commit(batch: list[_Reading], known: Collection[str], store: Store, embedder: Embeds) -> None:
-    """Embed a batch and put it in. Segments of a changed file that stayed the same keep their vectors."""
+def _commit(batch: list[_Reading], known: Mapping[str, FileState], store: Store, embedder: Embeds) -> None:
+    """Embed a batch and put it in."""
+    before = [reading.found.path for reading in batch if reading.found.path in known]
+    embed = _in_context if store.late_chunking else _alone
+    vectors = embed(batch, known, store, embedder)
+    if not all(np.isfinite(vector).all() for of_file in vectors for vector in of_file):
+        raise ModelError("the embedder made vectors that are not numbers", "check it with `lingxi check`")
+    rows = [row for reading, own in zip(batch, vectors, strict=True) for row in _rows(reading, own)]
+    with in_words(store.path):
+        store.replace(rows, before)
+
+
+def _alone(batch: list[_Reading], known: Mapping[str, FileState], store: Store, embedder: Embeds) -> Vectors:
+    """Each segment's vector by itself. Segments of a changed file that stayed the same keep theirs."""
     before = [reading.found.path for reading in batch if reading.found.path in known]
     with in_words(store.path):
         vectors = store.vectors(before) if before else {}
     parts = {(p.title, p.text): p for r in batch for p in r.parts if (p.title, p.text) not in vectors}
     if parts:
         fresh = embedder.encode_document([p.for_embedding() for p in parts.values()], show_progress_bar=False)
-        if not np.isfinite(fresh).all():
-            raise ModelError("the embedder made vectors that are not numbers", "check it with `lingxi check`")
         vectors = {**vectors, **dict(zip(parts, fresh, strict=True))}
-    rows = [row for reading in batch for row in _rows(reading, vectors)]
+    return [[vectors[p.title, p.text] for p in reading.parts] for reading in batch]
+
+
+def _in_context(
+    batch: list[_Reading], known: Mapping[str, FileState], store: Store, embedder: Embeds
+) -> Vectors:
+    """Each segment's vector after all before it: a file is embedded whole, or is the same as it was."""
+    same = [r.found.path for r in batch if r.found.path in known and known[r.found.path].hash == r.hash]
     with in_words(store.path):
-        store.replace(rows, before)
+        kept = store.vectors_in_order(same) if same else {}
+    kept = {
+        r.found.path: kept[r.found.path] for r in batch if len(kept.get(r.found.path, ())) == len(r.parts)
+    }
+    fresh = [r for r in batch if r.found.path not in kept]
+    documents = [[part.for_embedding() for part in reading.parts] for reading in fresh]
+    made = cast(EmbedsInContext, embedder).encode_segments(documents, show_progress_bar=False)
+    by_path = kept | {r.found.path: list(own) for r, own in zip(fresh, made, strict=True)}
+    return [by_path[reading.found.path] for reading in batch]
 
 
-def _rows(reading: _Reading, vectors: Vectors) -> list[Row]:
+def _rows(reading: _Reading, vectors: list[NDArray[np.float32]]) -> list[Row]:
     found = reading.found
     shared = {"path": found.path, "hash": reading.hash, "size": found.size, "mtime_ns": found.mtime_ns}
     if not reading.parts:
@@ -228,7 +262,7 @@ def _rows(reading: _Reading, vectors: Vectors) -> list[Row]:
             "key": f"{found.path}#{ordinal}",
             "ordinal": ordinal,
             "words": search_words(f"{Path(found.path).name} {part.title}\n{part.text}"),
-            "vector": vectors[part.title, part.text],
+            "vector": vectors[ordinal],
             "reason": "",
         }
         for ordinal, part in enumerate(reading.parts)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lingxi.errors import StoreError
+from lingxi.errors import InputError, StoreError
 from lingxi.index import build
 from lingxi.index.build import AddReport, Embeds, Progress
 from lingxi.index.search import Hit, Ranks, search
@@ -31,6 +31,7 @@ class Stats:
     bytes: int
     format: int
     model: dict[str, str | int]
+    late_chunking: bool
 
 
 class Index:
@@ -43,14 +44,25 @@ class Index:
         self._roots: dict[str, str] = {}
 
     @classmethod
-    def open(cls, path: str | Path, embedder: Embeds | None = None, reranker: Ranks | None = None) -> Index:
+    def open(
+        cls,
+        path: str | Path,
+        embedder: Embeds | None = None,
+        reranker: Ranks | None = None,
+        late_chunking: bool | None = None,
+    ) -> Index:
         """Open the index in a folder, or make it there.
 
-        Without an embedder an index that is there opens for `stats` and `remove` alone. Raises
-        StoreError for an index that another model or a newer version made.
+        Without an embedder an index that is there opens for `stats` and `remove` alone. With
+        `late_chunking` (stated when the index is made, and kept) segments are embedded in the context
+        of their file by `embedder.encode_segments`. Raises StoreError for an index that another model,
+        a newer version or the other way of chunking made.
         """
         place = Path(path).expanduser()
-        return cls(LanceStore(place, embedder.fingerprint() if embedder else None), embedder, reranker)
+        store = LanceStore(place, embedder.fingerprint() if embedder else None, late_chunking)
+        if store.late_chunking and embedder and not hasattr(embedder, "encode_segments"):
+            raise InputError("the embedder has no encode_segments", "give another, or an index without it")
+        return cls(store, embedder, reranker)
 
     def add(self, paths: Sequence[str | Path], on_progress: Progress | None = None) -> AddReport:
         """Index what is new or changed below `paths` and remove what is gone below them.
@@ -106,6 +118,7 @@ class Index:
             counts["bytes"],
             FORMAT,
             dict(self._store.fingerprint),
+            self._store.late_chunking,
         )
 
     def _model(self) -> Embeds:

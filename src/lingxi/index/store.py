@@ -49,6 +49,7 @@ class Store(Protocol):
     """What building and searching ask of a store."""
 
     path: Path
+    late_chunking: bool
 
     def writing(self) -> AbstractContextManager[None]:
         """Hold the store for writing; raises StoreError where another process does."""
@@ -61,6 +62,9 @@ class Store(Protocol):
 
     def vectors(self, paths: Collection[str]) -> dict[tuple[str, str], NDArray[np.float32]]:
         """Vectors of the files' segments by (title, text)."""
+
+    def vectors_in_order(self, paths: Collection[str]) -> dict[str, list[NDArray[np.float32]]]:
+        """Vectors of each file's segments, first to last."""
 
     def replace(self, rows: Sequence[Row], known: Collection[str]) -> None:
         """In one commit: put whole files' rows in, and take out what else there is of the `known` files."""
@@ -84,16 +88,28 @@ class Store(Protocol):
 class LanceStore:
     """The store in a folder, opened or created there.
 
-    Raises StoreError for a folder that holds something else, was written by a newer version or by
-    another model than `fingerprint` (None opens what is there, whichever model made it).
+    `late_chunking` says whether segments are embedded in the context of their file; None takes what
+    is there (not, in a new one). Raises StoreError for a folder that holds something else, was written
+    by a newer version, by another model than `fingerprint` (None opens what is there, whichever model
+    made it) or the other way of chunking.
     """
 
-    def __init__(self, path: Path, fingerprint: Fingerprint | None) -> None:
+    def __init__(
+        self, path: Path, fingerprint: Fingerprint | None, late_chunking: bool | None = None
+    ) -> None:
         self.path = path
         with in_words(path):
-            self._table = _opened(path) if (path / TABLE).exists() else _created(path, fingerprint)
+            is_there = (path / TABLE).exists()
+            self._table = _opened(path) if is_there else _created(path, fingerprint, bool(late_chunking))
         meta = json.loads((self._table.schema.metadata or {}).get(_META, b"{}"))
         self.fingerprint: Fingerprint = _checked(path, meta, fingerprint)
+        self.late_chunking: bool = meta.get("late_chunking", False)
+        if late_chunking not in (None, self.late_chunking):
+            how = "in the context of their file" if self.late_chunking else "one by one"
+            raise StoreError(
+                f"{path}: its segments are embedded {how}, and the two ways do not mix",
+                "open it as it was made, or make another index",
+            )
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -126,6 +142,16 @@ class LanceStore:
             query = self._table.search().where(f"{clause} AND vector IS NOT NULL")
             rows = query.select(["title", "text", "vector"]).to_list()
             found |= {(r["title"], r["text"]): np.asarray(r["vector"], np.float32) for r in rows}
+        return found
+
+    def vectors_in_order(self, paths: Collection[str]) -> dict[str, list[NDArray[np.float32]]]:
+        """Vectors of each file's segments, first to last."""
+        found: dict[str, list[NDArray[np.float32]]] = {}
+        for clause in _in_lists(paths):
+            query = self._table.search().where(f"{clause} AND vector IS NOT NULL")
+            rows = query.select(["path", "ordinal", "vector"]).to_list()
+            for row in sorted(rows, key=lambda row: row["ordinal"]):
+                found.setdefault(row["path"], []).append(np.asarray(row["vector"], np.float32))
         return found
 
     def replace(self, rows: Sequence[Row], known: Collection[str]) -> None:
@@ -230,7 +256,7 @@ def _opened(path: Path) -> Any:
         raise StoreError(f"{path}: the index is damaged ({error})", _REBUILD) from None
 
 
-def _created(path: Path, fingerprint: Fingerprint | None) -> Any:
+def _created(path: Path, fingerprint: Fingerprint | None, late_chunking: bool) -> Any:
     if path.exists() and (not path.is_dir() or any(entry.name != LOCK for entry in path.iterdir())):
         raise StoreError(f"{path}: not an index", "name an index folder, or one that does not exist yet")
     if fingerprint is None:
@@ -240,7 +266,7 @@ def _created(path: Path, fingerprint: Fingerprint | None) -> Any:
     with writing(path):
         if (path / TABLE).exists():  # made by another process while this one waited
             return connection.open_table(_NAME)
-        table = connection.create_table(_NAME, schema=_schema(fingerprint))
+        table = connection.create_table(_NAME, schema=_schema(fingerprint, late_chunking))
         _make_text_index(table)
     return table
 
@@ -259,10 +285,12 @@ def _make_text_index(table: Any) -> None:
     table.create_index("words", config=config)
 
 
-def _schema(fingerprint: Fingerprint) -> Any:
+def _schema(fingerprint: Fingerprint, late_chunking: bool) -> Any:
     import pyarrow as pa
 
-    meta = json.dumps({"format": FORMAT, "fingerprint": dict(fingerprint)})
+    # Said only where it is so: an index made without reads as before.
+    said = {"late_chunking": True} if late_chunking else {}
+    meta = json.dumps({"format": FORMAT, "fingerprint": dict(fingerprint), **said})
     numbers = {name: pa.int32() for name in ("ordinal", "start", "end", "first_line", "last_line")}
     columns = {
         "key": pa.string(),

@@ -18,10 +18,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from lingxi.model.attention import KeysValues, Sight, attend, attend_one
+from lingxi.model.attention import CAUSAL, KeysValues, Sight, attend, attend_one
 from lingxi.model.packed import Packed, pack
 from lingxi.model.pooling import Pooling, pool
 from lingxi.model.sizes import Size
+from lingxi.model.varlen import Varlen
 
 # The wide activations of the feed-forward layer are made for this many tokens at a time:
 # long inputs stay within the memory of a short batch, and on a CPU within its caches.
@@ -132,6 +133,8 @@ class Block(nn.Module):
 
         # Training may trade time for memory: activations inside the block are computed again in backward.
         self.recompute = False
+        # Attention over the whole batch in one call, where there is a kernel for it; run by run elsewhere.
+        self.varlen: Varlen | None = None
 
     def forward(
         self, x: torch.Tensor, rotation: Rotation, packed: Packed, seen: KeysValues | None = None
@@ -169,7 +172,7 @@ class Block(nn.Module):
         normed = self.input_layernorm(x)
         keys, values = self.self_attn.keys_values(normed, rotation)
         queries = self.self_attn.queries(normed, rotation)
-        return self._finish(x, attend(queries, keys, values, packed.runs, seen, self.self_attn.sight))
+        return self._finish(x, self._attend(queries, keys, values, packed, seen))
 
     def _last(
         self, x: torch.Tensor, rotation: Rotation, packed: Packed, seen: KeysValues | None
@@ -179,9 +182,7 @@ class Block(nn.Module):
         keys, values = self.self_attn.keys_values(normed, rotation)
         last = packed.last
         queries = self.self_attn.queries(normed[last], (rotation[0][last], rotation[1][last]))
-        return self._finish(
-            x[last], attend_one(queries, keys, values, packed.runs, seen, self.self_attn.sight)
-        )
+        return self._finish(x[last], self._attend_last(queries, keys, values, packed, seen))
 
     def _remember(
         self, x: torch.Tensor, rotation: Rotation, packed: Packed, seen: KeysValues | None
@@ -189,13 +190,39 @@ class Block(nn.Module):
         normed = self.input_layernorm(x)
         keys, values = self._keys_values(normed, rotation)
         queries = self.self_attn.queries(normed, rotation)
-        attended = attend(queries, keys, values, packed.runs, seen, self.self_attn.sight)
-        return self._finish(x, attended), keys, values
+        return self._finish(x, self._attend(queries, keys, values, packed, seen)), keys, values
 
     def _keys_values(self, normed: torch.Tensor, rotation: Rotation) -> KeysValues:
         keys, values = self.self_attn.keys_values(normed, rotation)
         # FSDP2 hangs its hooks on what a block returns, and wants no views there.
         return keys, values.clone()
+
+    def _attend(
+        self,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        packed: Packed,
+        seen: KeysValues | None,
+    ) -> torch.Tensor:
+        if self.varlen is None or seen is not None:
+            return attend(queries, keys, values, packed.runs, seen, self.self_attn.sight)
+        starts, longest = (packed.starts, packed.starts), (packed.longest, packed.longest)
+        return self.varlen(queries, keys, values, starts, longest, causal=True)
+
+    def _attend_last(
+        self,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        packed: Packed,
+        seen: KeysValues | None,
+    ) -> torch.Tensor:
+        if self.varlen is None or seen is not None:
+            return attend_one(queries, keys, values, packed.runs, seen, self.self_attn.sight)
+        each = torch.arange(len(packed.starts), dtype=torch.int32, device=packed.starts.device)
+        starts, longest = (each, packed.starts), (1, packed.longest)
+        return self.varlen(queries, keys, values, starts, longest, causal=False)
 
     def _finish(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """Add the attention's output [tokens, heads, head_dim] and the feed-forward layer to `x`."""
@@ -271,6 +298,11 @@ class Decoder(nn.Module):
             layers.append((own[0], own[1]))
         layers.append(final.keys_values(x, rotations[-1]))
         return _joined(after, Prefix(len(ids), tuple(layers)))
+
+    def use_varlen(self, varlen: Varlen | None) -> None:
+        """From now on attend over a whole batch in one call (None: run by run); for inference."""
+        for block in self._blocks():
+            block.varlen = varlen if block.self_attn.sight == CAUSAL else None
 
     def rotation(self, positions: torch.Tensor, *, local: bool = False) -> Rotation:
         """Cosines and sines [tokens, 1, head_dim / 2] of the rotary angles, in fp32 then the model's type.

@@ -195,7 +195,7 @@ def open_tensors(
 def open_published(directory: Path) -> Iterator[Computed]:
     """All tensors of a directory in fp32 under their published names, read one by one while it is open."""
     with _shards(directory) as shards:
-        scales = {key for key in shards if key.removesuffix(".scale") + ".weight" in shards and key.endswith(".scale")}
+        scales = {key.removesuffix(".weight") + ".scale" for key in shards if key.endswith(".weight")}
 
         def make(key: str) -> torch.Tensor:
             return _dequantized(directory, shards[key].get_tensor(key), key, shards, torch.float32)

@@ -92,23 +92,30 @@ def read_network(
 
     Raises ModelError for a `model_type` that is not computed, and as `read_decoder`.
     """
-    network, modules = empty_network(directory)
-    network = filled(network, directory, dtype, device, network_name)
+    modules = read_stated_modules(directory)
+    network = filled(empty_network(directory), directory, dtype, device, network_name)
     heads = read_heads(modules, dtype, device)
     return Headed(network, heads) if heads else network
 
 
-def empty_network(directory: Path) -> tuple[Decoder | Encoder, Modules]:
-    """The network of a directory without its weights (on torch's meta device), and what follows it.
+def empty_network(directory: Path) -> Decoder | Encoder:
+    """The network of a directory without its weights, on torch's meta device; raises as `read_network`."""
+    size, pooling = read_size(directory), _modules(directory).pooling
+    with torch.device("meta"):
+        return Encoder(size, pooling) if isinstance(size, EncoderSize) else Decoder(size, pooling)
 
-    Raises ModelError for a `model_type` or a module that is not computed.
-    """
-    config = read_config(directory)
-    kind = _kind(config, directory)
-    modules = read_modules(directory, "mean" if kind in ENCODERS else "lasttoken")
-    if not modules.stated and kind != "qwen3":
+
+def read_stated_modules(directory: Path) -> Modules:
+    """What follows the network of a directory; an assumption is said as a warning."""
+    modules = _modules(directory)
+    if not modules.stated and read_config(directory).get("model_type") != "qwen3":
         _say_assumed(directory, modules.pooling)
-    return _empty(config, kind, directory, modules), modules
+    return modules
+
+
+def _modules(directory: Path) -> Modules:
+    kind = _kind(read_config(directory), directory)
+    return read_modules(directory, "mean" if kind in ENCODERS else "lasttoken")
 
 
 def read_network_tokens(directory: Path, vocab: int, *, reference_specials: bool = False) -> Tokens:
@@ -142,13 +149,6 @@ def _kind(config: dict[str, Any], directory: Path) -> str:
         known = ", ".join((*DECODERS, *ENCODERS))
         raise ModelError(f"{directory}: model_type is {kind!r}", f"lingxi computes one of: {known}")
     return str(kind)
-
-
-def _empty(config: dict[str, Any], kind: str, directory: Path, modules: Modules) -> Decoder | Encoder:
-    with torch.device("meta"):
-        if kind in ENCODERS:
-            return Encoder(encoder_size(config, str(directory)), modules.pooling)
-        return Decoder(decoder_size(config, str(directory)), modules.pooling)
 
 
 def network_name(key: str) -> str:

@@ -35,12 +35,21 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A batch: `ids` [tokens], `positions` [tokens] (0 at each sequence's start), `last` [sequences]."""
+    """A batch: `ids` [tokens], `positions` [tokens] (0 at each sequence's start), `last` [sequences].
+
+    `starts` (int32 [sequences + 1]) is where each sequence begins, and the number of tokens at its end.
+    """
 
     ids: torch.Tensor
     positions: torch.Tensor
     last: torch.Tensor
+    starts: torch.Tensor
     runs: tuple[Run, ...]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence."""
+        return max(run.length for run in self.runs)
 
 
 def pack(sequences: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Packed:
@@ -53,7 +62,10 @@ def pack(sequences: Sequence[Sequence[int]], device: torch.device | str = "cpu")
     last = sizes.cumsum(0) - 1
     starts = last - sizes + 1
     positions = torch.arange(len(flat)) - torch.repeat_interleave(starts, sizes)
-    return Packed(flat.to(device), positions.to(device), last.to(device), tuple(_runs(lengths)))
+    bounds = torch.cat((starts, sizes.sum()[None])).to(torch.int32)
+    return Packed(
+        flat.to(device), positions.to(device), last.to(device), bounds.to(device), tuple(_runs(lengths))
+    )
 
 
 def _runs(lengths: Sequence[int]) -> Iterator[Run]:

@@ -60,9 +60,9 @@ def _probed_tokens(start: Start, kind: Kind) -> int:
 def _stand_in(start: Start) -> Start:
     """A narrow network of zeros with the start's tokens: ids come of those alone, however large it is."""
     size = start.decoder.size
-    narrow = {"hidden": _NARROW, "head_dim": _NARROW, "intermediate": _NARROW}
+    narrow = replace(size, hidden=_NARROW, head_dim=_NARROW, intermediate=_NARROW)
     with torch.device("meta"):
-        decoder = Decoder(replace(size, **narrow, layers=1, heads=1, kv_heads=1, tied_head=True))
+        decoder = Decoder(replace(narrow, layers=1, heads=1, kv_heads=1, tied_head=True))
     zeros = {name: torch.zeros(tensor.shape) for name, tensor in decoder.state_dict().items()}
     return replace(start, decoder=plain_copy(decoder, zeros), head=None)
 

@@ -1,1 +1,4 @@
-"""Our own kernels for CPUs: int8 and fp32 products of packed weights, norms, positions, attention. Optional: built where a compiler is."""
+"""Our own kernels for CPUs: products of packed int8 and fp32 weights, norms, positions, attention.
+
+Optional: they are built where a C++ compiler is.
+"""

@@ -49,7 +49,7 @@ class _Run:
 
 
 class NativeDecoder:
-    """Packed ids in, pooled normed states out, with int8 or fp32 weights; safe for several threads at once."""
+    """Packed ids in, pooled normed states out, with int8 or fp32 weights; several threads may share it."""
 
     device = torch.device("cpu")
 
@@ -101,7 +101,7 @@ class NativeDecoder:
         return _Run(x, packed.positions + start, lengths, angles, torch.get_num_threads())
 
     def _angles_to(self, longest: int, local: bool) -> Angles:
-        """Angles of at least `longest` positions; made anew, never changed: another thread may read the old ones."""
+        """Angles of at least `longest` positions; never changed: another thread may read the old ones."""
         found = self._angles.get(local)
         if found is None or len(found[0]) < longest:
             found = self._angles[local] = _angles(
@@ -110,7 +110,7 @@ class NativeDecoder:
         return found
 
     def _block(self, layer: Layer, run: _Run, seen: KeysValues | None) -> KeysValues:
-        """The block over all tokens, in place; returns its keys and values in buffers that the next block reuses."""
+        """The block over all tokens, in place; its keys and values, in buffers that the next block reuses."""
         heads, x = layer.heads, run.x
         wide, narrow = heads.heads * heads.dim, heads.kv_heads * heads.dim
         rows = self._ready(x, layer.attention_norm, run)
@@ -139,7 +139,8 @@ class NativeDecoder:
         attended = self._room.take("attended", (len(x), wide))
         attend(queries, keys, values, heads, spans(run.lengths, last_only=False), seen, attended, run.threads)
         self._finish(layer, x, attended, run)
-        return keys.unflatten(1, (heads.kv_heads, -1)), values.unflatten(1, (heads.kv_heads, -1))
+        shape = (len(x), heads.kv_heads, heads.dim)
+        return keys.view(shape), values.view(shape)
 
     def _pooled(self, layer: Layer, run: _Run, last: torch.Tensor, seen: KeysValues | None) -> torch.Tensor:
         """The block for the last tokens alone: all keys and values, few queries."""

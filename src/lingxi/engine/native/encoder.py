@@ -9,6 +9,7 @@ import torch
 from lingxi.engine.native.matrices import Matrix, Room
 from lingxi.engine.native.packing import Source
 from lingxi.engine.native.steps import Epilogue, Heads, Norm, Ready, attend, product, ready, spans
+from lingxi.model.decoder import Prefix
 from lingxi.model.encoder_size import EncoderSize
 from lingxi.model.packed import Packed
 from lingxi.model.pooling import Pooling, places, pool
@@ -47,7 +48,7 @@ class NativeEncoder:
         self._gelu = Epilogue.GELU if size.approximate == "none" else Epilogue.GELU_TANH
         self._room = Room()
 
-    def __call__(self, packed: Packed, prefix: None = None) -> torch.Tensor:
+    def __call__(self, packed: Packed, prefix: Prefix | None = None) -> torch.Tensor:
         """Pooled states, [sequences, hidden], in the order of the batch."""
         if self.pooling == "mean":
             return pool(self._through(packed, self._layers), packed, self.pooling)
@@ -74,7 +75,7 @@ class NativeEncoder:
     def _block(
         self, layer: Layer, x: torch.Tensor, packed: Packed, threads: int, asking: torch.Tensor | None
     ) -> torch.Tensor:
-        """States after the block of all tokens, or of those `asking`, in a buffer that the next block reuses."""
+        """States after the block of all tokens, or of those `asking`, in a buffer that the next reuses."""
         hidden = self.hidden
         rows = ready(x, None, self._room, int8=self._int8, threads=threads)
         qkv = self._room.take("qkv", (len(x), 3 * hidden))

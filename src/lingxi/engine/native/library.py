@@ -88,7 +88,7 @@ def loaded() -> ctypes.CDLL:
     if found is None:
         raise InputError(
             "the native kernels are not built in this installation",
-            "install a C++ compiler and run `pip install --force-reinstall --no-deps lingxi`, or use engine='torch'",
+            "install a C++ compiler and lingxi anew, or use engine='torch'",
         )
     return found
 
@@ -100,6 +100,6 @@ def instruction_set() -> str | None:
 
 
 def choose(name: str) -> None:
-    """Compute with other kernels than the machine's best; raises InputError where it has no such instructions."""
+    """Compute with other kernels than the best; raises InputError where the machine cannot run them."""
     if not loaded().lingxi_choose(name.encode()):
         raise InputError(f"no kernels named {name!r} run here", "choose avx512-vnni, avx2 or generic")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -36,13 +36,9 @@ class Matrix:
             raise ValueError(f"part() begins at channel {first}, not a multiple of {PANEL}")
         depth = self.weights.numel() // (ceil(self.columns, PANEL) or 1)
         cut = slice(first, first + ceil(last - first, PANEL))
-        vectors = {
-            name: None if value is None else value[cut]
-            for name, value in (("scale", self.scale), ("sums", self.sums), ("bias", self.bias))
-        }
-        return replace(
-            self, weights=self.weights[first * depth : cut.stop * depth], columns=last - first, **vectors
-        )
+        scale, sums, bias = (None if v is None else v[cut] for v in (self.scale, self.sums, self.bias))
+        weights = self.weights[first * depth : cut.stop * depth]
+        return Matrix(weights, scale, sums, bias, last - first, self.width)
 
 
 def ceil(number: int, step: int) -> int:
@@ -63,7 +59,7 @@ def pack(weight: torch.Tensor, bias: torch.Tensor | None, precision: str) -> Mat
 
 
 def mixing(width: int) -> int:
-    """How many neighbouring inputs are mixed before they are rounded: the largest power of two that divides, to 1,024."""
+    """How many neighbouring inputs are mixed before they are rounded: a power of two that divides, to 1,024."""
     block = min(width & -width, _MOST_MIXED)
     return block if block >= PANEL else 1
 
@@ -109,7 +105,7 @@ def _padded(values: torch.Tensor, columns: int) -> torch.Tensor:
 
 
 def gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-    """Gate and up [n, width] with panels in turns, as the kernels' gated products read them: [2 ceil16(n), width]."""
+    """Gate and up [n, width] with panels in turns, as gated products read them: [2 ceil16(n), width]."""
     padded = ceil(len(gate), PANEL)
     both = torch.zeros(padded // PANEL, 2, PANEL, gate.shape[1])
     for index, weight in enumerate((gate, up)):

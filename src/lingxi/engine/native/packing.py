@@ -33,7 +33,14 @@ class Table:
             raise IndexError(f"an id is not one of the table's {len(self.rows)} rows")
         out = torch.empty(count, width)
         loaded().lingxi_read_rows(
-            self.rows.data_ptr(), self.scale.data_ptr(), ids.data_ptr(), count, width, mixing(width), out.data_ptr(), 1
+            self.rows.data_ptr(),
+            self.scale.data_ptr(),
+            ids.data_ptr(),
+            count,
+            width,
+            mixing(width),
+            out.data_ptr(),
+            1,
         )
         return out
 
@@ -56,7 +63,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fresh:
-    """Packs the tensors of a model in the precision 'int8' or 'float32'; `packed` keeps what was made, to be written."""
+    """Packs the tensors of a model as 'int8' or 'float32'; `packed` keeps what was made, to be written."""
 
     tensors: Mapping[str, torch.Tensor]
     precision: str

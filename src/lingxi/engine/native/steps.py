@@ -65,7 +65,7 @@ def _at(tensor: torch.Tensor | None) -> int | None:
 def ready(
     x: torch.Tensor, norm: Norm | None, room: Room, *, int8: bool, threads: int, name: str = "normed"
 ) -> Ready:
-    """Rows [n, width] as floats, normed where a norm is given (into the buffer `name`), and as codes for int8 weights."""
+    """Rows [n, width] as floats, normed where a norm is given (into the buffer `name`), and as codes for int8."""
     if norm is None and not int8:
         return Ready(x)
     rows, width = x.shape
@@ -76,8 +76,8 @@ def ready(
     kind = 0 if norm is None else (1 if norm.shift is None else 2)
     loaded().lingxi_norm_quantize(
         x.data_ptr(), x.stride(0), rows, width, kind, _at(norm.gain if norm else None),
-        _at(norm.shift if norm else None), norm.eps if norm else 0.0, _at(normed), mixing(width), _at(codes), padded,
-        scale.data_ptr(), low.data_ptr(), threads,
+        _at(norm.shift if norm else None), norm.eps if norm else 0.0, _at(normed), mixing(width),
+        _at(codes), padded, scale.data_ptr(), low.data_ptr(), threads,
     )  # fmt: skip
     return Ready(x if normed is None else normed, codes, scale, low)
 
@@ -90,7 +90,8 @@ def product(rows: Ready, matrix: Matrix, out: torch.Tensor, epilogue: Epilogue, 
         assert rows.codes is not None
         loaded().lingxi_gemm_int8(
             rows.codes.data_ptr(), _at(rows.scale), _at(rows.low), rows.rows, rows.codes.shape[1],
-            matrix.weights.data_ptr(), matrix.scale.data_ptr(), _at(matrix.sums), panels, _at(matrix.bias), *last,
+            matrix.weights.data_ptr(), matrix.scale.data_ptr(), _at(matrix.sums), panels, _at(matrix.bias),
+            *last,
         )  # fmt: skip
         return out
     x = rows.floats
@@ -117,13 +118,13 @@ def rotate(
     positions: torch.Tensor,
     threads: int,
 ) -> None:
-    """Norm and turn the heads of rows [n, heads * dim] in place; angles are (cos, sin) [positions, dim / 2]."""
+    """Norm and turn the heads of rows [n, heads * dim] in place; angles are cos and sin [positions, dim / 2]."""
     if norm is None and angles is None:
         return
     cos, sin = angles if angles else (None, None)
     loaded().lingxi_rotate(
-        x.data_ptr(), x.stride(0), len(x), heads, dim, _at(norm.gain if norm else None), norm.eps if norm else 0.0,
-        _at(cos), _at(sin), positions.data_ptr(), threads,
+        x.data_ptr(), x.stride(0), len(x), heads, dim, _at(norm.gain if norm else None),
+        norm.eps if norm else 0.0, _at(cos), _at(sin), positions.data_ptr(), threads,
     )  # fmt: skip
 
 
@@ -154,14 +155,14 @@ def attend(
     count = 0 if seen is None else len(seen[0])
     loaded().lingxi_attention(
         queries.data_ptr(), queries.stride(0), keys.data_ptr(), values.data_ptr(), keys.stride(0),
-        heads.heads, heads.kv_heads, heads.dim, out.data_ptr(), out.stride(0), _at(before[0]), _at(before[1]), count,
-        heads.scale, int(heads.causal), heads.window, spans.data_ptr(), len(spans), threads,
+        heads.heads, heads.kv_heads, heads.dim, out.data_ptr(), out.stride(0), _at(before[0]), _at(before[1]),
+        count, heads.scale, int(heads.causal), heads.window, spans.data_ptr(), len(spans), threads,
     )  # fmt: skip
     return out
 
 
 def spans(lengths: Sequence[tuple[int, int]], *, last_only: bool) -> torch.Tensor:
-    """Spans [sequences, 4] of (first key, keys) pairs; queries are all tokens, or the last of each sequence."""
+    """Spans [sequences, 4] of (first key, keys); queries are all tokens, or the last of each sequence."""
     if last_only:
         rows = [(i, 1, start, length) for i, (start, length) in enumerate(lengths)]
     else:

@@ -1,4 +1,4 @@
-"""Packed weights in a file beside a model, mapped into memory: it opens at once, and processes share its pages."""
+"""Packed weights in a file beside a model, mapped: it opens at once, and processes share its pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors.torch import save
 from lingxi.engine.native.packing import Fresh, Stored
 from lingxi.errors import ModelError
 
-# Raised when panels, mixing or names change: a file of another layout is left alone, and its model packed anew.
+# Raised when panels, mixing or names change: a file of another layout is left alone, its model packed anew.
 LAYOUT = 1
 _LINE = 64  # bytes of a cache line; tensors begin on one
 _SAMPLES, _SAMPLE = 64, 4096
@@ -59,7 +59,7 @@ def read_packed(directory: Path, precision: str) -> Stored | None:
 
 
 def _sampled(directory: Path) -> str:
-    """Tells the weights of one model from another's by samples: to read all would take as long as to pack them."""
+    """Tells one model's weights from another's by samples: to read all would take as long as to pack them."""
     digest = hashlib.sha256()
     for path in [directory / "config.json", *sorted(directory.glob("*.safetensors"))]:
         size = path.stat().st_size
