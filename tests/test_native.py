@@ -72,7 +72,7 @@ def _random(*shape: int, seed: int = 0) -> torch.Tensor:
 def _product(
     x: torch.Tensor, matrix: matrices.Matrix, epilogue: steps.Epilogue, out: torch.Tensor
 ) -> torch.Tensor:
-    rows = steps.ready(x, None, matrices.Room(), int8=matrix.scale is not None, threads=2)
+    rows = steps.ready(x, None, matrix, matrices.Room(), 2)
     return steps.product(rows, matrix, out, epilogue, 2)
 
 
@@ -94,10 +94,10 @@ def test_int8_products_are_the_products_of_the_codes(
     x, weight, bias = _random(rows, width), _random(columns, width, seed=1), _random(columns, seed=2)
     matrix = matrices.pack(weight, bias, "int8")
     room = matrices.Room()
-    ready = steps.ready(x, None, room, int8=True, threads=1)
+    ready = steps.ready(x, None, matrix, room, 1)
     assert ready.codes is not None and ready.scale is not None and ready.low is not None
     stands_for = ready.codes[:, :width].float() * ready.scale[:, None] + ready.low[:, None]
-    codes, scale = matrices.rounded(matrices.mixed(weight))
+    codes, scale = matrices.rounded(matrices.mixed(weight / weight.norm(dim=0).sqrt()))
     wanted = F.linear(stands_for, codes.float() * scale[:, None], bias)
     out = torch.empty(rows, columns)
     assert gap(steps.product(ready, matrix, out, steps.Epilogue.STORE, 2), wanted) < 2e-3
@@ -162,8 +162,8 @@ def test_codes_of_equal_and_empty_rows(kernels: str) -> None:
 @pytest.mark.parametrize("width", [16, 20, 130, 384])
 def test_norms(kernels: str, width: int) -> None:
     x, gain, shift = _random(19, width) * 3 + 1, _random(width, seed=1), _random(width, seed=2)
-    rms = steps.ready(x, steps.Norm(gain, None, 1e-6), matrices.Room(), int8=False, threads=2).floats
-    layer = steps.ready(x, steps.Norm(gain, shift, 1e-6), matrices.Room(), int8=False, threads=2).floats
+    rms = steps.ready(x, steps.Norm(gain, None, 1e-6), None, matrices.Room(), 2).floats
+    layer = steps.ready(x, steps.Norm(gain, shift, 1e-6), None, matrices.Room(), 2).floats
     assert gap(rms, F.rms_norm(x, (width,), gain, 1e-6)) < 1e-5
     assert gap(layer, F.layer_norm(x, (width,), gain, shift, 1e-6)) < 2e-5
 

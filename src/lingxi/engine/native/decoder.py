@@ -56,7 +56,7 @@ class NativeDecoder:
     def __init__(self, size: Size, source: Source, precision: str, pooling: Pooling = "lasttoken") -> None:
         self.size, self.hidden, self.pooling = size, size.hidden, pooling
         self.continues = size.causal and pooling == "lasttoken"
-        self.precision, self._int8 = precision, precision == "int8"
+        self.precision = precision
         self.table = source.table("embed_tokens")
         self._layers = [_layer(size, source, depth) for depth in range(size.layers)]
         self._norm = _norm(size, source, "norm")
@@ -113,7 +113,7 @@ class NativeDecoder:
         """The block over all tokens, in place; its keys and values, in buffers that the next block reuses."""
         heads, x = layer.heads, run.x
         wide, narrow = heads.heads * heads.dim, heads.kv_heads * heads.dim
-        rows = self._ready(x, layer.attention_norm, run)
+        rows = self._ready(x, layer.attention_norm, layer.query_key, run)
         qkv = self._room.take("qkv", (len(x), wide + 2 * narrow))
         queries, keys, values = torch.split(qkv, [wide, narrow, narrow], dim=1)
         product(rows, layer.query_key, qkv[:, : wide + narrow], Epilogue.STORE, run.threads)
@@ -146,7 +146,7 @@ class NativeDecoder:
         """The block for the last tokens alone: all keys and values, few queries."""
         heads, threads = layer.heads, run.threads
         wide, narrow = heads.heads * heads.dim, heads.kv_heads * heads.dim
-        rows = self._ready(run.x, layer.attention_norm, run)
+        rows = self._ready(run.x, layer.attention_norm, layer.query_key, run)
         keys, values = self._room.take("qkv", (len(run.x), 2 * narrow)).chunk(2, dim=1)
         product(rows, layer.query_key.part(wide, wide + narrow), keys, Epilogue.STORE, threads)
         product(rows, layer.value, values, Epilogue.STORE, threads)
@@ -165,12 +165,15 @@ class NativeDecoder:
 
     def _finish(self, layer: Layer, x: torch.Tensor, attended: torch.Tensor, run: _Run) -> None:
         """Add the attention's output and the feed-forward layer to `x`."""
-        self._add(self._ready(attended, None, run), layer.out, layer.attention_end, x, run)
+        self._add(attended, layer.out, layer.attention_end, x, run)
         inner = self._room.take("inner", (len(x), self.size.intermediate))
-        product(self._ready(x, layer.mlp_norm, run), layer.gate_up, inner, self._gate, run.threads)
-        self._add(self._ready(inner, None, run), layer.down, layer.mlp_end, x, run)
+        product(
+            self._ready(x, layer.mlp_norm, layer.gate_up, run), layer.gate_up, inner, self._gate, run.threads
+        )
+        self._add(inner, layer.down, layer.mlp_end, x, run)
 
-    def _add(self, rows: Ready, matrix: Matrix, end: Norm | None, x: torch.Tensor, run: _Run) -> None:
+    def _add(self, given: torch.Tensor, matrix: Matrix, end: Norm | None, x: torch.Tensor, run: _Run) -> None:
+        rows = self._ready(given, None, matrix, run)
         if end is None:
             product(rows, matrix, x, Epilogue.ADD, run.threads)
             return
@@ -178,12 +181,12 @@ class NativeDecoder:
         product(rows, matrix, found, Epilogue.STORE, run.threads)
         x += self._normed(found, end)
 
-    def _ready(self, x: torch.Tensor, norm: Norm | None, run: _Run) -> Ready:
-        return ready(x, norm, self._room, int8=self._int8, threads=run.threads)
+    def _ready(self, x: torch.Tensor, norm: Norm | None, matrix: Matrix, run: _Run) -> Ready:
+        return ready(x, norm, matrix, self._room, run.threads)
 
     def _normed(self, x: torch.Tensor, norm: Norm) -> torch.Tensor:
         """Normed rows, in a buffer that the next step reuses."""
-        found = ready(x, norm, self._room, int8=False, threads=1).floats
+        found = ready(x, norm, None, self._room, 1).floats
         assert found is not None
         return found
 

@@ -8,7 +8,7 @@ import torch
 
 from lingxi.engine.native.matrices import Matrix, Room
 from lingxi.engine.native.packing import Source
-from lingxi.engine.native.steps import Epilogue, Heads, Norm, Ready, attend, product, ready, spans
+from lingxi.engine.native.steps import Epilogue, Heads, Norm, attend, product, ready, spans
 from lingxi.model.decoder import Prefix
 from lingxi.model.encoder_size import EncoderSize
 from lingxi.model.packed import Packed
@@ -19,8 +19,7 @@ from lingxi.model.pooling import Pooling, places, pool
 class Layer:
     """Packed weights of one block."""
 
-    query_key: Matrix
-    value: Matrix
+    qkv: Matrix
     out: Matrix
     attention_norm: Norm
     inner: Matrix
@@ -36,7 +35,7 @@ class NativeEncoder:
 
     def __init__(self, size: EncoderSize, source: Source, precision: str, pooling: Pooling = "mean") -> None:
         self.size, self.hidden, self.pooling = size, size.hidden, pooling
-        self.precision, self._int8 = precision, precision == "int8"
+        self.precision = precision
         at = "embeddings"
         self.table = source.table(f"{at}.word_embeddings")
         self._positions = source.table(f"{at}.position_embeddings")
@@ -77,10 +76,9 @@ class NativeEncoder:
     ) -> torch.Tensor:
         """States after the block of all tokens, or of those `asking`, in a buffer that the next reuses."""
         hidden = self.hidden
-        rows = ready(x, None, self._room, int8=self._int8, threads=threads)
+        rows = ready(x, None, layer.qkv, self._room, threads)
         qkv = self._room.take("qkv", (len(x), 3 * hidden))
-        product(rows, layer.query_key, qkv[:, : 2 * hidden], Epilogue.STORE, threads)
-        product(rows, layer.value, qkv[:, 2 * hidden :], Epilogue.STORE, threads)
+        product(rows, layer.qkv, qkv, Epilogue.STORE, threads)
         queries, keys, values = torch.split(qkv, hidden, dim=1)
         lengths = [(run.start + i * run.length, run.length) for run in packed.runs for i in range(run.count)]
         if asking is not None:
@@ -98,7 +96,7 @@ class NativeEncoder:
         )
         x = self._added(attended, layer.out, layer.attention_norm, x, "middle", threads)
         inner = self._room.take("inner", (len(x), self.size.intermediate))
-        product(self._ready(x, threads), layer.inner, inner, self._gelu, threads)
+        product(ready(x, None, layer.inner, self._room, threads), layer.inner, inner, self._gelu, threads)
         return self._added(inner, layer.outer, layer.norm, x, "stream", threads)
 
     def _added(
@@ -107,14 +105,11 @@ class NativeEncoder:
         """A projection added to what came before, and normed into the buffer `name`."""
         total = self._room.take("total", before.shape)
         total.copy_(before)
-        product(self._ready(found, threads), matrix, total, Epilogue.ADD, threads)
+        product(ready(found, None, matrix, self._room, threads), matrix, total, Epilogue.ADD, threads)
         return self._normed(total, norm, name, threads)
 
-    def _ready(self, x: torch.Tensor, threads: int) -> Ready:
-        return ready(x, None, self._room, int8=self._int8, threads=threads)
-
     def _normed(self, x: torch.Tensor, norm: Norm, name: str, threads: int) -> torch.Tensor:
-        found = ready(x, norm, self._room, int8=False, threads=threads, name=name).floats
+        found = ready(x, norm, None, self._room, threads, name).floats
         assert found is not None
         return found
 
@@ -127,8 +122,7 @@ def _layer(size: EncoderSize, source: Source, depth: int) -> Layer:
     at = f"encoder.layer.{depth}"
     own = f"{at}.attention.self"
     return Layer(
-        query_key=source.matrix(f"{at}.query_key", f"{own}.query", f"{own}.key"),
-        value=source.matrix(f"{at}.value", f"{own}.value"),
+        qkv=source.matrix(f"{at}.qkv", f"{own}.query", f"{own}.key", f"{own}.value"),
         out=source.matrix(f"{at}.out", f"{at}.attention.output.dense"),
         attention_norm=_norm(size, source, f"{at}.attention.output.LayerNorm"),
         inner=source.matrix(f"{at}.inner", f"{at}.intermediate.dense"),

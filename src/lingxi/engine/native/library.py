@@ -32,7 +32,7 @@ _ARGUMENTS = {
         *[_NUMBER] * 4,
         *[_ADDRESS] * 2,
         _REAL,
-        _ADDRESS,
+        *[_ADDRESS] * 2,
         _NUMBER,
         _ADDRESS,
         _NUMBER,

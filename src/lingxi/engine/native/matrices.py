@@ -21,7 +21,10 @@ _MOST_MIXED = 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matrix:
-    """A packed matrix [columns, width] (output channels by inputs): int8 where it has scales, else fp32."""
+    """A packed matrix [columns, width] (output channels by inputs): int8 where it has scales, else fp32.
+
+    Inputs of an int8 matrix are multiplied by `weighed` [width] and mixed before they are rounded.
+    """
 
     weights: torch.Tensor
     scale: torch.Tensor | None
@@ -29,6 +32,7 @@ class Matrix:
     bias: torch.Tensor | None
     columns: int
     width: int
+    weighed: torch.Tensor | None = None
 
     def part(self, first: int, last: int) -> Matrix:
         """Output channels `first` to `last`, without a copy; `first` is a multiple of 16."""
@@ -38,7 +42,7 @@ class Matrix:
         cut = slice(first, first + ceil(last - first, PANEL))
         scale, sums, bias = (None if v is None else v[cut] for v in (self.scale, self.sums, self.bias))
         weights = self.weights[first * depth : cut.stop * depth]
-        return Matrix(weights, scale, sums, bias, last - first, self.width)
+        return Matrix(weights, scale, sums, bias, last - first, self.width, self.weighed)
 
 
 def ceil(number: int, step: int) -> int:
@@ -84,12 +88,19 @@ def _hadamard(size: int) -> torch.Tensor:
 
 
 def _pack_int8(weight: torch.Tensor, bias: torch.Tensor | None) -> Matrix:
+    """Every input is weighed by the root of its column's norm, and the column divided by it.
+
+    So what matters more is rounded more finely: a channel a hundred times as large as others, whose
+    weights are a hundredth of theirs, is only ten times as large (SmoothQuant's middle way, arXiv
+    2211.10438, by weights alone), and mixing hides the rest.
+    """
     columns, width = weight.shape
-    codes, scale = rounded(mixed(weight))
+    importance = weight.norm(dim=0).sqrt()
+    codes, scale = rounded(mixed(weight / importance.clamp_min(1e-30)))
     panels = torch.zeros(ceil(columns, PANEL) * ceil(width, QUAD), dtype=torch.int8)
     sums = torch.zeros(ceil(columns, PANEL))
     loaded().lingxi_pack_int8(codes.data_ptr(), columns, width, panels.data_ptr(), sums.data_ptr())
-    return Matrix(panels, _padded(scale, columns), sums, bias, columns, width)
+    return Matrix(panels, _padded(scale, columns), sums, bias, columns, width, importance)
 
 
 def rounded(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,7 +5,7 @@ A file of packed weights is mapped into memory: it opens at once, and processes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +14,7 @@ import torch
 from lingxi.engine.native.library import loaded
 from lingxi.engine.native.matrices import Matrix, gated, mixed, mixing, pack, rounded
 
-Weight = Callable[[], torch.Tensor]
+_FIELDS = ("weights", "scale", "sums", "bias", "weighed")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +106,7 @@ class Fresh:
 
     def _keep(self, name: str, matrix: Matrix) -> Matrix:
         self.shapes[name] = [matrix.columns, matrix.width]
-        for field_name in ("weights", "scale", "sums", "bias"):
+        for field_name in _FIELDS:
             value = getattr(matrix, field_name)
             if value is not None:
                 self.packed[f"{name}.{field_name}"] = value
@@ -124,11 +124,9 @@ class Stored:
         """See Source."""
         del parts, exact
         columns, width = self.shapes[name]
-        weights, scale, sums, bias = (
-            self.packed.get(f"{name}.{field_name}") for field_name in ("weights", "scale", "sums", "bias")
-        )
+        weights, scale, sums, bias, weighed = (self.packed.get(f"{name}.{part}") for part in _FIELDS)
         assert weights is not None
-        return Matrix(weights, scale, sums, bias, columns, width)
+        return Matrix(weights, scale, sums, bias, columns, width, weighed)
 
     def gates(self, name: str, gate: str, up: str) -> Matrix:
         """See Source."""

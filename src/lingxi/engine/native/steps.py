@@ -63,9 +63,10 @@ def _at(tensor: torch.Tensor | None) -> int | None:
 
 
 def ready(
-    x: torch.Tensor, norm: Norm | None, room: Room, *, int8: bool, threads: int, name: str = "normed"
+    x: torch.Tensor, norm: Norm | None, matrix: Matrix | None, room: Room, threads: int, name: str = "normed"
 ) -> Ready:
-    """Rows [n, width] as floats, normed where a norm is given (into the buffer `name`), and as codes for int8."""
+    """Rows [n, width] for a matrix: floats, normed where a norm is given (into the buffer `name`), and codes for int8."""
+    int8 = matrix is not None and matrix.scale is not None
     if norm is None and not int8:
         return Ready(x)
     rows, width = x.shape
@@ -76,8 +77,9 @@ def ready(
     kind = 0 if norm is None else (1 if norm.shift is None else 2)
     loaded().lingxi_norm_quantize(
         x.data_ptr(), x.stride(0), rows, width, kind, _at(norm.gain if norm else None),
-        _at(norm.shift if norm else None), norm.eps if norm else 0.0, _at(normed), mixing(width),
-        _at(codes), padded, scale.data_ptr(), low.data_ptr(), threads,
+        _at(norm.shift if norm else None), norm.eps if norm else 0.0, _at(normed),
+        _at(matrix.weighed if matrix else None), mixing(width), _at(codes), padded, scale.data_ptr(), low.data_ptr(),
+        threads,
     )  # fmt: skip
     return Ready(x if normed is None else normed, codes, scale, low)
 

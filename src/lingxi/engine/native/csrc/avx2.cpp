@@ -28,7 +28,7 @@ struct Wide {
 thread_local Wide wide;
 
 struct Dot {
-    static const int ROWS = 3, PANELS = 1;
+    static const int ROWS = 2, PANELS = 1;
     long width;
     Dot(const uint8_t* codes, long rows, long width) : width(width) {
         long n = rows * width;
@@ -47,32 +47,31 @@ struct Dot {
     template <int R, int P>
     inline void tile(long m, long quads, const int8_t* b, Sums (&sums)[R][2 * P]) const {
         for (int p = 0; p < P; p++) {
-            __m256i totals[R][4];
+            Sums totals[R][4];
             for (int r = 0; r < R; r++)
-                for (int v = 0; v < 4; v++) totals[r][v] = _mm256_setzero_si256();
+                for (int v = 0; v < 4; v++) totals[r][v] = Sums{};
             const int16_t* a = wide.codes + m * width;
             const int8_t* panel = b + p * quads * 64;
             for (long q = 0; q < quads; q++) {
-                __m256i row[4];
-#pragma GCC unroll 4
-                for (int v = 0; v < 4; v++)
-                    row[v] = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)(panel + q * 64 + v * 16)));
+                __m256i x[R];
 #pragma GCC unroll 4
                 for (int r = 0; r < R; r++) {
                     long long quad;
                     memcpy(&quad, a + r * width + q * 4, 8);
-                    __m256i x = _mm256_set1_epi64x(quad);
+                    x[r] = _mm256_set1_epi64x(quad);
+                }
 #pragma GCC unroll 4
-                    for (int v = 0; v < 4; v++)
-                        totals[r][v] = _mm256_add_epi32(totals[r][v], _mm256_madd_epi16(x, row[v]));
+                for (int v = 0; v < 4; v++) {
+                    const __m256i row = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)(panel + q * 64 + v * 16)));
+#pragma GCC unroll 4
+                    for (int r = 0; r < R; r++) totals[r][v] += (Sums)_mm256_madd_epi16(x[r], row);
                 }
             }
             for (int r = 0; r < R; r++)
                 for (int half = 0; half < 2; half++) {
                     // hadd leaves columns 0 1 4 5 2 3 6 7.
-                    __m256i pairs = _mm256_hadd_epi32(totals[r][2 * half], totals[r][2 * half + 1]);
-                    pairs = _mm256_permute4x64_epi64(pairs, 0xD8);
-                    memcpy(&sums[r][2 * p + half], &pairs, 32);
+                    __m256i pairs = _mm256_hadd_epi32((__m256i)totals[r][2 * half], (__m256i)totals[r][2 * half + 1]);
+                    sums[r][2 * p + half] = (Sums)_mm256_permute4x64_epi64(pairs, 0xD8);
                 }
         }
     }

@@ -28,9 +28,8 @@ struct Dot {
 
     template <int R, int P>
     inline void tile(long m, long quads, const int8_t* b, Sums (&sums)[R][P]) const {
-        __m512i totals[R][P];
         for (int r = 0; r < R; r++)
-            for (int p = 0; p < P; p++) totals[r][p] = _mm512_setzero_si512();
+            for (int p = 0; p < P; p++) sums[r][p] = Sums{};
         const uint8_t* a = codes + m * width;
         for (long q = 0; q < quads; q++) {
             __m512i row[P];
@@ -40,13 +39,11 @@ struct Dot {
             for (int r = 0; r < R; r++) {
                 int32_t quad;
                 memcpy(&quad, a + r * width + q * 4, 4);
-                __m512i x = _mm512_set1_epi32(quad);
+                const __m512i x = _mm512_set1_epi32(quad);
 #pragma GCC unroll 8
-                for (int p = 0; p < P; p++) totals[r][p] = _mm512_dpbusd_epi32(totals[r][p], x, row[p]);
+                for (int p = 0; p < P; p++) sums[r][p] = (Sums)_mm512_dpbusd_epi32((__m512i)sums[r][p], x, row[p]);
             }
         }
-        for (int r = 0; r < R; r++)
-            for (int p = 0; p < P; p++) memcpy(&sums[r][p], &totals[r][p], 64);
     }
 };
 

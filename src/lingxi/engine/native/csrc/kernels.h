@@ -54,7 +54,7 @@ struct Kernels {
     const char* name;
     void (*gemm_int8)(Codes a, long rows, long width, WeightsInt8 b, long first_panel, long panels, Target to);
     void (*gemm_fp32)(const float* a, long ld, long rows, long width, const float* b, long first_panel, long panels, Target to);
-    void (*quantize)(const float* x, long ld, long rows, long width, long mixed, uint8_t* codes, long padded, float* scale, float* low);
+    void (*quantize)(const float* x, long ld, long rows, long width, const float* weighed, long mixed, uint8_t* codes, long padded, float* scale, float* low);
     void (*read_rows)(const int8_t* codes, const float* scale, const int64_t* ids, long count, long width, long mixed, float* out);
     void (*rms_norm)(const float* x, long ld, long rows, long width, const float* gain, float eps, float* out, long ld_out);
     void (*layer_norm)(const float* x, long ld, long rows, long width, const float* gain, const float* shift, float eps, float* out, long ld_out);

@@ -113,7 +113,7 @@ void lingxi_gemm_fp32(const float* x, long ld_x, long rows, long width, const fl
 
 // A norm of each row (0 none, 1 RMS, 2 layer), then its codes; `normed` [rows, width] is where the norm goes, may be null without one.
 void lingxi_norm_quantize(const float* x, long ld, long rows, long width, int norm, const float* gain, const float* shift, float eps,
-                          float* normed, long mixed, uint8_t* codes, long padded, float* scale, float* low, int threads) {
+                          float* normed, const float* weighed, long mixed, uint8_t* codes, long padded, float* scale, float* low, int threads) {
     const long step = 16;
     for_each(over(rows, step), threads, [&](long task) {
         long row = task * step, count = std::min(step, rows - row);
@@ -122,7 +122,7 @@ void lingxi_norm_quantize(const float* x, long ld, long rows, long width, int no
         if (norm == 2) kernels->layer_norm(from, ld, count, width, gain, shift, eps, normed + row * width, width);
         if (!codes) return;
         const float* ready = norm ? normed + row * width : from;
-        kernels->quantize(ready, norm ? width : ld, count, width, mixed, codes + row * padded, padded, scale + row, low + row);
+        kernels->quantize(ready, norm ? width : ld, count, width, weighed, mixed, codes + row * padded, padded, scale + row, low + row);
     });
 }
 
