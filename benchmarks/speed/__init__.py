@@ -1,4 +1,4 @@
-"""Speed beside every peer, in one interleaved run: `make bench`, or `python -m speed` in this folder's parent.
+"""Speed beside every peer, in one interleaved run: `make bench`, or `python -m speed` in `benchmarks`.
 
 `workloads` says what is computed, `systems` who computes it, `worker` is one system in a process of
 its own, `rounds` lets them take turns, `summary` makes medians and paired ratios, `peak` measures

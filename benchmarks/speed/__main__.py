@@ -50,7 +50,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; an unknown name of a workload or system ends with the list of known ones."""
     parser = argparse.ArgumentParser(prog="python -m speed", description=__doc__)
     parser.add_argument("--workloads", type=_names(list(WORKLOADS)), default=list(WORKLOADS))
-    parser.add_argument("--systems", type=_names([s.name for s in SYSTEMS]), default=None, help="default: all")
+    parser.add_argument(
+        "--systems", type=_names([s.name for s in SYSTEMS]), default=None, help="default: all"
+    )
     parser.add_argument("--quick", action="store_true", help="few texts and rounds: a look, not a result")
     parser.add_argument("--rounds", type=int, help="rounds of turns")
     parser.add_argument("--layers", type=int, help="of 28; few layers favour who skips work in the last one")
@@ -123,6 +125,7 @@ def jobs(workload: Workload, systems: Sequence[System], folder: Path) -> Iterato
                 inputs=str(inputs),
                 threads=count,
                 engine=system.engine,
+                prepares=system.prepares,
             )
 
 

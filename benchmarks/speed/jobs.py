@@ -43,7 +43,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One system with one workload: `module` has `open_system(job)` and, where files must be made, `prepare(job)`.
+    """One system with one workload: `module` has `open_system(job)`, and `prepare(job)` where it `prepares`.
 
     `folder` keeps what was converted, beside the model's `directory`. `batches` are the sizes to
     choose from; the fastest on a part of the inputs is taken.
@@ -60,6 +60,7 @@ class Job:
     threads: int = 1
     batches: tuple[int, ...] = (1, 8, 32)
     engine: str = ""
+    prepares: bool = False
 
     @property
     def label(self) -> str:

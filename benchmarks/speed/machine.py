@@ -23,12 +23,19 @@ def describe() -> dict[str, Any]:
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
-        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "usable_cores": usable_cores(),
         "instructions": instruction_sets(),
         "python": platform.python_version(),
         "system": platform.system(),
         "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
     }
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def load() -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speed.jobs import Job, write_job
+from speed.machine import usable_cores
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -70,10 +72,12 @@ class Process:
     answers: Path = field(default_factory=Path)
 
     def ask(self, **command: Any) -> dict[str, Any]:
-        """Send one command and read its answer; raises RuntimeError with the log's end where there is none."""
+        """Send one command and read its answer; raises RuntimeError with the reason where it fails."""
         assert self.popen.stdin
-        self.popen.stdin.write(json.dumps(command) + "\n")
-        self.popen.stdin.flush()
+        # A process that has ended answers nothing, and `read` says so.
+        with contextlib.suppress(BrokenPipeError):
+            self.popen.stdin.write(json.dumps(command) + "\n")
+            self.popen.stdin.flush()
         answer = self.read()
         if "failed" in answer:
             raise RuntimeError(f"{self.label}: {answer['failed']}")
@@ -107,19 +111,23 @@ class Process:
     def close(self) -> None:
         """End the process: its stdin ends."""
         assert self.popen.stdin and self.popen.stdout
-        self.popen.stdin.close()
-        self.popen.wait(timeout=60)
+        with contextlib.suppress(BrokenPipeError):
+            self.popen.stdin.close()
+        self.popen.wait()
         self.popen.stdout.close()
 
 
 def start(job: Job, folder: Path) -> Process | Absent:
     """Prepare a job's files in one process, load it in another; Absent with the reason where it cannot."""
     path = write_job(job, folder / f"{job.label}.json")
-    prepared = _spawn(job, "prepare", path)
-    answer = prepared.read()
-    prepared.close()
-    if "ready" not in answer:
-        return Absent(job.label, answer.get("absent") or answer["failed"])
+    if job.threads > (cores := usable_cores()):
+        return Absent(job.label, f"{job.threads} threads, and this process may use {cores} core")
+    if job.prepares:
+        prepared = _spawn(job, "prepare", path)
+        answer = prepared.read()
+        prepared.close()
+        if "ready" not in answer:
+            return Absent(job.label, answer.get("absent") or answer["failed"])
     process = _spawn(job, "serve", path)
     answer = process.read()
     if "ready" not in answer:
@@ -149,7 +157,13 @@ def _environment(threads: int) -> dict[str, str]:
     """Thread counts that libraries read when they are loaded, and no question to a hub."""
     counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false" if threads == 1 else "true"}
-    return {**os.environ, **counts, **offline, "RAYON_NUM_THREADS": str(threads), "ONNXRUNTIME_TELEMETRY": "0"}
+    return {
+        **os.environ,
+        **counts,
+        **offline,
+        "RAYON_NUM_THREADS": str(threads),
+        "ONNXRUNTIME_TELEMETRY": "0",
+    }
 
 
 def _tail(log: Path) -> str:

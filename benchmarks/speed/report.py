@@ -1,4 +1,4 @@
-"""Results as Markdown between two marks of docs/performance.md, as JSON with every lap, and on the terminal."""
+"""Results as Markdown between two marks of docs/performance.md, and as JSON with every lap."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from speed.results import Result, Row
 from speed.summary import Spread
 
 BEGIN, END = "<!-- results: written by make bench -->", "<!-- end of results -->"
-HEAD = ("system", "CPU s", "wall s", "× CPU", "× wall", "a CPU second", "of the limit", "peak MB", "agrees", "")
+HEAD = (
+    "system",
+    "CPU s",
+    "wall s",
+    "× CPU",
+    "× wall",
+    "a CPU second",
+    "of the limit",
+    "peak MB",
+    "agrees",
+    "",
+)
 
 
 def markdown(results: Sequence[Result], about: dict[str, Any]) -> str:
@@ -34,7 +45,7 @@ def table(result: Result) -> str:
 
 
 def write(results: Sequence[Result], about: dict[str, Any], page: Path, data: Path) -> None:
-    """Put the tables between the marks of `page` and everything into `data`; raises ValueError without marks."""
+    """Put the tables between the marks of `page`, all laps into `data`; raises ValueError without marks."""
     text = page.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise ValueError(f"{page} has no place for results: it needs the lines {BEGIN!r} and {END!r}")
@@ -70,14 +81,16 @@ def _cells(row: Row, result: Result) -> list[str]:
         f"{row.ratio.wall.median:.2f}" if row.ratio else "",
         f"{row.rate:,.0f} {unit}" if row.rate >= 10 else f"{row.rate:.2f} {unit}",
         f"{row.share:.0%}" if row.share is not None else "",
-        f"{row.memory.peak / 1e6:,.0f}" if not result.name == "memory" else _memory(row),
+        f"{row.memory.peak / 1e6:,.0f}" if result.name != "memory" else _memory(row),
         _near(row.near),
         row.note,
     ]
 
 
 def _memory(row: Row) -> str:
-    return f"{row.memory.peak / 1e6:,.0f} (loaded {row.memory.loaded / 1e6:,.0f}, after {row.memory.resident / 1e6:,.0f})"
+    found = row.memory
+    loaded, after = found.loaded / 1e6, found.resident / 1e6
+    return f"{found.peak / 1e6:,.0f} (loaded {loaded:,.0f}, after {after:,.0f})"
 
 
 def _spread(found: Spread) -> str:

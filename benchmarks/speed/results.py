@@ -54,7 +54,7 @@ def result(
     reference: str = REFERENCE,
 ) -> Result:
     """Rows in the order of the systems; ratios against `reference`, or each system on one thread."""
-    near = agreement(taken.outputs, reference) if reference in taken.outputs else {}
+    near = _near(workload, taken, reference)
     rows = tuple(_row(label, workload, taken, limits, near, reference) for label in taken.laps)
     baseline = reference if workload.threads == (1,) else "the same system on one thread"
     inputs = workload.part.inputs
@@ -63,6 +63,17 @@ def result(
     return Result(
         workload.name, workload.title, workload.unit, len(inputs), tokens, baseline, *loads, rows, absent
     )
+
+
+def _near(workload: Workload, taken: Taken, reference: str) -> dict[str, tuple[str, float]]:
+    """Agreement of those that ran the same network, with the reference or else the first of them."""
+    same = {
+        label: found
+        for label, found in taken.outputs.items()
+        if workload.part_of(label.partition(" · ")[0]) is workload.part
+    }
+    truth = reference if reference in same else next(iter(same), None)
+    return agreement(same, truth) if truth else {}
 
 
 def _row(

@@ -81,10 +81,8 @@ def _turn(label: str, workers: dict[str, Worker], taken: Taken) -> None:
             found.pop(label)  # type: ignore[attr-defined]
 
 
-def agreement(
-    outputs: Mapping[str, NDArray[np.float32]], reference: str
-) -> dict[str, tuple[str, float]]:
-    """How near each is to the reference: ("cosine", least) of vectors, ("score", largest difference) of scores."""
+def agreement(outputs: Mapping[str, NDArray[np.float32]], reference: str) -> dict[str, tuple[str, float]]:
+    """To the reference: ("cosine", least) of vectors, ("score", largest difference) of scores."""
     truth = outputs[reference]
     found: dict[str, tuple[str, float]] = {}
     for label, mine in outputs.items():

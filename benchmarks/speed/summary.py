@@ -41,7 +41,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def ratio(reference: Sequence[Lap], mine: Sequence[Lap]) -> Ratio:
-    """Paired by round: reference seconds over mine, so that more is faster; raises ValueError for unequal rounds."""
+    """Reference seconds over mine, paired by round: more is faster. Raises ValueError for unequal rounds."""
     pairs = list(zip(reference, mine, strict=True))
     return Ratio(spread([r.cpu / m.cpu for r, m in pairs]), spread([r.wall / m.wall for r, m in pairs]))
 

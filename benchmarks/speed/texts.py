@@ -12,7 +12,16 @@ MODULES = (
     *("argparse", "ast", "asyncio.tasks", "collections", "configparser", "contextlib", "csv", "dataclasses"),
     *("datetime", "decimal", "difflib", "email.message", "enum", "fractions", "functools", "heapq"),
     *("inspect", "json.decoder", "logging", "pathlib", "random", "shutil", "statistics", "string"),
-    *("subprocess", "tempfile", "textwrap", "threading", "typing", "unittest.case", "urllib.parse", "zipfile"),
+    *(
+        "subprocess",
+        "tempfile",
+        "textwrap",
+        "threading",
+        "typing",
+        "unittest.case",
+        "urllib.parse",
+        "zipfile",
+    ),
 )
 QUERY = "How do I split a long text into lines of a given width without breaking words?"
 CHARACTERS = 1200  # of a passage: about what search engines cut documents into

@@ -71,9 +71,7 @@ def guarded(act: Callable[[], Answer]) -> Answer:
 
 def prepare(job: Job) -> Answer:
     """Make the files the system reads, where it needs its own."""
-    make = getattr(import_module(job.module), "prepare", None)
-    if make is not None:
-        make(job)
+    import_module(job.module).prepare(job)
     return {"ready": True}
 
 
@@ -90,8 +88,8 @@ class Loaded:
 
     def chosen(self, batches: tuple[int, ...]) -> int:
         """The fastest of the sizes; the only one, without a run."""
-        part = self.inputs.part(2) if len(self.inputs) > 2 * max(batches) else self.inputs
-        sizes = sorted({min(size, len(part)) for size in batches})
+        part = self.inputs.part(2)
+        sizes = sorted({min(size, len(self.inputs)) for size in batches})
         if len(sizes) == 1:
             return sizes[0]
         return min(sizes, key=lambda size: measured(lambda: self.opened.run(part, size))["cpu"])
@@ -150,5 +148,3 @@ def memory(field: str) -> int:
 
 if __name__ == "__main__":
     main()
-
-

@@ -75,7 +75,9 @@ def query(folder: Path, scale: Scale) -> Workload:
     """One query of 16 tokens, end token included."""
     text = networks.cut_to_tokens([QUERY + " " + QUERY], 15)
     part = _decoder_part(folder, scale, text)
-    return Workload("query", f"one query of {len(part.inputs.ids[0])} tokens, {_shape(scale)}", "texts", part, {})
+    return Workload(
+        "query", f"one query of {len(part.inputs.ids[0])} tokens, {_shape(scale)}", "texts", part, {}
+    )
 
 
 def rerank(folder: Path, scale: Scale) -> Workload:

@@ -26,7 +26,7 @@ def prepare(job: Job) -> None:
     if job.family == "qwen3":
         source = _with_identity_head(source, Path(job.folder))
     converter = ctranslate2.converters.TransformersConverter(str(source))
-    part = out.with_suffix(".part")
+    part = out.with_name(out.name + ".part")
     converter.convert(str(part), quantization=job.weights, force=True)
     part.rename(out)
 
@@ -44,7 +44,7 @@ def open_system(job: Job) -> Opened:
 
 
 def _encoded(encoder: object, ids: padded.Matrix, mask: padded.Matrix) -> padded.Matrix:
-    sequences = [row[: n].tolist() for row, n in zip(ids, mask.sum(1), strict=True)]
+    sequences = [row[:n].tolist() for row, n in zip(ids, mask.sum(1), strict=True)]
     return np.asarray(encoder.forward_batch(sequences).last_hidden_state)  # type: ignore[attr-defined]
 
 

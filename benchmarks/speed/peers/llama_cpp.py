@@ -42,7 +42,7 @@ def prepare(job: Job) -> None:
     if job.family != "qwen3":
         raise UnfitError("no GGUF of this network is written here")
     if not _path(job).exists():
-        part = _path(job).with_suffix(".part")
+        part = _path(job).with_name(_path(job).name + ".part")
         _write(job, part)
         part.rename(_path(job))
 
@@ -127,7 +127,7 @@ def _write(job: Job, out: Path) -> None:
     writer = GGUFWriter(out, "qwen3")
     _describe(writer, read_config(Path(job.directory)))
     with safe_open(Path(job.directory) / "model.safetensors", framework="pt") as weights:
-        for name in weights.keys():
+        for name in sorted(weights.keys()):
             matrix = weights.get_tensor(name).float().numpy()
             if job.weights == "int8" and matrix.ndim == 2:
                 kind = GGMLQuantizationType.Q8_0
