@@ -10,7 +10,7 @@ from typing import Any
 
 LIBRARIES = (
     *("torch", "transformers", "sentence-transformers", "onnx", "onnxruntime", "openvino", "nncf"),
-    *("ctranslate2", "fastembed", "llama-cpp-py-sync", "gguf", "lingxi"),
+    *("ctranslate2", "fastembed", "xllamacpp", "gguf", "lingxi"),
 )
 _SETS = (
     *("avx2", "fma", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16"),

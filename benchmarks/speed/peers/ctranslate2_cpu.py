@@ -6,8 +6,8 @@ before converting: one more product of hidden × hidden a token, less than a ten
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,8 @@ def prepare(job: Job) -> None:
     if out.exists():
         return
     source = Path(job.directory)
-    if job.family == "qwen3":
-        source = _with_identity_head(source, Path(job.folder))
-    converter = ctranslate2.converters.TransformersConverter(str(source))
+    plain = ctranslate2.converters.TransformersConverter
+    converter = _identity_converter(source) if job.family == "qwen3" else plain(str(source))
     part = out.with_name(out.name + ".part")
     converter.convert(str(part), quantization=job.weights, force=True)
     part.rename(out)
@@ -43,40 +42,34 @@ def open_system(job: Job) -> Opened:
     return padded.opened(job, lambda ids, mask: _generated(generator, ids, mask))
 
 
-def _encoded(encoder: object, ids: padded.Matrix, mask: padded.Matrix) -> padded.Matrix:
+def _encoded(encoder: Any, ids: padded.Matrix, mask: padded.Matrix) -> padded.Matrix:
     sequences = [row[:n].tolist() for row, n in zip(ids, mask.sum(1), strict=True)]
-    return np.asarray(encoder.forward_batch(sequences).last_hidden_state)  # type: ignore[attr-defined]
+    return np.asarray(encoder.forward_batch(sequences).last_hidden_state)
 
 
-def _generated(generator: object, ids: padded.Matrix, mask: padded.Matrix) -> padded.Matrix:
+def _generated(generator: Any, ids: padded.Matrix, mask: padded.Matrix) -> padded.Matrix:
     import ctranslate2
 
     tokens = ctranslate2.StorageView.from_array(np.ascontiguousarray(ids, np.int32))
     lengths = ctranslate2.StorageView.from_array(np.ascontiguousarray(mask.sum(1), np.int32))
-    return np.asarray(generator.forward_batch(tokens, lengths))  # type: ignore[attr-defined]
+    return np.asarray(generator.forward_batch(tokens, lengths))
 
 
 def _path(job: Job) -> Path:
     return Path(job.folder) / f"{Path(job.directory).name}.{job.weights}.ct2"
 
 
-def _with_identity_head(source: Path, folder: Path) -> Path:
-    """A causal model of the same network, whose untied head has one row for each component."""
+def _identity_converter(source: Path) -> Any:
+    """The library's converter, told of a head that has one row for each component of the state."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from ctranslate2.converters import TransformersConverter
 
-    out = folder / f"{source.name}.identity"
-    if out.exists():
-        return out
-    part = out.with_suffix(".part")
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
-    rows = torch.zeros(model.config.vocab_size, model.config.hidden_size)
-    rows[: model.config.hidden_size].fill_diagonal_(1)
-    model.config.tie_word_embeddings = False
-    model.lm_head = torch.nn.Linear(model.config.hidden_size, model.config.hidden_size, bias=False)
-    model.lm_head.weight = torch.nn.Parameter(rows[: model.config.hidden_size].clone())
-    model.save_pretrained(part)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(source / name, part / name)
-    part.rename(out)
-    return out
+    class Identity(TransformersConverter):  # type: ignore[misc]
+        def load_model(self, *args: Any, **options: Any) -> Any:
+            model = super().load_model(*args, **options)
+            width = model.config.hidden_size
+            model.lm_head = torch.nn.Linear(width, width, bias=False, dtype=model.dtype)
+            torch.nn.init.eye_(model.lm_head.weight)
+            return model
+
+    return Identity(str(source))

@@ -1,12 +1,11 @@
-"""llama.cpp by the prebuilt wheel `llama-cpp-py-sync`; the GGUF is written from the directory's weights.
+"""llama.cpp by the prebuilt wheel `xllamacpp`; the GGUF is written from the directory's weights.
 
-Its tokenizer is not used: the ids are given, several sequences to one batch of tokens, each with
-its own sequence id, as its embedding example does.
+Its tokenizer is not used: the server takes ids, and puts those of a request into one batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from speed import padded
 from speed.jobs import Inputs, Job, Opened, UnfitError
 
 _BATCH_TOKENS = 2048
-_SEQUENCES = 64
-_POOL_LAST = 3
+_SLOTS = 8
+_ERRORS_ONLY = 1
 _NAMES = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
@@ -37,10 +36,14 @@ _NAMES = {
 def prepare(job: Job) -> None:
     """Write the GGUF once, F32 or Q8_0."""
     import gguf  # noqa: F401
-    import llama_cpp_py_sync  # noqa: F401
+    import xllamacpp  # noqa: F401
 
     if job.family != "qwen3":
         raise UnfitError("no GGUF of this network is written here")
+    if job.task == "rerank":
+        raise UnfitError(
+            "its server gives vectors of unit length, and the scores need the states as they are"
+        )
     if not _path(job).exists():
         part = _path(job).with_name(_path(job).name + ".part")
         _write(job, part)
@@ -48,69 +51,51 @@ def prepare(job: Job) -> None:
 
 
 def open_system(job: Job) -> Opened:
-    """A context in embedding mode with last-token pooling."""
-    from llama_cpp_py_sync import Llama
+    """The library's own server inside the process: embedding mode, last-token pooling, several slots."""
+    import xllamacpp
 
-    llama = Llama(
-        str(_path(job)),
-        n_ctx=_BATCH_TOKENS,
-        n_batch=_BATCH_TOKENS,
-        n_ubatch=_BATCH_TOKENS,
-        n_threads=job.threads,
-        n_threads_batch=job.threads,
-        embedding=True,
-        pooling_type=_POOL_LAST,
-        n_seq_max=_SEQUENCES,
-    )
-    tokenized, finish = padded.tokenizer_of(job), padded.finisher(job)
+    server = xllamacpp.Server(_parameters(job, xllamacpp))
+    tokenized = padded.tokenizer_of(job)
 
     def run(inputs: Inputs, batch: int) -> NDArray[np.float32]:
-        sequences = tokenized(inputs)
-        states = np.empty((len(sequences), llama.n_embd), np.float32)
-        for part in _batches(sequences, min(batch, _SEQUENCES)):
-            states[part] = _decode(llama, [sequences[i] for i in part])
-        return finish(states, inputs)
+        asked = [list(sequence) for sequence in tokenized(inputs)]
+        order = sorted(range(len(asked)), key=lambda i: -len(asked[i]))
+        out: list[Any] = [None] * len(asked)
+        for part in (order[i : i + batch] for i in range(0, len(order), batch)):
+            answer = server.handle_embeddings({"input": [asked[i] for i in part]})
+            for place, found in zip(part, _vectors(answer), strict=True):
+                out[place] = found
+        return np.asarray(out, np.float32)
 
-    return Opened(run)
-
-
-def _batches(sequences: Sequence[Sequence[int]], most: int) -> Iterator[list[int]]:
-    """Neighbours in length, at most so many sequences and tokens together."""
-    part: list[int] = []
-    for i in sorted(range(len(sequences)), key=lambda i: -len(sequences[i])):
-        tokens = sum(len(sequences[j]) for j in part) + len(sequences[i])
-        if part and (len(part) == most or tokens > _BATCH_TOKENS):
-            yield part
-            part = []
-        part.append(i)
-    yield part
+    return Opened(run, note=_built_for(xllamacpp.get_system_info()))
 
 
-def _decode(llama: Any, sequences: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-    """Pooled states of one batch."""
-    lib, ffi, context = llama._lib, llama._ffi, llama._ctx
-    llama._clear_context_state()
-    batch = lib.llama_batch_init(sum(map(len, sequences)), 0, 1)
-    try:
-        _fill(batch, sequences)
-        if code := lib.llama_decode(context, batch):
-            raise RuntimeError(f"llama_decode returned {code}")
-        found = [lib.llama_get_embeddings_seq(context, i) for i in range(len(sequences))]
-        width = 4 * llama.n_embd
-        return np.stack([np.frombuffer(ffi.buffer(p, width), np.float32).copy() for p in found])
-    finally:
-        lib.llama_batch_free(batch)
+def _parameters(job: Job, library: Any) -> Any:
+    found = library.CommonParams()
+    found.model.path = str(_path(job))
+    found.embedding, found.pooling_type = True, library.llama_pooling_type.LLAMA_POOLING_TYPE_LAST
+    lengths = [len(sequence) for sequence in job.read_inputs().ids]
+    found.n_parallel = min(_SLOTS, len(lengths))
+    # Keys and values are kept for the whole context: no more of it than the longest text asks for.
+    found.n_ctx = found.n_parallel * (max(lengths) // 64 + 1) * 64
+    found.verbosity = _ERRORS_ONLY
+    found.n_batch = found.n_ubatch = _BATCH_TOKENS
+    found.cpuparams.n_threads = found.cpuparams_batch.n_threads = job.threads
+    found.n_gpu_layers, found.n_threads_http, found.warmup = 0, 1, False
+    return found
 
 
-def _fill(batch: Any, sequences: Sequence[Sequence[int]]) -> None:
-    place = 0
-    for number, sequence in enumerate(sequences):
-        for position, token in enumerate(sequence):
-            batch.token[place], batch.pos[place] = token, position
-            batch.n_seq_id[place], batch.seq_id[place][0] = 1, number
-            batch.logits[place] = position + 1 == len(sequence)
-            place += 1
-    batch.n_tokens = place
+def _vectors(answer: Any) -> list[list[float]]:
+    found = json.loads(answer) if isinstance(answer, str) else answer
+    if "data" not in found:
+        raise RuntimeError(f"llama.cpp answered {str(found)[:200]}")
+    return [one["embedding"] for one in sorted(found["data"], key=lambda one: one["index"])]
+
+
+def _built_for(info: str) -> str:
+    """The widest vectors the wheel was built for: it does not choose when it runs."""
+    known = [name for name in ("AVX512", "AVX2", "NEON") if f"{name} = 1" in info]
+    return f"wheel built for {known[0]}" if known else "wheel built for no vectors"
 
 
 def _path(job: Job) -> Path:
