@@ -51,7 +51,8 @@ def write(results: Sequence[Result], about: dict[str, Any], page: Path, data: Pa
         raise ValueError(f"{page} has no place for results: it needs the lines {BEGIN!r} and {END!r}")
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n\n{markdown(results, about)}\n\n{END}{after}", encoding="utf-8")
+    body = f"![ratios of all systems]({page.stem}.svg)\n\n{markdown(results, about)}"
+    page.write_text(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}", encoding="utf-8")
     content = {**about, "results": [asdict(result) for result in results]}
     data.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -95,7 +95,7 @@ def _row(
         label=label,
         cpu=cpu,
         wall=wall,
-        ratio=ratio(taken.laps[against], laps) if against in taken.laps else None,
+        ratio=ratio(taken.laps[against], laps) if against in taken.laps and against != label else None,
         rate=count / cpu.median,
         operations=part.operations,
         share=part.operations / cpu.median / limit if limit else None,

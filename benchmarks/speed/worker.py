@@ -96,8 +96,9 @@ class Loaded:
 
     def about(self) -> Answer:
         """What the table says beside the figures."""
-        note = self.opened.note or (f"batch {self.batch}" if self.batch > 1 else "")
-        return {"note": note, "load_seconds": self.seconds, "resident": self.resident}
+        note = [f"batch {self.batch}"] if self.batch else []
+        note += [self.opened.note] if self.opened.note else []
+        return {"note": ", ".join(note), "load_seconds": self.seconds, "resident": self.resident}
 
     def obey(self, command: Answer) -> Answer:
         """Do one command."""
