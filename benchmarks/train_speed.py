@@ -55,7 +55,8 @@ from lingxi.train.loop import Schedule, train
 from lingxi.train.mixture import Draw, Kind
 from lingxi.train.phases import ContrastiveSettings
 from lingxi.train.store import Candidate, Row
-from speed import MODULES, processor
+from speed.machine import processor
+from speed.texts import MODULES
 
 CODE_TASK = "Given a description in words, retrieve the function that does it"
 NEAR_TASK = "Given a sentence of a manual, retrieve the sentence that follows it"
