@@ -36,9 +36,11 @@ $(VENV)/dev: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@ $(VENV)/search
 
-# The peers of the benchmark. One that does not install here does not keep the others away: it is named in the table.
+# The peers of the benchmark. One that does not install here does not keep the others away: the table names it.
+PEERS := onnx onnxscript onnxruntime openvino nncf ctranslate2 fastembed xllamacpp
 $(VENV)/bench: $(VENV)/dev
-	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --editable '.[peers,gguf]'
+	for peer in $(PEERS); do $(BIN)/python -m pip install --quiet $$peer || echo "$$peer does not install here"; done
 	touch $@
 
 clean:

@@ -35,5 +35,4 @@ SYSTEMS = (
     System("lingxi fp32 torch", "speed.peers.lingxi_engines", engine="torch"),
     System("lingxi fp32 native", "speed.peers.lingxi_engines", engine="native"),
     System("lingxi int8 native", "speed.peers.lingxi_engines", "int8", "native"),
-    System("lingxi int8 torch", "speed.peers.lingxi_engines", "int8", "torch"),
 )

@@ -131,7 +131,7 @@ def memory(folder: Path, scale: Scale) -> Workload:
     return Workload("memory", f"memory, {_shape(whole)}", "texts", part, {}, names, alone=True)
 
 
-_OURS = ("lingxi fp32 torch", "lingxi fp32 native", "lingxi int8 native", "lingxi int8 torch")
+_OURS = ("lingxi fp32 torch", "lingxi fp32 native", "lingxi int8 native")
 
 WORKLOADS: Mapping[str, Callable[[Path, Scale], Workload]] = {
     "bulk": bulk,
