@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from lingxi import prompts, vectors
 from lingxi.engine.devices import choose_device, choose_dtype
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError, LingxiWarning
+from lingxi.model.decoder import Decoder
 from lingxi.model.files import hash_weights, locate
 from lingxi.model.golden import calibration_texts, read_golden_vectors
 from lingxi.model.layout import read_prompts, require_kind
@@ -157,7 +158,10 @@ class Embedder:
 
     @cached_property
     def _weights_hash(self) -> str:
-        return hash_weights(self.directory)
+        found = hash_weights(self.directory)
+        # The same weights pooled otherwise give other vectors; old fingerprints mean the last token.
+        how = self._decoder.pooling
+        return found if how == "lasttoken" else hashlib.sha256(f"{found} {how}".encode()).hexdigest()[:16]
 
     @cached_property
     def _calibration(self) -> vectors.Floats:
@@ -190,7 +194,9 @@ class Embedder:
         return [self.tokenizer.framed(i, most) for i in ids], sum(len(i) + frame > most for i in ids)
 
     def _states(self, sequences: list[list[int]], done: Callable[[int], None] | None = None) -> torch.Tensor:
-        return pooled_states(self._decoder, sequences, share_prefix=self._decoder.continues, done=done)
+        # The engine asks a network for no more than every one of them has.
+        network = cast(Decoder, self._decoder)
+        return pooled_states(network, sequences, share_prefix=self._decoder.continues, done=done)
 
     def _say_cut(self, cut: int, total: int) -> None:
         warnings.warn(

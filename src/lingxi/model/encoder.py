@@ -115,7 +115,7 @@ class Layers(nn.Module):
             return None
         place = torch.arange(length, device=self.relative_attention_bias.weight.device)
         buckets = _buckets(place[None] - place[:, None], self.buckets)
-        return self.relative_attention_bias(buckets).permute(2, 0, 1).contiguous()
+        return cast(torch.Tensor, self.relative_attention_bias(buckets).permute(2, 0, 1).contiguous())
 
 
 class Encoder(nn.Module):
@@ -174,7 +174,7 @@ def _attend_biased(
     pieces = []
     for run in packed.runs:
         q, k, v = (
-            x[run.tokens].unflatten(0, (run.count, run.length)).transpose(1, 2)
+            x[run.tokens].view(run.count, run.length, *x.shape[1:]).transpose(1, 2)
             for x in (queries, keys, values)
         )
         mask = bias[:, : run.length, : run.length].to(q.dtype)

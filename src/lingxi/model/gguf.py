@@ -163,4 +163,4 @@ def _published(
     heads = metadata["llama.attention.head_count"]
     if ".k_proj." in name:
         heads = metadata.get("llama.attention.head_count_kv", heads)
-    return tensor.unflatten(0, (heads, -1, 2)).transpose(1, 2).reshape(tensor.shape)
+    return tensor.reshape(heads, -1, 2, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)
