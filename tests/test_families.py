@@ -15,6 +15,7 @@ from lingxi.engine.run import pooled_states
 from lingxi.errors import LingxiWarning, ModelError
 from lingxi.model.decoder import Decoder
 from lingxi.model.encoder import Encoder
+from lingxi.model.files import hash_weights
 from lingxi.model.framing import read_framed_tokens
 from lingxi.model.network import read_network, read_size
 from toys import TEXTS, assert_mendable, gap, random_ids, unit
@@ -251,6 +252,8 @@ def test_a_round_trip(kind: str, pooling: str, dense: bool, tmp_path: Path) -> N
     said = theirs.encode_document(texts, normalize_embeddings=True, show_progress_bar=False)
     assert gap(ours.encode_document(texts), said) <= VECTORS
     assert gap(ours.encode(texts[:1]), expected[:1]) <= VECTORS
+    weights = ours.fingerprint()["weights"]
+    assert (weights == hash_weights(tmp_path / "st")) == (pooling == "lasttoken")
 
 
 @pytest.mark.filterwarnings("ignore::lingxi.LingxiWarning")

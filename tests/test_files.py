@@ -72,7 +72,7 @@ def test_a_decoder_computes_in_the_type_asked_for(embedder_directory: Path) -> N
 def test_int8_files_read_back_code_times_scale(tmp_path: Path) -> None:
     state = random_state(toy_size())
     read = read_decoder(write_toy(tmp_path / "int8", dtype="int8"), FP32).state_dict()
-    stored = quantized(state)
+    stored = dict(quantized(state))
     for name, tensor in state.items():
         if tensor.dim() == 1:
             assert torch.equal(read[name], tensor)

@@ -238,7 +238,10 @@ class Embedder:
 
     @cached_property
     def _weights_hash(self) -> str:
-        return hash_weights(self.directory)
+        found = hash_weights(self.directory)
+        # The same weights pooled otherwise give other vectors; old fingerprints mean the last token.
+        how = self._decoder.pooling
+        return found if how == "lasttoken" else hashlib.sha256(f"{found} {how}".encode()).hexdigest()[:16]
 
     @cached_property
     def _calibration(self) -> vectors.Floats:

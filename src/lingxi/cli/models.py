@@ -163,10 +163,10 @@ def _tell(out: Path, dtype: str, as_json: bool) -> None:
 def _values(directory: Path) -> dict[str, Any]:
     from lingxi.model.files import read_config
     from lingxi.model.layout import read_kind, read_max_length
-    from lingxi.model.sizes import size_from_config
+    from lingxi.model.network import read_size
 
     config = read_config(directory)
-    size = size_from_config(config, str(directory))
+    size = read_size(directory)
     return {
         "name": directory.resolve().name,
         "kind": read_kind(directory) or "embedder",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lingxi.errors import MissingExtraError, ModelError
@@ -148,7 +149,7 @@ def _dequantized(tensor: Any) -> torch.Tensor:
     from gguf.quants import dequantize
 
     # Copied: the reader's arrays lie in the file.
-    return torch.from_numpy(dequantize(tensor.data, tensor.tensor_type)).float().clone()
+    return torch.from_numpy(np.array(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32))
 
 
 def _published(
@@ -162,4 +163,4 @@ def _published(
     heads = metadata["llama.attention.head_count"]
     if ".k_proj." in name:
         heads = metadata.get("llama.attention.head_count_kv", heads)
-    return tensor.view(heads, -1, 2, tensor.shape[1]).transpose(1, 2).reshape(tensor.shape)
+    return tensor.reshape(heads, -1, 2, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)
