@@ -27,7 +27,7 @@ ORDER = [
     ],
     ["model"],
     ["engine"],
-    ["embedder", "reranker", "parity"],
+    ["embedder", "reranker", "check"],
     ["collect"],
     ["generate"],
     ["curate"],
