@@ -36,7 +36,9 @@ def onnx_reference(subject: Subject, file: Path | None) -> Compute:
 
     def compute(texts: Sequence[GoldenText]) -> Values:
         """Batches of eight, padded on the right."""
-        found = [_run(session, asked, subject, subject.ids(texts[i : i + 8])) for i in range(0, len(texts), 8)]
+        found = [
+            _run(session, asked, subject, subject.ids(texts[i : i + 8])) for i in range(0, len(texts), 8)
+        ]
         return np.concatenate(found)
 
     return compute

@@ -31,6 +31,7 @@ class Reference:
 
     `specials`: whether it reads special tokens in user text as control tokens, as the reference
     implementation does. `narrow` asks for vectors of fewer dimensions, where that can be asked.
+    `threads`: whether several may ask at once.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Reference:
     tolerance: Tolerance
     specials: bool = False
     narrow: Callable[[Sequence[GoldenText], int], Values] | None = None
+    threads: bool = False
 
 
 @contextmanager
@@ -62,9 +64,11 @@ def local_reference(subject: Subject, against: str) -> Iterator[Reference]:
 def _directory(subject: Subject, against: str) -> Reference:
     other = open_subject(against)
     if other.kind != subject.kind:
-        raise InputError(f"{against}: the model is of the kind {other.kind!r}", f"name another {subject.kind}")
+        raise InputError(
+            f"{against}: the model is of the kind {other.kind!r}", f"name another {subject.kind}"
+        )
     lossy = any(_stored(s.directory) != "float32" for s in (subject, other)) or not other.exact
-    return Reference(str(against), other.compute, LOSSY if lossy else EXACT)
+    return Reference(str(against), other.compute, LOSSY if lossy else EXACT, threads=True)
 
 
 def _stored(directory: Path) -> str:
@@ -145,12 +149,11 @@ def _sentence_transformers(subject: Subject, directory: Path) -> Reference:
 
     def scores(texts: Sequence[GoldenText]) -> Values:
         """Log-odds by the directory's own modules, as probabilities."""
-        found = [_odds(reranker, text) for text in texts]
-        return np.asarray(torch.sigmoid(torch.tensor(found)).numpy(), np.float32)
+        odds = np.empty(len(texts), np.float32)
+        for task in dict.fromkeys(t.task for t in texts):
+            at = [i for i, t in enumerate(texts) if t.task == task]
+            pairs = [(texts[i].query or "", texts[i].text) for i in at]
+            odds[at] = reranker.predict(pairs, prompt=task or prompts.DEFAULT_TASK, show_progress_bar=False)
+        return np.asarray(torch.sigmoid(torch.from_numpy(odds)).numpy(), np.float32)
 
     return Reference("sentence-transformers", scores, EXACT, specials=True)
-
-
-def _odds(reranker: Any, text: GoldenText) -> float:
-    pair = (text.query or "", text.text)
-    return float(reranker.predict([pair], prompt=text.task or prompts.DEFAULT_TASK, show_progress_bar=False)[0])

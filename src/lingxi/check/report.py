@@ -32,7 +32,8 @@ class Row:
     """One way of computing and what it was compared with.
 
     `cosine` is the worst 1 − cosine of two vectors of one text (None for scores), `score` the worst
-    difference of a rerank score or of the similarity of two texts, `difference` the largest of a component (or score).
+    difference of a rerank score or of the similarity of two texts, `difference` the largest of a component
+    (of a score, for scores).
     """
 
     check: str

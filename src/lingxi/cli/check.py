@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,17 +31,67 @@ def check(
         float | None, typer.Option(help="Largest difference of a score or a component.")
     ] = None,
     cosine_tolerance: Annotated[float | None, typer.Option(help="Largest 1 − cosine.")] = None,
-    longest: Annotated[int, typer.Option(help="Tokens of the longest input tried.")] = 8192,
+    longest: Annotated[
+        int | None, typer.Option(help="Tokens of the longest input tried: 8192, or 400 with --against.")
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="transformers, sentence-transformers, onnxruntime, onnx:FILE, a model, or a server's URL."
+        ),
+    ] = None,
+    dialect: Annotated[
+        str | None, typer.Option(help="openai, tei or cohere, where asking is not enough.")
+    ] = None,
+    instructions: Annotated[
+        str | None, typer.Option(help="Who puts them before a query: text (sent so) or server (asked to).")
+    ] = None,
+    served: Annotated[str | None, typer.Option(help="The model's name on the server.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file with the server's token; else LINGXI_TOKEN.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds a server may take for an answer.")] = 60.0,
     as_json: Json = False,
 ) -> None:
-    """Compute a model's golden texts in every way and compare; exit 1 if one is off."""
-    from lingxi.check import check_model, make_golden
+    """Compute a model's golden texts in every way, or elsewhere, and compare; exit 1 if one is off."""
+    from lingxi.check import Asking, check_against, check_model, make_golden
+    from lingxi.check.against import LONG
+    from lingxi.check.contract import LONGEST
     from lingxi.model.files import locate
 
     allowed = _tolerance(score_tolerance, cosine_tolerance)
     if write:
         make_golden(locate(model))
-    _tell(check_model(model, device=device, dtype=dtype, tolerance=allowed, longest=longest), as_json)
+    if against is None:
+        report = check_model(
+            model,
+            device=device,
+            dtype=dtype,
+            tolerance=allowed,
+            longest=LONGEST if longest is None else longest,
+        )
+    else:
+        report = check_against(
+            model,
+            against,
+            asking=Asking(dialect, instructions, served, _token(token_file), timeout),
+            device=device,
+            dtype=dtype,
+            tolerance=allowed,
+            longest=LONG if longest is None else longest,
+        )
+    _tell(report, as_json)
+
+
+def _token(file: Path | None) -> str | None:
+    if file is None:
+        return os.environ.get("LINGXI_TOKEN")
+    try:
+        return file.expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise InputError(
+            f"{file}: no token can be read ({error})", "name a text file with the token"
+        ) from None
 
 
 def _tolerance(score: float | None, cosine: float | None) -> Tolerance | None:
