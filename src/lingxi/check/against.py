@@ -70,7 +70,7 @@ class _Set:
 
 
 def _report(subject: Subject, reference: Reference, longest: int) -> Report:
-    chosen = _texts(subject, longest)
+    chosen = _texts(subject, longest, reference.tasks)
     wanted = subject.compute(chosen.texts)
     if reference.specials and chosen.groups["special tokens"]:
         at = chosen.groups["special tokens"]
@@ -80,7 +80,9 @@ def _report(subject: Subject, reference: Reference, longest: int) -> Report:
     both = Compared(chosen.texts, got, alone, wanted, reference.tolerance)
     rows = [*_golden_rows(subject), *_rows(chosen, both)]
     notes: list[str] = []
-    skipped: list[Skipped] = []
+    skipped = (
+        [] if reference.tasks else [Skipped("another instruction", "no field of this dialect asks for it")]
+    )
     rows += _extra_rows(subject, reference, chosen, got, wanted, skipped)
     special = chosen.groups["special tokens"]
     if special and not reference.specials and not all(r.ok for r in rows):
@@ -91,12 +93,12 @@ def _report(subject: Subject, reference: Reference, longest: int) -> Report:
     return Report(subject.name, subject.kind, tuple(rows), against, tuple(skipped), found, tuple(notes))
 
 
-def _texts(subject: Subject, longest: int) -> _Set:
+def _texts(subject: Subject, longest: int, tasks: bool) -> _Set:
     """The golden texts but the empty one, two of them under another instruction, and a long one."""
     golden = read_golden(subject.directory)
     texts = [t for t in (golden.texts if golden else default_texts(subject.kind)) if t.text]
     queries = [t for t in texts if t.task is not None]
-    other = [replace(t, task=_OTHER_TASK) for t in queries[:2]]
+    other = [replace(t, task=_OTHER_TASK) for t in queries[: 2 * tasks]]
     long = filled(
         subject,
         replace(texts[0], task=queries[0].task if texts[0].query else None),

@@ -21,7 +21,7 @@ class Dialect:
     """One way to ask: `vectors` (model, texts) or `scores` (model, query, documents) make a body.
 
     `instructed` are the fields that ask the server to put an instruction before a query; `own` says whether
-    doing so is the dialect's custom.
+    doing so is the dialect's custom; None where it has no words for one.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Dialect:
     read: Callable[[Any, int], Values]
     vectors: Callable[[str, Sequence[str]], Body] | None = None
     scores: Callable[[str, str, Sequence[str]], Body] | None = None
-    instructed: Callable[[str], Body] = lambda task: {"instruction": task}
+    instructed: Callable[[str], Body] | None = lambda task: {"instruction": task}
     own: bool = False
 
 
@@ -87,7 +87,7 @@ EMBEDDERS = (
 )
 RERANKERS = (
     Dialect("cohere", "/v1/rerank", _relevance, scores=_cohere_scores, own=True),
-    Dialect("tei", "/rerank", _ranks, scores=_tei_scores, own=True),
+    Dialect("tei", "/rerank", _ranks, scores=_tei_scores, instructed=None, own=True),
     Dialect("cohere", "/rerank", _relevance, scores=_cohere_scores, own=True),
 )
 PATHS = ("/v1/embeddings", "/embeddings", "/embed", "/v1/rerank", "/v2/rerank", "/rerank", "/v1")

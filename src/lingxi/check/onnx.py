@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def _found(directory: Path) -> Path:
 
 def _session(path: Path) -> Any:
     try:
-        import onnxruntime
+        onnxruntime: Any = import_module("onnxruntime")
     except ImportError:
         raise MissingExtraError("onnxruntime", "onnx", "the comparison with an ONNX file") from None
     if not path.is_file():

@@ -117,5 +117,6 @@ def _attended(a: Attention, x: torch.Tensor, angles: torch.Tensor, seen: torch.T
         return y * angles.cos() + torch.cat((-second, first), dim=-1) * angles.sin()
 
     q, k = turned(a.q_norm(heads(a.q_proj(x)))), turned(a.k_norm(heads(a.k_proj(x))))
-    out = F.scaled_dot_product_attention(q, k, heads(a.v_proj(x)), attn_mask=seen[:, None], enable_gqa=True)
+    k, v = (y.repeat_interleave(a.heads // a.kv_heads, dim=1) for y in (k, heads(a.v_proj(x))))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None])
     return cast(torch.Tensor, a.o_proj(out.transpose(1, 2).flatten(2)))

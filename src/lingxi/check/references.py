@@ -31,7 +31,7 @@ class Reference:
 
     `specials`: whether it reads special tokens in user text as control tokens, as the reference
     implementation does. `narrow` asks for vectors of fewer dimensions, where that can be asked.
-    `threads`: whether several may ask at once.
+    `threads`: whether several may ask at once; `tasks`: whether another instruction can be asked for.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Reference:
     specials: bool = False
     narrow: Callable[[Sequence[GoldenText], int], Values] | None = None
     threads: bool = False
+    tasks: bool = True
 
 
 @contextmanager
@@ -79,7 +80,7 @@ def _stored(directory: Path) -> str:
 
 def _require(library: str) -> None:
     if find_spec(library.replace("-", "_")) is None:
-        raise MissingExtraError(library, "dev", f"the comparison with {library}")
+        raise MissingExtraError(library, "peers", f"the comparison with {library}")
 
 
 @contextmanager

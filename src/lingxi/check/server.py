@@ -64,7 +64,7 @@ class Server:
             same = list(group)
             # A named prompt is the model's own; another task is always said in the text.
             asks = self.instructs and task is not None and _says(self.dialect, task)
-            extra = self.dialect.instructed(task) if asks and task else {}
+            extra = self.dialect.instructed(task) if asks and task and self.dialect.instructed else {}
             plain = [t.text if asks else rendered(t) for t in same]
             for i in range(0, len(plain), _BATCH):
                 body = self.dialect.vectors(self.model, plain[i : i + _BATCH])
@@ -79,7 +79,8 @@ class Server:
         parts = []
         for (query, task), group in groupby(texts, key=lambda t: (t.query or "", t.task)):
             documents = [t.text for t in group]
-            extra = self.dialect.instructed(task) if task not in (None, prompts.DEFAULT_TASK) else {}
+            other = task if task != prompts.DEFAULT_TASK else None
+            extra = self.dialect.instructed(other) if other and self.dialect.instructed else {}
             body = self.dialect.scores(self.model, query, documents)
             parts.append(self.ask({**body, **extra}, len(documents)))
         return np.concatenate(parts)
@@ -99,7 +100,9 @@ def server_reference(subject: Subject, url: str, asking: Asking) -> Reference:
     server = _found(subject, url, asking)
     name = f"{server.url}{server.dialect.path} ({server.dialect.name})"
     if subject.kind == "reranker":
-        return Reference(name, server.scores, LOSSY, threads=True)
+        return Reference(
+            name, server.scores, LOSSY, threads=True, tasks=server.dialect.instructed is not None
+        )
     return Reference(name, server.vectors, LOSSY, narrow=server.narrow, threads=True)
 
 
