@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from lingxi import cli, config, life, manifest
+from lingxi.check import check_model
 from lingxi.embedder import Embedder
 from lingxi.errors import RecipeError
-from lingxi.parity import check
 from lingxi.reranker import Reranker
 from lingxi.train.parallel import ALONE
 
@@ -43,7 +43,7 @@ def test_the_tiny_recipe_makes_models_that_prove_themselves(lived):
     held -= report["stages"]["train"]["pairs"]
     assert 50 < held < 110, "a fifth is held out"
     for name in ("embedder", "reranker", "weak"):
-        assert check(trained / name).ok
+        assert check_model(trained / name).ok
     assert (trained / "curves.png").exists()
     assert (trained / "held-out" / "suite.toml").exists()
 
@@ -54,7 +54,7 @@ def test_kept_checkpoints_are_merged_into_the_finished_model(lived):
     run = runs / "tiny"
     assert life.model_of(run, "embedder") == run / "5-merge" / "embedder"
     assert life.model_of(run, "reranker") == run / "4-train" / "reranker"
-    assert check(run / "5-merge" / "embedder").ok
+    assert check_model(run / "5-merge" / "embedder").ok
     card = (run / "5-merge" / "embedder" / "README.md").read_text(encoding="utf-8")
     assert "bitext_zh_en_msdocs" in card and "## Merge" in card
 
@@ -230,7 +230,7 @@ def test_two_processes_live_one_life(lived, tmp_path):
     torchrun(2, "run", TINY, *overrides, "--runs", tmp_path / "two")
     life.run(TINY, overrides, runs=tmp_path / "one")
     for name in ("4-train/embedder", "4-train/reranker", "5-merge/embedder"):
-        assert check(tmp_path / "two/tiny" / name).ok
+        assert check_model(tmp_path / "two/tiny" / name).ok
     rows = [
         [json.loads(line) for line in (run / phase / "log.jsonl").read_text().splitlines()]
         for phase in ("lexicon", "weak", "supervised", "reranker")

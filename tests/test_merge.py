@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lingxi import Embedder, Reranker, parity
+from lingxi import Embedder, Reranker
+from lingxi.check import check_model, make_golden
 from lingxi.cli import run
 from lingxi.errors import InputError, LingxiError, ModelError
 from lingxi.merge import methods, sphere
@@ -348,10 +349,10 @@ def test_a_merged_embedder_loads_and_passes_its_check(embedders, tmp_path, dtype
         MergeSettings(method="linear", weights=(0.2, 0.8), dtype=dtype),
         embedders[:2],
         tmp_path / "m",
-        parity.make_golden,
+        make_golden,
     )
     assert done.weights == (0.2, 0.8)
-    assert parity.check(done.out, device="cpu").ok
+    assert check_model(done.out, device="cpu").ok
     assert Embedder(done.out).encode("gravity").shape == (64,)
     with open_weights(embedders[0]) as a, open_weights(embedders[1]) as b, open_weights(done.out) as merged:
         tolerance = {"float32": 1e-6, "bfloat16": 2e-2, "int8": 1e-2}[dtype]
@@ -368,9 +369,9 @@ def test_a_merged_embedder_loads_and_passes_its_check(embedders, tmp_path, dtype
 
 @CUT
 def test_a_merged_reranker_keeps_its_kind_and_head(rerankers, tmp_path):
-    done = merge_models(MergeSettings(dtype="float32"), rerankers, tmp_path / "m", parity.make_golden)
+    done = merge_models(MergeSettings(dtype="float32"), rerankers, tmp_path / "m", make_golden)
     assert read_kind(done.out) == "reranker"
-    assert parity.check(done.out, device="cpu").ok
+    assert check_model(done.out, device="cpu").ok
     assert 0 <= Reranker(done.out).predict([("gravity", "a force")])[0] <= 1
     with open_weights(rerankers[0]) as a, open_weights(rerankers[1]) as b, open_weights(done.out) as merged:
         close(merged, dict(methods.slerp(a, b, 0.5)), 1e-6)
@@ -385,23 +386,23 @@ def test_int8_and_shards_are_read_as_what_they_stand_for(tmp_path):
         expected = read_decoder(directory, torch.float32).state_dict()
         with open_weights(directory) as found:
             assert equal(dict(found), expected)
-    done = merge_models(MergeSettings(), [whole, shards], tmp_path / "m", parity.make_golden)
-    assert parity.check(done.out).ok
+    done = merge_models(MergeSettings(), [whole, shards], tmp_path / "m", make_golden)
+    assert check_model(done.out).ok
 
 
 @CUT
 def test_an_earlier_merge_is_replaced_and_nothing_else(embedders, tmp_path):
     out = tmp_path / "m"
     for weights in ((0.5, 0.5), (0.25, 0.75)):
-        merge_models(MergeSettings(weights=weights), embedders[:2], out, parity.make_golden)
+        merge_models(MergeSettings(weights=weights), embedders[:2], out, make_golden)
     assert json.loads((out / FILE).read_text())["inputs"][0]["weight"] == 0.25
     (tmp_path / "other").mkdir()
     again = MergeSettings(method="task", base=str(out))
     with pytest.raises(InputError, match="is, or holds, a model"):
-        merge_models(again, embedders[:2], out, parity.make_golden)
+        merge_models(again, embedders[:2], out, make_golden)
     for wrong in (tmp_path / "other", embedders[0], embedders[0].parent):
         with pytest.raises(InputError) as caught:
-            merge_models(MergeSettings(), embedders[:2], wrong, parity.make_golden)
+            merge_models(MergeSettings(), embedders[:2], wrong, make_golden)
         assert_mendable(caught.value, str(wrong))
     assert (embedders[0] / "config.json").exists()
 
@@ -425,7 +426,7 @@ def test_a_merge_that_is_an_input_is_refused(embedders, tmp_path):
 @CUT
 def test_an_input_of_weight_1_is_itself(embedders, tmp_path):
     done = merge_models(
-        MergeSettings(weights=(0, 1), dtype="float32"), embedders[:2], tmp_path / "m", parity.make_golden
+        MergeSettings(weights=(0, 1), dtype="float32"), embedders[:2], tmp_path / "m", make_golden
     )
     with open_weights(done.out) as merged, open_weights(embedders[1]) as other:
         assert equal(dict(merged), other)
@@ -490,13 +491,13 @@ def test_weights_are_searched_on_pairs(kind, method, tmp_path):
         MergeSettings(search=SearchSettings(method=method, trials=5, steps=4), dtype="float32"),
         models,
         tmp_path / "m",
-        parity.make_golden,
+        make_golden,
         dev=dev_pairs(tmp_path / "dev.parquet"),
         device="cpu",
     )
     assert found.search is not None
     assert found.search.score >= max(found.search.inputs)
-    assert parity.check(found.out, device="cpu").ok
+    assert check_model(found.out, device="cpu").ok
     said = json.loads((found.out / FILE).read_text())["search"]
     assert said["dev_rows"] == (4 if method == "descend" else 8)
     assert len(said["trials"]) == 5
@@ -555,7 +556,7 @@ def test_the_best_input_is_written_where_it_is_kept(embedders, tmp_path):
         ),
         embedders[:2],
         tmp_path / "m",
-        parity.make_golden,
+        make_golden,
         dev=Dev(lambda state: -float(np.abs(flat(state) - target).mean())),
     )
     assert done.search is not None

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lingxi.check import check_model, make_golden
 from lingxi.embedder import Embedder
 from lingxi.errors import GuardError, InputError, LingxiWarning, MissingExtraError, TrainingError
 from lingxi.evaluate.readers import read_set
@@ -23,7 +24,6 @@ from lingxi.evaluate.tasks import Ranking
 from lingxi.generate.strata import text_key
 from lingxi.model.files import read_decoder
 from lingxi.model.layout import write_directory
-from lingxi.parity import check, make_golden
 from lingxi.records import Pair, passage, read_pairs, write_pairs
 from lingxi.train import running, teachers
 from lingxi.train.adapt import apply_adapter
@@ -140,7 +140,7 @@ def test_a_run_from_scratch_writes_what_it_promises(whole: Path) -> None:
         "embedder-supervised-000004",
     ]
     for model in (whole / "weak", whole / "embedder", *(whole / "kept").iterdir()):
-        assert check(model).ok
+        assert check_model(model).ok
     assert (whole / "embedder" / "README.md").read_text() == CARD.embedder
 
 
@@ -187,7 +187,7 @@ def test_without_a_lexicon_the_language_model_begins_from_noise(pairs: Path, tmp
     language = {**FAST, "steps": 2, "batch_tokens": 256, "max_tokens": 128}
     figures = trained(pairs, tmp_path, **table, language=language)
     assert figures["language"]["loss"] == pytest.approx(np.log(600), rel=0.1), "it knew nothing"
-    assert check(tmp_path / "embedder").ok
+    assert check_model(tmp_path / "embedder").ok
 
 
 # --- from a model --------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def test_a_model_is_tuned_with_all_its_weights(pairs: Path, start: Path, tmp_pat
     assert set(figures) == {"pairs", "taught", "supervised"}
     before, after = (load_file(path / "model.safetensors") for path in (start, tmp_path / "embedder"))
     assert all(not torch.equal(before[name], after[name]) for name in before)
-    assert check(tmp_path / "embedder").ok
+    assert check_model(tmp_path / "embedder").ok
     dev = [json.loads(line) for line in (tmp_path / "phases/supervised/dev.jsonl").read_text().splitlines()]
     assert [row["step"] for row in dev] == [0, 6]
 
@@ -215,7 +215,7 @@ def test_adapters_are_trained_merged_and_written(
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == {name for name in before if "q_proj" in name or "down_proj" in name}
     for kind, base in (("embedder", start), ("reranker", judge)):
-        assert check(tmp_path / kind).ok
+        assert check_model(tmp_path / kind).ok
         adapter = tmp_path / f"adapter-{kind}"
         assert read_adapter(adapter).base == str(base)
         again = apply_adapter(base, adapter, tmp_path / f"again-{kind}", "float32", make_golden)
@@ -232,7 +232,7 @@ def test_a_reranker_alone_is_mined_for_by_another_model(pairs: Path, start: Path
     judge = {**JUDGE, "miner": str(start)}
     figures = trained(pairs, tmp_path, start=str(start), reranker=judge, recompute=True)
     assert set(figures) == {"pairs", "taught", "reranker"}
-    assert check(tmp_path / "reranker").ok
+    assert check_model(tmp_path / "reranker").ok
     assert not (tmp_path / "embedder").exists()
     rows = list(read_pairs(tmp_path / "mined-reranker.parquet"))
     assert len(rows) == 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -18,15 +19,21 @@ class NoAnswerError(InputError):
     """A server gave no answer that could be used.
 
     `status` is that of HTTP, or None where the server was not reached or its answer was not understood;
-    `wait` is how many seconds the server asked to be left alone, or None.
+    `wait` is how many seconds the server asked to be left alone, or None; `said` is whether it said anything.
     """
 
     def __init__(
-        self, reason: str, remedy: str, status: int | None = None, wait: float | None = None
+        self,
+        reason: str,
+        remedy: str,
+        status: int | None = None,
+        wait: float | None = None,
+        said: bool = False,
     ) -> None:
         super().__init__(reason, remedy)
         self.status = status
         self.wait = wait
+        self.said = said or status is not None
 
 
 def endpoint(url: str, path: str) -> str:
@@ -37,31 +44,52 @@ def endpoint(url: str, path: str) -> str:
 
 def asked(
     url: str,
-    body: Mapping[str, Any],
+    body: Mapping[str, Any] | None,
     read: Callable[[Any], Read],
     *,
     lacking: str,
     fix: str,
     timeout: float,
     key: str | None = None,
+    most: int | None = None,
 ) -> Read:
-    """What `read` makes of the server's answer to a JSON body; `key` goes as a bearer token.
+    """What `read` makes of the server's answer to a JSON body (None: to a GET); `key` goes as a bearer token.
+
+    An answer of more than `most` bytes, or one that takes longer than `timeout` with it, is none.
 
     Raises NoAnswerError (`url: no <lacking>`, `fix`) where there is no answer, or not the one `read` wants.
     """
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     if key:
         # A redirect may lead to another house: the key does not go along.
         request.add_unredirected_header("Authorization", f"Bearer {key}")
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
-            return read(json.load(answer))
+            return read(json.load(answer) if most is None else json.loads(_bounded(answer, most, timeout)))
     except urllib.error.HTTPError as error:
         with error:
             wait = _seconds(error.headers.get("Retry-After"))
         raise NoAnswerError(f"{url}: no {lacking} ({error})", fix, error.code, wait) from None
-    except (OSError, http.client.HTTPException, ValueError, KeyError, IndexError, TypeError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise NoAnswerError(f"{url}: no {lacking} ({error})", fix) from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise NoAnswerError(f"{url}: no {lacking} ({error})", fix, said=True) from None
+
+
+def _bounded(answer: http.client.HTTPResponse, most: int, seconds: float) -> bytes:
+    """The whole answer; raises ValueError past `most` bytes, TimeoutError past so many seconds."""
+    until = time.monotonic() + seconds
+    parts: list[bytes] = []
+    held = 0
+    while part := answer.read1(1 << 16):
+        parts.append(part)
+        held += len(part)
+        if held > most:
+            raise ValueError(f"an answer of more than {most:,} bytes")
+        if time.monotonic() > until:
+            raise TimeoutError(f"the answer takes longer than {seconds:g} seconds")
+    return b"".join(parts)
 
 
 def _seconds(said: str | None) -> float | None:

@@ -240,7 +240,7 @@ class Embedder:
     def _weights_hash(self) -> str:
         found = hash_weights(self.directory)
         # The same weights pooled otherwise give other vectors; old fingerprints mean the last token.
-        how = self._decoder.pooling
+        how = self._network.pooling
         return found if how == "lasttoken" else hashlib.sha256(f"{found} {how}".encode()).hexdigest()[:16]
 
     @cached_property

@@ -225,7 +225,7 @@ def _train(life: Life) -> Stage:
     def work(out: Path) -> Mapping[str, Any]:
         """Learn the models, with cards that say of what."""
         from lingxi import cards
-        from lingxi.parity import make_golden
+        from lingxi.check import make_golden
         from lingxi.train.running import Card
         from lingxi.train.stages import train_models
 
@@ -267,8 +267,8 @@ def _merge(life: Life) -> Stage:
     def work(out: Path) -> Mapping[str, Any]:
         """Merge the checkpoints that training kept, of each kind that has two or more."""
         from lingxi import cards
+        from lingxi.check import make_golden
         from lingxi.merge.run import merge_models
-        from lingxi.parity import make_golden
 
         kept = life.folder / _TRAINED / "kept"
         found = {kind: sorted(kept.glob(f"{kind}-*")) for kind in _KINDS}

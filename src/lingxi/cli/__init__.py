@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from lingxi.cli import data, evaluate, generate, merge, models, recipe, review, search, select, vectors
+from lingxi.cli import check, data, evaluate, generate, merge, models, recipe, review, search, select, vectors
 from lingxi.cli.faces import LAZY, Faces
 from lingxi.cli.show import complain
 from lingxi.errors import LingxiError
@@ -29,6 +29,7 @@ app = typer.Typer(
 search.register(app)
 vectors.register(app)
 models.register(app)
+check.register(app)
 merge.register(app)
 recipe.register(app)
 generate.register(app)

@@ -66,9 +66,9 @@ def merge(
         dtype=dtype,
         search=_search(search, trials) if dev else None,
     )
+    from lingxi.check import make_golden
     from lingxi.merge.run import merge_models
     from lingxi.model.files import locate
-    from lingxi.parity import make_golden
 
     found = merge_models(
         settings, [locate(name) for name in models], out, make_golden, dev=dev, device=device

@@ -1,4 +1,4 @@
-"""`lingxi models` and `lingxi check`: what a model is, copies of it, proof that it computes right."""
+"""`lingxi models`: what a model is, and copies of it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ def register(app: typer.Typer) -> None:
         name="models",
         help="What ships; `models DIR` describes one; `export`, `quantize` and `adapt` write copies.",
     )
-    app.command("check")(check)
 
 
 def list_shipped(as_json: Json = False) -> None:
@@ -79,10 +78,11 @@ def export(
     """Write a model as a directory that sentence-transformers, TEI, vLLM and infinity load."""
     if out.exists():
         raise InputError(f"{out}: exists already", "name a folder that does not exist yet")
-    from lingxi.model.layout import write_directory
-    from lingxi.parity import make_golden
+    from lingxi.check import make_golden
+    from lingxi.model.files import locate
+    from lingxi.model.layout import read_directory, write_directory
 
-    write_directory(_files(directory), out, dtype)
+    write_directory(read_directory(locate(directory)), out, dtype)
     make_golden(out)
     _tell(out, dtype, as_json)
 
@@ -98,7 +98,7 @@ def adapt(
     as_json: Json = False,
 ) -> None:
     """Merge a LoRA adapter into a model, prove that it took effect, and write the model to OUT."""
-    from lingxi.parity import make_golden
+    from lingxi.check import make_golden
     from lingxi.train.adapt import apply_adapter
 
     apply_adapter(base, adapter, out, dtype, make_golden, _kind(kind))
@@ -116,34 +116,11 @@ def quantize(
     """Write an int8 copy of a model of any family, which is computed in int8: a quarter of fp32's bytes."""
     from lingxi.engine.quantizing import quantize_directory
     from lingxi.model.files import locate
-    from lingxi.parity import make_golden
+    from lingxi.check import make_golden
 
     quantize_directory(locate(directory), out, packed=packed)
     make_golden(out)
     _tell(out, "int8", as_json)
-
-
-def check(
-    model: Directory,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, …")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Compute a model's golden texts in every shape of batch and compare; exit 1 if one is off."""
-    from lingxi import parity
-
-    report = parity.check(model, device=device, dtype=dtype)
-    rows = [
-        {"check": r.check, "difference": r.difference, "tolerance": r.tolerance, "ok": r.ok}
-        for r in report.rows
-    ]
-    if as_json:
-        show.dump({"model": model, "ok": report.ok, "rows": rows})
-    else:
-        for row in rows:
-            sign = "ok  " if row["ok"] else "FAIL"
-            typer.echo(f"{sign} {row['check']:20} {row['difference']:.2e} (at most {row['tolerance']:.0e})")
-    raise typer.Exit(0 if report.ok else 1)
 
 
 def _kind(name: str | None) -> Any:
@@ -181,34 +158,3 @@ def _values(directory: Path) -> dict[str, Any]:
         or config.get("torch_dtype"),
         "bytes": sum(path.stat().st_size for path in directory.glob("*.safetensors")),
     }
-
-
-def _files(directory: str) -> Any:
-    """Everything a directory is written from, with its weights in float32."""
-    import torch
-
-    from lingxi.model.files import locate, read_config, read_decoder, read_output_head
-    from lingxi.model.layout import ModelFiles, read_kind, read_max_length
-    from lingxi.model.sizes import size_from_config
-
-    source = locate(directory)
-    size = size_from_config(read_config(source), str(source))
-    kind = read_kind(source) or "embedder"
-    state = dict(read_decoder(source, torch.float32).state_dict())
-    if kind == "reranker" and not size.tied_head:
-        head = read_output_head(source, size)
-        if head is None:
-            raise InputError(
-                f"{source}: holds no lm_head.weight",
-                "export the causal original, not its classification twin",
-            )
-        state["lm_head.weight"] = head
-    card = source / "README.md"
-    return ModelFiles(
-        kind=kind,
-        size=size,
-        state=state,
-        tokenizer=(source / "tokenizer.json").read_text(encoding="utf-8"),
-        card=card.read_text(encoding="utf-8") if card.exists() else f"# {source.name}\n",
-        max_seq_length=read_max_length(source) or size.max_positions,
-    )

@@ -47,7 +47,7 @@ class Headed:
     def __init__(self, inner: NativeDecoder | NativeEncoder, heads: list[nn.Module]) -> None:
         self.inner, self._heads = inner, heads
         self.device, self.continues, self.table = inner.device, inner.continues, inner.table
-        self.precision = inner.precision
+        self.precision, self.pooling = inner.precision, inner.pooling
         self.hidden = [inner.hidden, *(head.size.outer for head in heads if isinstance(head, Head))][-1]
 
     def __call__(self, packed: Packed, prefix: Prefix | None = None) -> torch.Tensor:

@@ -13,6 +13,7 @@ from lingxi.engine.batches import Ids
 from lingxi.engine.tree import Batch, Node, plan
 from lingxi.model.decoder import Prefix
 from lingxi.model.packed import Packed, pack
+from lingxi.model.pooling import Pooling
 
 # Tokens computed at a time. On a CPU the activations of one block should stay near the cache;
 # a GPU wants enough work to be busy.
@@ -30,6 +31,10 @@ class Network(Protocol):
     @property
     def device(self) -> torch.device:
         """Where ids have to lie."""
+
+    @property
+    def pooling(self) -> Pooling:
+        """Which states of a sequence make its vector."""
 
     def __call__(self, packed: Packed, prefix: Prefix | None = None) -> torch.Tensor:
         """Pooled, normed states [sequences, hidden]; with a prefix, of sequences that continue it."""

@@ -16,9 +16,9 @@ from typing import Any, Literal
 import torch
 
 from lingxi import prompts
-from lingxi.errors import ModelError
-from lingxi.model.files import read_config, write_json, write_weights
-from lingxi.model.sizes import Size, config_from_size
+from lingxi.errors import InputError, ModelError
+from lingxi.model.files import read_config, read_decoder, read_output_head, write_json, write_weights
+from lingxi.model.sizes import Size, config_from_size, size_from_config
 from lingxi.model.tokens import read_tokens
 
 Kind = Literal["embedder", "reranker"]
@@ -46,6 +46,33 @@ class ModelFiles:
     tokenizer: str
     card: str
     max_seq_length: int
+
+
+def read_directory(source: Path) -> ModelFiles:
+    """Everything a directory is written from, with its weights in fp32.
+
+    Raises InputError for a reranker of an untied head without `lm_head.weight`, ModelError as `read_decoder`.
+    """
+    size = size_from_config(read_config(source), str(source))
+    kind = read_kind(source) or "embedder"
+    state = dict(read_decoder(source, torch.float32).state_dict())
+    if kind == "reranker" and not size.tied_head:
+        head = read_output_head(source, size)
+        if head is None:
+            raise InputError(
+                f"{source}: holds no lm_head.weight",
+                "export the causal original, not its classification twin",
+            )
+        state["lm_head.weight"] = head
+    card = source / "README.md"
+    return ModelFiles(
+        kind=kind,
+        size=size,
+        state=state,
+        tokenizer=(source / "tokenizer.json").read_text(encoding="utf-8"),
+        card=card.read_text(encoding="utf-8") if card.exists() else f"# {source.name}\n",
+        max_seq_length=read_max_length(source) or size.max_positions,
+    )
 
 
 def card_head(kind: Kind, first: str, tags: Sequence[str]) -> str:

@@ -1,0 +1,91 @@
+"""Rows at the limits: padded as others compute it, as long as the model allows, and cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from lingxi import prompts
+from lingxi.check.padded import Forward, padded_forward, pooled
+from lingxi.check.report import Row, Tolerance, Values, row
+from lingxi.check.subject import Ids, Subject, rendered
+from lingxi.embedder import Embedder
+from lingxi.model.golden import Golden, GoldenText
+
+# A cut so short that golden texts are longer: what counts is that the end, or the question, is still there.
+_CUT = 64
+_FILLING = "Symptoms include thirst, tiredness and loss of weight. 北京是中国的首都。 x = f(y) + 1;\n"
+
+
+def limit_rows(subject: Subject, golden: Golden, tolerance: Tolerance, longest: int) -> Iterator[Row]:
+    """Rows against a padded reference: both sides, the longest input, inputs cut by the model."""
+    by, forward = padded_forward(subject.directory, subject.decoder)
+    texts = golden.texts
+
+    def reference(sequences: Sequence[Ids], side: str = "right") -> Values:
+        return _padded(subject, forward, sequences, side)
+
+    for side in ("left", "right"):
+        yield row(
+            f"padded {side}",
+            f"golden file, by {by}",
+            reference(subject.ids(texts), side),
+            golden.values,
+            tolerance,
+        )
+    long = filled(subject, texts[-1], min(longest, subject.longest))
+    ids = subject.ids([long])
+    wanted = reference(ids)
+    yield row(f"long, {len(ids[0])} tokens", by, subject.compute([long]), wanted, tolerance)
+    mixed = subject.compute([texts[0], long, *texts[-3:]])[1:2]
+    yield row("long in a batch", by, mixed, wanted, tolerance)
+    yield _cut_row(subject, texts[-1], by, forward, tolerance)
+
+
+def _cut_row(subject: Subject, like: GoldenText, by: str, forward: Forward, tolerance: Tolerance) -> Row:
+    """Texts longer than the limit: the ids that must be left are laid out here, not asked of the model."""
+    frame = 0 if subject.kind == "embedder" else len(_framed(subject, like, 0))
+    limit = min(frame + _CUT, subject.longest)
+    longer = [
+        filled(subject, like, limit),
+        filled(subject, like, 2 * limit),
+        filled(subject, like, 8 * limit),
+    ]
+    wanted = _padded(subject, forward, [_framed(subject, text, limit) for text in longer], "right")
+    return row(f"cut at {limit} tokens", by, subject.cutting_at(limit).compute(longer), wanted, tolerance)
+
+
+def _framed(subject: Subject, text: GoldenText, limit: int) -> list[int]:
+    """The ids of a text cut at `limit`, its end token or the prompt around it kept (0: the prompt alone)."""
+    tokens = subject.tokens
+    if isinstance(subject.model, Embedder):
+        (ids,) = tokens.texts([rendered(text)])
+        return [*ids[: limit - 1], tokens.end]
+    before, after = tokens.prompt(prompts.RERANK_PREFIX), tokens.prompt(prompts.RERANK_SUFFIX)
+    (ids,) = tokens.texts(
+        [prompts.rerank_body(text.query or "", text.text, text.task or prompts.DEFAULT_TASK)]
+    )
+    return [*before, *ids[: max(0, limit - len(before) - len(after))], *after]
+
+
+def _padded(subject: Subject, forward: Forward, sequences: Sequence[Ids], side: str) -> Values:
+    """Values by the padded network, in batches of few: padding to the longest costs memory."""
+    wanted = [
+        subject.finished(pooled(forward, sequences[i : i + 8], "left" if side == "left" else "right"))
+        for i in range(0, len(sequences), 8)
+    ]
+    return np.concatenate(wanted)
+
+
+def filled(subject: Subject, like: GoldenText, tokens: int) -> GoldenText:
+    """A text, or a pair with the query of `like`, of nearly that many tokens and not more."""
+    per_token = len(_FILLING) / len(subject.tokens.texts([_FILLING])[0])
+    characters = max(1, int(tokens * per_token))
+    unbound = subject.cutting_at(1 << 40)
+    while True:
+        text = replace(like, text=(_FILLING * (characters // len(_FILLING) + 1))[:characters])
+        if characters == 1 or len(unbound.ids([text])[0]) <= tokens:
+            return text
+        characters = max(1, int(characters * 0.97) - 1)

@@ -1,0 +1,160 @@
+"""Other runtimes of a model: the libraries people compare with, and another directory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lingxi import prompts
+from lingxi.check.onnx import onnx_reference
+from lingxi.check.padded import bars_off, pooled
+from lingxi.check.report import EXACT, LOSSY, Tolerance, Values
+from lingxi.check.subject import Compute, Subject, open_subject, rendered
+from lingxi.errors import InputError, MissingExtraError
+from lingxi.model.files import read_config
+from lingxi.model.golden import GoldenText
+from lingxi.model.layout import read_directory, write_directory
+from lingxi.vectors import cut
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Another runtime: golden texts to vectors or scores, and how near it should be.
+
+    `specials`: whether it reads special tokens in user text as control tokens, as the reference
+    implementation does. `narrow` asks for vectors of fewer dimensions, where that can be asked.
+    `threads`: whether several may ask at once; `tasks`: whether another instruction can be asked for.
+    """
+
+    name: str
+    compute: Compute
+    tolerance: Tolerance
+    specials: bool = False
+    narrow: Callable[[Sequence[GoldenText], int], Values] | None = None
+    threads: bool = False
+    tasks: bool = True
+
+
+@contextmanager
+def local_reference(subject: Subject, against: str) -> Iterator[Reference]:
+    """A library by name, `onnxruntime`, `onnx:FILE`, or a model directory (or hub id, or shipped name).
+
+    Raises InputError for a directory of the other kind or width, MissingExtraError without the library.
+    """
+    if against in ("transformers", "sentence-transformers"):
+        make = _transformers if against == "transformers" else _sentence_transformers
+        _require(against)
+        with _floats(subject) as directory, bars_off():
+            yield make(subject, directory)
+    elif against == "onnxruntime" or against.startswith("onnx:"):
+        name, _, file = against.partition(":")
+        compute = onnx_reference(subject, Path(file).expanduser() if file else None)
+        yield Reference(name, compute, EXACT)
+    else:
+        yield _directory(subject, against)
+
+
+def _directory(subject: Subject, against: str) -> Reference:
+    other = open_subject(against)
+    if other.kind != subject.kind:
+        raise InputError(
+            f"{against}: the model is of the kind {other.kind!r}", f"name another {subject.kind}"
+        )
+    lossy = any(_stored(s.directory) != "float32" for s in (subject, other)) or not other.exact
+    return Reference(str(against), other.compute, LOSSY if lossy else EXACT, threads=True)
+
+
+def _stored(directory: Path) -> str:
+    config = read_config(directory)
+    kept = config.get("lingxi_weights", {}).get("dtype")
+    return str(kept or config.get("dtype") or config.get("torch_dtype") or "float32")
+
+
+def _require(library: str) -> None:
+    if find_spec(library.replace("-", "_")) is None:
+        raise MissingExtraError(library, "peers", f"the comparison with {library}")
+
+
+@contextmanager
+def _floats(subject: Subject) -> Iterator[Path]:
+    """The directory itself, or an fp32 copy of an int8 one, which no other library reads."""
+    if _stored(subject.directory) != "int8":
+        yield subject.directory
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield write_directory(read_directory(subject.directory), Path(folder) / subject.directory.name)
+
+
+def _transformers(subject: Subject, directory: Path) -> Reference:
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(directory)
+    network: Any = AutoModel.from_pretrained(directory, dtype=torch.float32).eval()
+    before, after = subject.tokens.prompt(prompts.RERANK_PREFIX), subject.tokens.prompt(prompts.RERANK_SUFFIX)
+
+    def ids(text: GoldenText) -> list[int]:
+        """The published way: the tokenizer's own end token, or a body between prefix and suffix."""
+        limit = subject.longest
+        if subject.kind == "embedder":
+            found: list[int] = tokenizer(rendered(text), truncation=True, max_length=limit)["input_ids"]
+            return found
+        body = prompts.rerank_body(text.query or "", text.text, text.task or prompts.DEFAULT_TASK)
+        room = limit - len(before) - len(after)
+        return [*before, *tokenizer(body, add_special_tokens=False)["input_ids"][:room], *after]
+
+    def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """All final states."""
+        states: torch.Tensor = network(input_ids=ids, attention_mask=mask, use_cache=False)[0]
+        return states
+
+    def compute(texts: Sequence[GoldenText]) -> Values:
+        """Left-padded batches, last token."""
+        states = [
+            pooled(forward, [ids(t) for t in texts[i : i + 8]], "left") for i in range(0, len(texts), 8)
+        ]
+        return subject.finished(torch.cat(states))
+
+    return Reference("transformers", compute, EXACT, specials=True)
+
+
+def _sentence_transformers(subject: Subject, directory: Path) -> Reference:
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+
+    if subject.kind == "embedder":
+        embedder: Any = SentenceTransformer(str(directory), device="cpu", local_files_only=True)
+        embedder.float()
+
+        def vectors(texts: Sequence[GoldenText]) -> Values:
+            """What `encode` gives for rendered texts."""
+            found = embedder.encode([rendered(t) for t in texts], show_progress_bar=False)
+            return np.asarray(found, np.float32)
+
+        def narrow(texts: Sequence[GoldenText], width: int) -> Values:
+            """Cut, then brought to unit length, as its users are told to."""
+            asked = [rendered(t) for t in texts]
+            found = embedder.encode(
+                asked, truncate_dim=width, normalize_embeddings=True, show_progress_bar=False
+            )
+            return cut(np.asarray(found, np.float32), width)
+
+        return Reference("sentence-transformers", vectors, EXACT, specials=True, narrow=narrow)
+    reranker: Any = CrossEncoder(str(directory), device="cpu", local_files_only=True)
+
+    def scores(texts: Sequence[GoldenText]) -> Values:
+        """Log-odds by the directory's own modules, as probabilities."""
+        odds = np.empty(len(texts), np.float32)
+        for task in dict.fromkeys(t.task for t in texts):
+            at = [i for i, t in enumerate(texts) if t.task == task]
+            pairs = [(texts[i].query or "", texts[i].text) for i in at]
+            odds[at] = reranker.predict(pairs, prompt=task or prompts.DEFAULT_TASK, show_progress_bar=False)
+        return np.asarray(torch.sigmoid(torch.from_numpy(odds)).numpy(), np.float32)
+
+    return Reference("sentence-transformers", scores, EXACT, specials=True)

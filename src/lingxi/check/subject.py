@@ -1,0 +1,143 @@
+"""The model under check: golden texts to values, to ids, and the plain network that judges the engine."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lingxi import prompts, vectors
+from lingxi.check.report import Values
+from lingxi.embedder import Embedder
+from lingxi.errors import LingxiWarning
+from lingxi.model.decoder import Decoder
+from lingxi.model.files import locate, read_answer_rows, read_decoder
+from lingxi.model.golden import Golden, GoldenText, embedding_texts, rerank_texts, write_golden
+from lingxi.model.layout import read_kind
+from lingxi.model.tokens import Tokens, read_tokens
+from lingxi.reranker import Reranker
+
+Compute = Callable[[Sequence[GoldenText]], Values]
+Ids = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An embedder or a reranker as the check sees it."""
+
+    name: str
+    directory: Path
+    model: Embedder | Reranker
+    exact: bool
+
+    @property
+    def kind(self) -> str:
+        """`embedder` or `reranker`."""
+        return "embedder" if isinstance(self.model, Embedder) else "reranker"
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokenizer that the model reads text with."""
+        return self.model.tokenizer
+
+    @property
+    def longest(self) -> int:
+        """The number of tokens at which the model cuts."""
+        return self.model.max_seq_length if isinstance(self.model, Embedder) else self.model.max_length
+
+    def compute(self, texts: Sequence[GoldenText]) -> Values:
+        """Vectors [n, hidden] or scores [n], by the public face."""
+        if isinstance(self.model, Embedder):
+            return self.model.encode([rendered(t) for t in texts], show_progress_bar=False)
+        return _scores(self.model, texts)
+
+    def ids(self, texts: Sequence[GoldenText]) -> list[list[int]]:
+        """The ids that the model gives its network."""
+        if isinstance(self.model, Embedder):
+            return self.model.token_ids([rendered(t) for t in texts])
+        return [i for t in texts for i in self.model.token_ids([(t.query or "", t.text)], instruction=t.task)]
+
+    def finished(self, states: torch.Tensor) -> Values:
+        """Vectors or scores of pooled states [n, hidden] that another network computed."""
+        if self.kind == "embedder":
+            return vectors.cut(states.float().numpy(), states.shape[1])
+        return np.asarray(torch.sigmoid(states.float() @ self._answer).numpy(), np.float32)
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """The plain network in fp32, read from the directory anew: nothing of the engine under check."""
+        return read_decoder(self.directory, torch.float32)
+
+    @cached_property
+    def _answer(self) -> torch.Tensor:
+        yes, no = self.tokens.answer("yes"), self.tokens.answer("no")
+        return read_answer_rows(self.directory, self.decoder.size, yes, no)
+
+    def cutting_at(self, limit: int) -> Subject:
+        """The same model, weights shared, that cuts at another number of tokens."""
+        model = copy.copy(self.model)
+        if isinstance(model, Embedder):
+            model.max_seq_length = limit
+        else:
+            model.max_length = limit
+        return Subject(self.name, self.directory, model, self.exact)
+
+    def reading_specials(self) -> Subject:
+        """The same model, weights shared, that reads special tokens in user text as control tokens."""
+        model = copy.copy(self.model)
+        vocab = self.decoder.size.vocab
+        model.tokenizer = read_tokens(self.directory / "tokenizer.json", vocab, reference_specials=True)
+        return Subject(self.name, self.directory, model, self.exact)
+
+
+def open_subject(
+    model: str | Path, kind: str | None = None, *, device: str | None = None, dtype: str | None = None
+) -> Subject:
+    """Open a model by what its directory says it is (`kind` where it is known better)."""
+    directory = locate(model)
+    face = Reranker if (kind or read_kind(directory)) == "reranker" else Embedder
+    exact = dtype in (None, "float32") and device in (None, "cpu")
+    opened = face(directory, device=device, dtype=dtype)
+    return Subject(str(model), directory, opened, exact and opened.device.type == "cpu")
+
+
+def default_texts(kind: str) -> tuple[GoldenText, ...]:
+    """What a golden file of that kind is made of."""
+    return embedding_texts() if kind == "embedder" else rerank_texts()
+
+
+def make_golden(directory: Path) -> None:
+    """Write the golden file of a model directory, computed in fp32 on the CPU."""
+    subject = open_subject(directory, device="cpu", dtype="float32")
+    texts = default_texts(subject.kind)
+    with cuts_unsaid():
+        write_golden(directory, Golden(subject.kind, texts, subject.compute(texts)))
+
+
+def rendered(text: GoldenText) -> str:
+    """What the embedder reads: a query with its instruction, a document raw."""
+    return text.text if text.task is None else prompts.query(text.text, text.task)
+
+
+@contextmanager
+def cuts_unsaid() -> Iterator[None]:
+    """Long texts are part of the check: that they are cut is not said."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LingxiWarning)
+        yield
+
+
+def _scores(reranker: Reranker, texts: Sequence[GoldenText]) -> Values:
+    scores = np.empty(len(texts), np.float32)
+    for task in dict.fromkeys(t.task for t in texts):
+        at = [i for i, t in enumerate(texts) if t.task == task]
+        pairs = [(texts[i].query or "", texts[i].text) for i in at]
+        scores[at] = reranker.predict(pairs, instruction=task, show_progress_bar=False)
+    return scores

@@ -1,0 +1,155 @@
+"""Deliberately wrong encodings: what a runtime gives that makes one of the usual mistakes.
+
+Each is computed by the plain network, to be compared with what another runtime gave. They are what happens in
+practice: the end token dropped or another, the mean pooled, the instruction left out or doubled, no template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from lingxi import prompts
+from lingxi.check.report import Values
+from lingxi.check.subject import Ids, Subject, rendered
+from lingxi.engine.run import pooled_states
+from lingxi.model.golden import GoldenText
+from lingxi.model.packed import pack
+
+_CUTS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
+# The instruction of the authors' example code, which differs from their model card.
+_EXAMPLE_TASK = "Given the user query, retrieval the relevant passages"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A mistake in words, and what it gives for golden texts."""
+
+    cause: str
+    compute: Callable[[Sequence[GoldenText]], Values]
+
+
+def variants(subject: Subject) -> Iterator[Variant]:
+    """The mistakes that are looked for, the commoner first."""
+    yield from _embedder(subject) if subject.kind == "embedder" else _reranker(subject)
+
+
+def _embedder(subject: Subject) -> Iterator[Variant]:
+    end = subject.tokens.end
+
+    def by_text(change: Callable[[GoldenText], str]) -> Callable[[Sequence[GoldenText]], Values]:
+        return lambda texts: _pooled(subject, [[*_ids(subject, change(t)), end] for t in texts])
+
+    def by_ids(change: Callable[[list[int]], list[int]]) -> Callable[[Sequence[GoldenText]], Values]:
+        return lambda texts: _pooled(subject, [change(ids) for ids in subject.ids(texts)])
+
+    yield Variant(
+        "instruction not applied by the server: queries get the vectors of plain text",
+        by_text(lambda t: t.text),
+    )
+    yield Variant("end token missing: another token is pooled", by_ids(lambda ids: ids[:-1] or ids))
+    yield Variant(
+        "mean pooling: the average of all tokens and not the end token",
+        lambda texts: _means(subject, texts, 0),
+    )
+    yield Variant("mean pooling without the end token", lambda texts: _means(subject, texts, 1))
+    yield Variant("end token added twice", by_ids(lambda ids: [*ids, end]))
+    yield Variant(
+        "special tokens in user text are read as control tokens", subject.reading_specials().compute
+    )
+    yield Variant(
+        "instruction applied twice",
+        by_text(lambda t: prompts.query(rendered(t), t.task or prompts.DEFAULT_TASK)),
+    )
+    yield Variant(
+        "the query's instruction is put before documents too",
+        by_text(lambda t: prompts.query(t.text, t.task or prompts.DEFAULT_TASK)),
+    )
+    yield Variant(
+        "a space after 'Query:', which the trained form has not",
+        by_text(lambda t: t.text if t.task is None else prompts.query(" " + t.text, t.task)),
+    )
+    yield Variant("first token pooled", by_ids(lambda ids: ids[:1]))
+    stop = subject.tokens.specials.get("<|im_end|>")
+    if stop is not None:
+        yield Variant("another end token: <|im_end|> is pooled", by_ids(lambda ids: [*ids[:-1], stop]))
+    for limit in _CUTS:
+        yield Variant(
+            f"other truncation: texts are cut at {limit} tokens",
+            by_ids(lambda ids, n=limit: ids if len(ids) <= n else [*ids[: n - 1], end]),  # type: ignore[misc]
+        )
+        yield Variant(
+            f"other truncation: texts are cut at {limit} tokens and lose their end token",
+            by_ids(lambda ids, n=limit: ids[:n]),  # type: ignore[misc]
+        )
+
+
+def _reranker(subject: Subject) -> Iterator[Variant]:
+    before, after = (subject.tokens.prompt(p) for p in (prompts.RERANK_PREFIX, prompts.RERANK_SUFFIX))
+    frame = len(before) + len(after)
+    no_thought = subject.tokens.prompt(prompts.RERANK_SUFFIX.partition("<think>")[0])
+
+    def by_text(change: Callable[[GoldenText], GoldenText]) -> Callable[[Sequence[GoldenText]], Values]:
+        return lambda texts: subject.compute([change(t) for t in texts])
+
+    def by_ids(change: Callable[[list[int]], list[int]]) -> Callable[[Sequence[GoldenText]], Values]:
+        return lambda texts: _pooled(subject, [change(ids) for ids in subject.ids(texts)])
+
+    yield Variant("instruction not applied by the server", by_text(lambda t: replace(t, task="")))
+    yield Variant(
+        "the server puts its default instruction in the place of the one asked for",
+        by_text(lambda t: replace(t, task=prompts.DEFAULT_TASK)),
+    )
+    yield Variant(
+        "another default instruction: that of the authors' example code",
+        by_text(lambda t: replace(t, task=_EXAMPLE_TASK)),
+    )
+    for cause, joined in (("", "{query}{text}"), (" (joined by a newline)", "{query}\n{text}")):
+        yield Variant(
+            f"template not applied: query and document alone are read{cause}",
+            lambda texts, form=joined: _pooled(  # type: ignore[misc]
+                subject, [_ids(subject, form.format(query=t.query or "", text=t.text)) for t in texts]
+            ),
+        )
+    yield Variant(
+        "template not closed: the turn of the assistant is missing", by_ids(lambda ids: ids[: -len(after)])
+    )
+    yield Variant(
+        "template without the empty <think> block", by_ids(lambda ids: [*ids[: -len(after)], *no_thought])
+    )
+    yield Variant("an end token after the template", by_ids(lambda ids: [*ids, subject.tokens.end]))
+    yield Variant(
+        "special tokens in user text are read as control tokens", subject.reading_specials().compute
+    )
+    for limit in _CUTS:
+        yield Variant(
+            f"other truncation: query and document are cut at {limit} tokens",
+            lambda texts, n=limit: subject.cutting_at(frame + n).compute(texts),  # type: ignore[misc]
+        )
+        yield Variant(
+            f"other truncation: the prompt is cut at {limit} tokens and loses its end",
+            by_ids(lambda ids, n=limit: ids[:n]),  # type: ignore[misc]
+        )
+
+
+def _ids(subject: Subject, text: str) -> list[int]:
+    (ids,) = subject.tokens.texts([text])
+    return ids[: subject.longest - 1]
+
+
+def _pooled(subject: Subject, sequences: Sequence[Ids]) -> Values:
+    """Values at the last id; a sequence of none has the end token."""
+    full = [ids or [subject.tokens.end] for ids in sequences]
+    return subject.finished(pooled_states(subject.decoder, full))
+
+
+def _means(subject: Subject, texts: Sequence[GoldenText], without: int) -> Values:
+    means = []
+    for ids in subject.ids(texts):
+        with torch.inference_mode():
+            states = subject.decoder.states(pack([ids[: max(1, len(ids) - without)]]))
+        means.append(subject.finished(states.mean(0, keepdim=True)))
+    return np.concatenate(means)
