@@ -27,6 +27,7 @@ _ARGUMENTS = {
         *[_NUMBER] * 4,
     ],
     "gemm_fp32": [_ADDRESS, *[_NUMBER] * 3, _ADDRESS, _NUMBER, *[_ADDRESS] * 2, *[_NUMBER] * 4],
+    "gemm_bf16": [_ADDRESS, *[_NUMBER] * 3, _ADDRESS, _NUMBER, *[_ADDRESS] * 2, *[_NUMBER] * 4],
     "norm_quantize": [
         _ADDRESS,
         *[_NUMBER] * 4,

@@ -21,7 +21,7 @@ _MOST_MIXED = 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matrix:
-    """A packed matrix [columns, width] (output channels by inputs): int8 where it has scales, else fp32.
+    """A packed matrix [columns, width] (output channels by inputs): int8 where it has scales, else bf16 or fp32.
 
     Inputs of an int8 matrix are multiplied by `weighed` [width] and mixed before they are rounded.
     """
@@ -51,12 +51,14 @@ def ceil(number: int, step: int) -> int:
 
 
 def pack(weight: torch.Tensor, bias: torch.Tensor | None, precision: str) -> Matrix:
-    """Pack a weight [columns, width] and its bias; precision 'int8' or 'float32'."""
+    """Pack a weight [columns, width] and its bias; precision 'int8', 'float32', or 'bfloat16' (even widths)."""
     weight = weight.float().contiguous()
     columns, width = weight.shape
     padded = None if bias is None else _padded(bias.float(), columns)
     if precision == "int8":
         return _pack_int8(weight, padded)
+    if precision == "bfloat16" and width % 2 == 0:
+        return Matrix(_pairs(weight), None, None, padded, columns, width)
     panels = torch.zeros(ceil(columns, PANEL) * width)
     loaded().lingxi_pack_fp32(weight.data_ptr(), columns, width, panels.data_ptr())
     return Matrix(panels, None, None, padded, columns, width)
@@ -101,6 +103,14 @@ def _pack_int8(weight: torch.Tensor, bias: torch.Tensor | None) -> Matrix:
     sums = torch.zeros(ceil(columns, PANEL))
     loaded().lingxi_pack_int8(codes.data_ptr(), columns, width, panels.data_ptr(), sums.data_ptr())
     return Matrix(panels, _padded(scale, columns), sums, bias, columns, width, importance)
+
+
+def _pairs(weight: torch.Tensor) -> torch.Tensor:
+    """bf16 panels of 16 channels by pairs of inputs, flat."""
+    columns, width = weight.shape
+    padded = torch.zeros(ceil(columns, PANEL), width, dtype=torch.bfloat16)
+    padded[:columns] = weight
+    return padded.view(-1, PANEL, width // 2, 2).permute(0, 2, 1, 3).flatten()
 
 
 def rounded(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

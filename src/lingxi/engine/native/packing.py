@@ -49,7 +49,7 @@ class Source(Protocol):
     """What a network is made from: matrices, tables and vectors by name."""
 
     def matrix(self, name: str, *parts: str, exact: bool = False) -> Matrix:
-        """The packed rows of one or more linear layers; `exact` keeps them fp32 in an int8 network."""
+        """The packed rows of one or more linear layers; `exact` has them in bf16 in an int8 network."""
 
     def gates(self, name: str, gate: str, up: str) -> Matrix:
         """The packed rows of a gate and its up layer, panels in turns."""
@@ -75,7 +75,7 @@ class Fresh:
         weights = [self.tensors[f"{part}.weight"].float() for part in parts]
         biases = [self._bias(part) for part in parts]
         bias = None if biases[0] is None else torch.cat([b for b in biases if b is not None])
-        return self._keep(name, pack(torch.cat(weights), bias, "float32" if exact else self.precision))
+        return self._keep(name, pack(torch.cat(weights), bias, self._fine if exact else self.precision))
 
     def gates(self, name: str, gate: str, up: str) -> Matrix:
         """See Source."""
@@ -99,6 +99,11 @@ class Fresh:
         """See Source."""
         found = self.packed[name] = self.tensors[name].float().contiguous().clone()
         return found
+
+    @property
+    def _fine(self) -> str:
+        """The precision of what an int8 network does not round so coarsely."""
+        return "bfloat16" if self.precision == "int8" else self.precision
 
     def _bias(self, part: str) -> torch.Tensor | None:
         name = f"{part}.bias"

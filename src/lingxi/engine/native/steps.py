@@ -98,7 +98,8 @@ def product(rows: Ready, matrix: Matrix, out: torch.Tensor, epilogue: Epilogue, 
         return out
     x = rows.floats
     assert x is not None
-    loaded().lingxi_gemm_fp32(
+    gemm = loaded().lingxi_gemm_bf16 if matrix.weights.dtype == torch.bfloat16 else loaded().lingxi_gemm_fp32
+    gemm(
         x.data_ptr(),
         x.stride(0),
         rows.rows,

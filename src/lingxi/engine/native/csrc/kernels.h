@@ -1,7 +1,7 @@
 // What a set of kernels offers. Each instruction set has one (generic, AVX2, AVX-512 with VNNI), made of the same source, kernels.inc.
 //
 // Matrices of activations are row-major fp32, `ld` floats from row to row. Weights are packed once (pack_*): int8 as [n/16][k/4][16][4],
-// fp32 as [n/16][k][16], zeros where n or k is padded. Row m of a quantized matrix stands for scale[m] * code + low[m].
+// fp32 as [n/16][k][16], bf16 as [n/16][k/2][16][2], zeros where n or k is padded. Row m of a quantized matrix stands for scale[m] * code + low[m].
 #pragma once
 #include <stdint.h>
 
@@ -54,6 +54,7 @@ struct Kernels {
     const char* name;
     void (*gemm_int8)(Codes a, long rows, long width, WeightsInt8 b, long first_panel, long panels, Target to);
     void (*gemm_fp32)(const float* a, long ld, long rows, long width, const float* b, long first_panel, long panels, Target to);
+    void (*gemm_bf16)(const float* a, long ld, long rows, long width, const uint16_t* b, long first_panel, long panels, Target to);
     void (*quantize)(const float* x, long ld, long rows, long width, const float* weighed, long mixed, uint8_t* codes, long padded, float* scale, float* low);
     void (*read_rows)(const int8_t* codes, const float* scale, const int64_t* ids, long count, long width, long mixed, float* out);
     void (*rms_norm)(const float* x, long ld, long rows, long width, const float* gain, float eps, float* out, long ld_out);

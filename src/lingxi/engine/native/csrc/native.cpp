@@ -111,6 +111,15 @@ void lingxi_gemm_fp32(const float* x, long ld_x, long rows, long width, const fl
     });
 }
 
+// x [rows, width] rounded to bf16 where the machine multiplies those, width even.
+void lingxi_gemm_bf16(const float* x, long ld_x, long rows, long width, const uint16_t* weights, long panels, const float* bias, float* out,
+                      long ld, long columns, int epilogue, int threads) {
+    const Target to{out, ld, columns, bias, epilogue};
+    spread(rows, panels, threads, [&](long row, long count, long panel, long wide) {
+        kernels->gemm_bf16(x + row * ld_x, ld_x, count, width, weights, panel, wide, below(to, row));
+    });
+}
+
 // A norm of each row (0 none, 1 RMS, 2 layer), then its codes; `normed` [rows, width] is where the norm goes, may be null without one.
 void lingxi_norm_quantize(const float* x, long ld, long rows, long width, int norm, const float* gain, const float* shift, float eps,
                           float* normed, const float* weighed, long mixed, uint8_t* codes, long padded, float* scale, float* low, int threads) {
