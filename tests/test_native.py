@@ -132,6 +132,16 @@ def test_gates(kernels: str, precision: str, inner: int) -> None:
     assert (found - wanted).norm() < (1e-5 if precision == "float32" else 0.05) * wanted.norm()
 
 
+@pytest.mark.parametrize(("rows", "width", "columns"), SHAPES)
+def test_bf16_products(kernels: str, rows: int, width: int, columns: int) -> None:
+    x, weight = _random(rows, width), _random(columns, width, seed=1)
+    found = _product(
+        x, matrices.pack(weight, None, "bfloat16"), steps.Epilogue.STORE, torch.empty(rows, columns)
+    )
+    wanted = F.linear(x, weight)
+    assert (found - wanted).norm() < 0.006 * wanted.norm()
+
+
 def test_part_of_a_matrix(kernels: str) -> None:
     x, weight = _random(3, 20), _random(64, 20, seed=1)
     whole = matrices.pack(weight, _random(64, seed=2), "int8")
@@ -285,7 +295,7 @@ def test_int8_is_near_on_real_weights() -> None:
 
 @pytest.mark.parametrize("channels", [[3], [7, 40]])
 def test_int8_with_outlier_channels(channels: list[int]) -> None:
-    """Channels of the stream a hundred times as large as others (real decoders have some) do not spoil the rest."""
+    """Channels a hundred times as large as others (real decoders have some) do not spoil the rest."""
     size = Size(256, 4, 4, 2, 64, 512, 200)
     torch.manual_seed(1)
     decoder = Decoder(size).eval().requires_grad_(False)

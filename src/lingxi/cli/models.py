@@ -114,9 +114,9 @@ def quantize(
     as_json: Json = False,
 ) -> None:
     """Write an int8 copy of a model of any family, which is computed in int8: a quarter of fp32's bytes."""
+    from lingxi.check import make_golden
     from lingxi.engine.quantizing import quantize_directory
     from lingxi.model.files import locate
-    from lingxi.check import make_golden
 
     quantize_directory(locate(directory), out, packed=packed)
     make_golden(out)

@@ -51,7 +51,7 @@ class CausalNetwork(Network, Protocol):
 
 
 def is_causal(network: Network) -> TypeGuard[CausalNetwork]:
-    """Whether a prefix may be continued: not by an encoder, nor where what follows changes the pooled state."""
+    """Whether a prefix may be continued: not by an encoder, nor where what follows changes the pool."""
     return callable(getattr(network, "prefix", None)) and getattr(network, "continues", True)
 
 

@@ -21,7 +21,7 @@ _MOST_MIXED = 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matrix:
-    """A packed matrix [columns, width] (output channels by inputs): int8 where it has scales, else bf16 or fp32.
+    """A packed matrix [columns, width] (output channels by inputs): int8 with scales, or bf16 or fp32.
 
     Inputs of an int8 matrix are multiplied by `weighed` [width] and mixed before they are rounded.
     """
@@ -51,7 +51,7 @@ def ceil(number: int, step: int) -> int:
 
 
 def pack(weight: torch.Tensor, bias: torch.Tensor | None, precision: str) -> Matrix:
-    """Pack a weight [columns, width] and its bias; precision 'int8', 'float32', or 'bfloat16' (even widths)."""
+    """Pack a weight [columns, width] and its bias as 'int8', 'float32', or 'bfloat16' (of even width)."""
     weight = weight.float().contiguous()
     columns, width = weight.shape
     padded = None if bias is None else _padded(bias.float(), columns)
@@ -65,7 +65,7 @@ def pack(weight: torch.Tensor, bias: torch.Tensor | None, precision: str) -> Mat
 
 
 def mixing(width: int) -> int:
-    """How many neighbouring inputs are mixed before they are rounded: a power of two that divides, to 1,024."""
+    """How many neighbouring inputs are mixed before rounding: a power of two that divides, to 1,024."""
     block = min(width & -width, _MOST_MIXED)
     return block if block >= PANEL else 1
 

@@ -65,7 +65,7 @@ def _at(tensor: torch.Tensor | None) -> int | None:
 def ready(
     x: torch.Tensor, norm: Norm | None, matrix: Matrix | None, room: Room, threads: int, name: str = "normed"
 ) -> Ready:
-    """Rows [n, width] for a matrix: floats, normed where a norm is given (into the buffer `name`), and codes for int8."""
+    """Rows [n, width] for a matrix: floats, normed into the buffer `name` where a norm is given; codes for int8."""
     int8 = matrix is not None and matrix.scale is not None
     if norm is None and not int8:
         return Ready(x)
@@ -78,8 +78,8 @@ def ready(
     loaded().lingxi_norm_quantize(
         x.data_ptr(), x.stride(0), rows, width, kind, _at(norm.gain if norm else None),
         _at(norm.shift if norm else None), norm.eps if norm else 0.0, _at(normed),
-        _at(matrix.weighed if matrix else None), mixing(width), _at(codes), padded, scale.data_ptr(), low.data_ptr(),
-        threads,
+        _at(matrix.weighed if matrix else None), mixing(width), _at(codes), padded,
+        scale.data_ptr(), low.data_ptr(), threads,
     )  # fmt: skip
     return Ready(x if normed is None else normed, codes, scale, low)
 
@@ -121,7 +121,7 @@ def rotate(
     positions: torch.Tensor,
     threads: int,
 ) -> None:
-    """Norm and turn the heads of rows [n, heads * dim] in place; angles are cos and sin [positions, dim / 2]."""
+    """Norm and turn the heads of rows [n, heads * dim] in place; angles: cos and sin [positions, dim / 2]."""
     if norm is None and angles is None:
         return
     cos, sin = angles if angles else (None, None)
