@@ -40,6 +40,7 @@ _ARGUMENTS = {
         *[_ADDRESS] * 2,
         _NUMBER,
     ],
+    "mix": [_ADDRESS, *[_NUMBER] * 4],
     "read_rows": [*[_ADDRESS] * 3, *[_NUMBER] * 3, _ADDRESS, _NUMBER],
     "rotate": [_ADDRESS, *[_NUMBER] * 4, _ADDRESS, _REAL, *[_ADDRESS] * 3, _NUMBER],
     "attention": [

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 
@@ -17,6 +16,7 @@ from lingxi.engine.native.library import loaded
 
 PANEL, QUAD = 16, 4
 _MOST_MIXED = 1024
+_ROWS = 4096  # of a table at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,15 +78,9 @@ def mixed(weight: torch.Tensor) -> torch.Tensor:
     block = mixing(weight.shape[1])
     if block == 1:
         return weight
-    return (weight.view(len(weight), -1, block) @ (_hadamard(block) / block)).view(weight.shape)
-
-
-@cache
-def _hadamard(size: int) -> torch.Tensor:
-    found = torch.ones(1, 1)
-    while len(found) < size:
-        found = torch.cat((torch.cat((found, found), 1), torch.cat((found, -found), 1)))
-    return found
+    out = weight.clone(memory_format=torch.contiguous_format)
+    loaded().lingxi_mix(out.data_ptr(), *out.shape, block, torch.get_num_threads())
+    return out
 
 
 def _pack_int8(weight: torch.Tensor, bias: torch.Tensor | None) -> Matrix:
@@ -117,6 +111,15 @@ def rounded(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Codes int8 [rows, width] and scales [rows]: the largest of a row is 127."""
     scale = (weight.abs().amax(1) / 127).clamp_min(1e-30)
     return (weight / scale[:, None]).round().to(torch.int8), scale
+
+
+def rounded_table(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes and scales of mixed rows, made a part at a time: a vocabulary is the largest matrix of all."""
+    codes, scale = torch.empty(rows.shape, dtype=torch.int8), torch.empty(len(rows))
+    for start in range(0, len(rows), _ROWS):
+        part = slice(start, start + _ROWS)
+        codes[part], scale[part] = rounded(mixed(rows[part]))
+    return codes, scale
 
 
 def _padded(values: torch.Tensor, columns: int) -> torch.Tensor:

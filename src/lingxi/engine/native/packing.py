@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 
 from lingxi.engine.native.library import loaded
-from lingxi.engine.native.matrices import Matrix, gated, mixed, mixing, pack, rounded
+from lingxi.engine.native.matrices import Matrix, gated, mixing, pack, rounded_table
 
 _FIELDS = ("weights", "scale", "sums", "bias", "weighed")
 
@@ -89,7 +89,7 @@ class Fresh:
     def table(self, name: str) -> Table:
         """See Source."""
         rows = self.tensors[f"{name}.weight"].float()
-        table = Table(*rounded(mixed(rows))) if self.precision == "int8" else Table(rows.contiguous(), None)
+        table = Table(*rounded_table(rows)) if self.precision == "int8" else Table(rows.contiguous(), None)
         self.packed[f"{name}.rows"] = table.rows
         if table.scale is not None:
             self.packed[f"{name}.scale"] = table.scale

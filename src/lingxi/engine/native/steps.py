@@ -65,7 +65,7 @@ def _at(tensor: torch.Tensor | None) -> int | None:
 def ready(
     x: torch.Tensor, norm: Norm | None, matrix: Matrix | None, room: Room, threads: int, name: str = "normed"
 ) -> Ready:
-    """Rows [n, width] for a matrix: floats, normed into the buffer `name` where a norm is given; codes for int8."""
+    """Rows [n, width] for a matrix: normed floats (in the buffer `name`), and codes where it is int8."""
     int8 = matrix is not None and matrix.scale is not None
     if norm is None and not int8:
         return Ready(x)

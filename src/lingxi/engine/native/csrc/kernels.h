@@ -56,6 +56,7 @@ struct Kernels {
     void (*gemm_fp32)(const float* a, long ld, long rows, long width, const float* b, long first_panel, long panels, Target to);
     void (*gemm_bf16)(const float* a, long ld, long rows, long width, const uint16_t* b, long first_panel, long panels, Target to);
     void (*quantize)(const float* x, long ld, long rows, long width, const float* weighed, long mixed, uint8_t* codes, long padded, float* scale, float* low);
+    void (*mix)(float* x, long rows, long width, long block);
     void (*read_rows)(const int8_t* codes, const float* scale, const int64_t* ids, long count, long width, long mixed, float* out);
     void (*rms_norm)(const float* x, long ld, long rows, long width, const float* gain, float eps, float* out, long ld_out);
     void (*layer_norm)(const float* x, long ld, long rows, long width, const float* gain, const float* shift, float eps, float* out, long ld_out);

@@ -135,6 +135,14 @@ void lingxi_norm_quantize(const float* x, long ld, long rows, long width, int no
     });
 }
 
+void lingxi_mix(float* x, long rows, long width, long block, int threads) {
+    const long step = 64;
+    for_each(over(rows, step), threads, [&](long task) {
+        long row = task * step;
+        kernels->mix(x + row * width, std::min(step, rows - row), width, block);
+    });
+}
+
 // Vectors [count, width] of a table of int8 codes.
 void lingxi_read_rows(const int8_t* codes, const float* scale, const int64_t* ids, long count, long width, long mixed, float* out, int threads) {
     const long step = 64;
