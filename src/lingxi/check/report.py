@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,8 +146,3 @@ def _line(r: Row, wide: int) -> str:
     cosine = "       –" if r.cosine is None else f"{r.cosine:8.1e}"
     most = f"{r.tolerance.cosine:.0e} / {r.tolerance.score:.0e}"
     return f"{sign} {r.check:{wide}}  {cosine} {r.score:8.1e}   {r.difference:8.1e}  {most:15}  {r.compared}"
-
-
-def texts_of(values: Values, at: Sequence[int]) -> Values:
-    """The rows of the texts at those places."""
-    return np.asarray(values[list(at)], np.float32)
