@@ -92,7 +92,7 @@ class Vectors:
             ids = Embedder(self.embedder.directory, reference_specials=True).token_ids(texts)
         if self.fault == "truncated":
             ids = [i if len(i) <= 32 else [*i[:31], i[-1]] for i in ids]
-        decoder = self.embedder._decoder
+        decoder = self.embedder._network
         if self.fault == "mean pooling":
             with torch.inference_mode():
                 return np.stack([decoder.states(pack([i])).mean(0).numpy() for i in ids])
@@ -142,7 +142,7 @@ class Scores:
             ids = [i if len(i) <= frame + 32 else [*i[: frame - tail + 32], *ranker._suffix] for i in ids]
         if self.fault == "end lost":
             ids = [i[:64] for i in ids]
-        states = pooled_states(ranker._decoder, ids)
+        states = pooled_states(ranker._network, ids)
         return torch.sigmoid(states @ ranker._row).numpy()
 
 

@@ -103,10 +103,10 @@ def test_an_engine_that_pads_wrong_is_found_out(
 def test_a_cut_that_loses_the_end_is_found_out(
     golden_reranker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut(self: Reranker, pairs: Sequence[tuple[str, str]], task: str) -> tuple[list[list[int]], int]:
+    def cut(self: Reranker, pairs: Sequence[tuple[str, str]], task: str) -> tuple[list[list[int]], list[bool]]:
         bodies = self.tokenizer.texts([prompts.rerank_body(query, d, task) for query, d in pairs])
         whole = [[*self._prefix, *body, *self._suffix] for body in bodies]
-        return [ids[: self.max_length] for ids in whole], 0
+        return [ids[: self.max_length] for ids in whole], [False] * len(whole)
 
     monkeypatch.setattr(Reranker, "_sequences", cut)
     report = check_model(golden_reranker, longest=LONGEST)

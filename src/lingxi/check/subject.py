@@ -105,7 +105,8 @@ def open_subject(
     face = Reranker if (kind or read_kind(directory)) == "reranker" else Embedder
     exact = dtype in (None, "float32") and device in (None, "cpu")
     opened = face(directory, device=device, dtype=dtype)
-    return Subject(str(model), directory, opened, exact and opened.device.type == "cpu")
+    exact = exact and opened.device.type == "cpu" and opened.weights == "float32"
+    return Subject(str(model), directory, opened, exact)
 
 
 def default_texts(kind: str) -> tuple[GoldenText, ...]:
