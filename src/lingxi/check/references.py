@@ -86,7 +86,7 @@ def _require(library: str) -> None:
 @contextmanager
 def _floats(subject: Subject) -> Iterator[Path]:
     """The directory itself, or an fp32 copy of an int8 one, which no other library reads."""
-    if _stored(subject.directory) != "int8":
+    if not _stored(subject.directory).startswith("int8"):
         yield subject.directory
         return
     with tempfile.TemporaryDirectory() as folder:

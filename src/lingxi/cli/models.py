@@ -72,7 +72,9 @@ def describe(directory: Directory, as_json: Json = False) -> None:
 def export(
     directory: Directory,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; must not exist.")],
-    dtype: Annotated[str, typer.Option(help="float32, float16, bfloat16 or int8 (ours alone).")] = "float32",
+    dtype: Annotated[
+        str, typer.Option(help="float32, float16, bfloat16, int8 or int8-fine (ours alone).")
+    ] = "float32",
     as_json: Json = False,
 ) -> None:
     """Write a model as a directory that sentence-transformers, TEI, vLLM and infinity load."""
@@ -91,7 +93,9 @@ def adapt(
     base: Annotated[str, typer.Argument(metavar="BASE", help="The model that the adapter was trained on.")],
     adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="A folder with adapter_config.json.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; must not exist.")],
-    dtype: Annotated[str, typer.Option(help="float32, float16, bfloat16 or int8 (ours alone).")] = "float32",
+    dtype: Annotated[
+        str, typer.Option(help="float32, float16, bfloat16, int8 or int8-fine (ours alone).")
+    ] = "float32",
     kind: Annotated[
         str | None, typer.Option(help="embedder or reranker, where BASE does not say which it is.")
     ] = None,

@@ -53,7 +53,7 @@ class MergeSettings(Settings):
     """Share of each tensor's largest differences that is kept (task)."""
     elect: bool = False
     """Whether differences against the sign that most weight is for are left out, as in TIES (task)."""
-    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float16"
+    dtype: Literal["float32", "float16", "bfloat16", "int8", "int8-fine"] = "float16"
     """How the merged directory is stored."""
     search: SearchSettings | None = None
     """How the weights are searched; None takes `weights`."""

@@ -40,6 +40,9 @@ _HUB_FILES = [
     "README.md",
 ]
 _WEIGHTS = "model.safetensors"
+INT8 = ("int8", "int8-fine")
+"""This package's own ways to store weights; `quantized` says what they are."""
+_FINE = ("q_proj.weight", "k_proj.weight", "v_proj.weight")
 _TOKENIZERS = ("tokenizer.json", "vocab.txt")
 _INDEX = "model.safetensors.index.json"
 
@@ -361,15 +364,19 @@ def _dequantized(
     return (tensor.float() * steps[:, None]).to(dtype)
 
 
-def quantized(state: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+def quantized(state: Mapping[str, torch.Tensor], *, fine: bool = False) -> Iterator[tuple[str, torch.Tensor]]:
     """Matrices as int8 with one fp16 scale a row (`NAME.scale`), vectors as fp32, one after the other.
 
-    The scale is rounded to fp16 before the codes are, so a reader gets back code × scale exactly.
+    The scale is rounded to fp16 before the codes are, so a reader gets back code × scale exactly. `fine`
+    keeps queries, keys and values in fp16: where they are nearly diagonal, a row has few large numbers.
     """
     for name in state:
         tensor = state[name].float()
         if tensor.dim() != 2:
             yield name, tensor.contiguous()
+            continue
+        if fine and name.endswith(_FINE):
+            yield name, tensor.half()
             continue
         scale = (tensor.abs().amax(1) / 127).clamp_min(1e-7).half()
         yield name, (tensor / scale.float()[:, None]).round_().clamp_(-127, 127).to(torch.int8)
@@ -379,17 +386,17 @@ def quantized(state: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Te
 def write_weights(
     directory: Path, state: Mapping[str, torch.Tensor], dtype: str, *, max_shard_bytes: int | None = None
 ) -> None:
-    """Write the weights as `float32`, `float16`, `bfloat16` or `int8` safetensors, sharded where asked.
+    """Write the weights as `float32`, `float16`, `bfloat16`, `int8` or `int8-fine`, sharded where asked.
 
     Tensors are asked for one by one, and a shard is written when it is full: a state that makes them
     when asked (`open_weights`) need not fit in memory. Raises InputError for another dtype.
     """
-    if dtype == "int8":
-        tensors = quantized(state)
+    if dtype in INT8:
+        tensors = quantized(state, fine=dtype == "int8-fine")
     elif dtype in _DTYPES:
         tensors = ((name, state[name].to(_DTYPES[dtype]).contiguous()) for name in state)
     else:
-        raise InputError(f"unknown dtype {dtype!r}", f"choose one of: {', '.join(_DTYPES)}, int8")
+        raise InputError(f"unknown dtype {dtype!r}", f"choose one of: {', '.join((*_DTYPES, *INT8))}")
     weight_map: dict[str, int] = {}
     total = 0
     for number, shard in enumerate(_shards_of(tensors, max_shard_bytes)):

@@ -17,7 +17,14 @@ import torch
 
 from lingxi import prompts
 from lingxi.errors import InputError, ModelError
-from lingxi.model.files import read_config, read_decoder, read_output_head, write_json, write_weights
+from lingxi.model.files import (
+    INT8,
+    read_config,
+    read_decoder,
+    read_output_head,
+    write_json,
+    write_weights,
+)
 from lingxi.model.sizes import Size, config_from_size, size_from_config
 from lingxi.model.tokens import read_tokens
 
@@ -89,9 +96,9 @@ def write_directory(
     out.mkdir(parents=True, exist_ok=True)
     (out / "tokenizer.json").write_text(_with_end_token(files), encoding="utf-8")
     tokens = read_tokens(out / "tokenizer.json", files.size.vocab)
-    config = config_from_size(files.size, end_id=tokens.end, dtype="float32" if dtype == "int8" else dtype)
-    if dtype == "int8":
-        config["lingxi_weights"] = {"dtype": "int8", "scale": "row"}
+    config = config_from_size(files.size, end_id=tokens.end, dtype="float32" if dtype in INT8 else dtype)
+    if dtype in INT8:
+        config["lingxi_weights"] = {"dtype": dtype, "scale": "row"}
     write_json(out / "config.json", config)
     write_weights(out, _published_names(files), dtype, max_shard_bytes=max_shard_bytes)
     write_json(out / "tokenizer_config.json", _tokenizer_config(files))

@@ -98,7 +98,7 @@ class TrainSettings(Settings):
     """`scratch`, or the model to start from: a directory, a shipped name or a hub id."""
     dims: tuple[int, ...] = ()
     """Matryoshka widths trained, rising to the full one. Empty: 32, 64, … doubling, and the full one."""
-    weights: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
+    weights: Literal["float32", "float16", "bfloat16", "int8", "int8-fine"] = "float32"
     """How the finished directories are stored."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; None takes all the machine has."""

@@ -103,7 +103,9 @@ template <int P>
 void panels_bf16(const uint16_t* a, long rows, long width, const uint16_t* b, long panel, const Target& to) {
     long m = 0;
     for (; m + 6 <= rows; m += 6) rows_bf16<6, P>(a + m * width, width, b, panel, to.out + m * to.ld, to);
-    for (; m < rows; m++) rows_bf16<1, P>(a + m * width, width, b, panel, to.out + m * to.ld, to);
+    last_rows<5>(rows - m, [&](auto left) {
+        rows_bf16<decltype(left)::rows, P>(a + m * width, width, b, panel, to.out + m * to.ld, to);
+    });
 }
 
 void gemm_bf16_dot(const float* a, long ld, long rows, long width, const uint16_t* b, long first, long panels, Target to) {
