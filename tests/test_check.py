@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -16,12 +17,16 @@ from safetensors.torch import load_file, save_file
 
 from answering import Scores, Vectors, served, slow
 from lingxi import Embedder, Reranker
-from lingxi.check import EXACT, Asking, Report, check_against, make_golden
+from lingxi.check import EXACT, LOSSY, Asking, Report, check_against, check_model, make_golden
 from lingxi.check.padded import plain_forward
+from lingxi.check.report import ROUNDED
 from lingxi.cli import run
+from lingxi.engine.native.library import library
+from lingxi.engine.quantizing import quantize_directory
 from lingxi.errors import InputError, LingxiError
-from lingxi.model.files import read_decoder
+from lingxi.model.files import locate, read_decoder
 from lingxi.model.layout import read_directory, write_directory
+from test_families import GROUPED, TINY, heads, write_sentence_transformer
 from toys import assert_mendable, toy_size, write_toy
 
 
@@ -134,6 +139,70 @@ def test_a_missing_onnx_file_is_named(toy_embedder: Path, tmp_path: Path) -> Non
     with pytest.raises(InputError) as caught:
         check_against(toy_embedder, "onnxruntime")
     assert_mendable(caught.value, "model.onnx")
+
+
+# --- other families, other arithmetic ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "pooling"), [("bert", "mean"), ("mpnet", "cls"), ("llama", "mean")])
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::lingxi.LingxiWarning"
+)
+def test_every_family_is_checked(kind: str, pooling: str, tmp_path: Path) -> None:
+    fields = GROUPED if kind == "llama" else TINY
+    write_sentence_transformer(tmp_path / "st", kind, fields, heads(pooling, dense=True, normalize=False))
+    make_golden(tmp_path / "st")
+    report = check_model(tmp_path / "st", longest=48)
+    assert report.ok, off(report)
+    padded = {row.check for row in report.rows if row.check.startswith("padded")}
+    assert padded == ({"padded left", "padded right"} if kind == "llama" else {"padded right"})
+    assert [s.check for s in report.skipped] == ([] if kind == "llama" else ["padded left"])
+    for name in ("sentence-transformers", "transformers"):
+        report = check_against(tmp_path / "st", name, longest=48)
+        assert report.ok and not report.causes, (name, off(report))
+    other = shutil.copytree(tmp_path / "st", tmp_path / "other")
+    said_there = {"word_embedding_dimension": 32, "pooling_mode": "lasttoken"}
+    (other / "1_Pooling" / "config.json").write_text(json.dumps(said_there), encoding="utf-8")
+    report = check_against(tmp_path / "st", str(other), longest=48)
+    assert not report.ok and "other pooling: the last token" in said(report)
+
+
+needs_kernels = pytest.mark.skipif(library() is None, reason="the native kernels are not built")
+
+
+@needs_kernels
+def test_int8_is_near_the_network_and_equal_to_itself(toy_embedder: Path) -> None:
+    report = check_model(toy_embedder, weights="int8", longest=64)
+    rows = {row.check: row for row in report.rows}
+    cost = rows["what int8 costs"]
+    assert cost.tolerance == LOSSY and 1e-7 < (cost.cosine or 0) < 1e-2
+    assert rows["together"].tolerance == LOSSY and rows["padded left"].tolerance == LOSSY
+    for check in ("longest first", "shortest first", "another order"):
+        assert rows[check].ok and rows[check].tolerance == EXACT and rows[check].compared == "together"
+    for check in ("alone", "equal lengths", "8 threads at once", "shared instruction"):
+        assert rows[check].ok and rows[check].tolerance == ROUNDED
+
+
+@needs_kernels
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lingxi-nano", "lingxi-nano-reranker"])
+def test_an_int8_copy_of_what_ships_passes(name: str, tmp_path: Path) -> None:
+    copy = quantize_directory(locate(name), tmp_path / "int8", packed=False)
+    make_golden(copy)
+    report = check_model(copy, longest=256)
+    assert report.ok, off(report)
+    assert next(row for row in report.rows if row.check == "what int8 costs").difference > 1e-5
+    again = check_model(copy, weights="float32", longest=256)
+    assert again.ok and "what int8 costs" not in {row.check for row in again.rows}
+
+
+def test_who_computes_is_said(toy_embedder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["check", str(toy_embedder), "--longest", "64"]
+    assert run([*asked, "--engine", "torch"]) == 0
+    assert run([*asked, "--engine", "torch", "--weights", "int8"]) == 2
+    assert run([*asked, "--weights", "int4"]) == 2
+    assert run([*asked, "--engine", "torch", "--against", str(toy_embedder)]) == 0
+    capsys.readouterr()
 
 
 # --- servers -------------------------------------------------------------------------------------

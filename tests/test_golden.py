@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from lingxi import Embedder, Reranker, prompts
 from lingxi.check import EXACT, Row, check_model, make_golden
 from lingxi.check.padded import Side, padded_forward, plain_forward, pooled
+from lingxi.check.subject import open_subject
 from lingxi.engine import run
 from lingxi.errors import ModelError
 from lingxi.model import packed
@@ -77,11 +78,12 @@ def test_every_precision_is_checked_at_every_width(golden_embedder: Path) -> Non
 @pytest.mark.parametrize("sides", ["left", "right"])
 def test_the_padded_reference_without_transformers(golden_embedder: Path, sides: Side) -> None:
     decoder = read_decoder(golden_embedder, torch.float32)
-    name, theirs = padded_forward(golden_embedder, decoder)
-    assert name == "transformers"
+    subject = open_subject(golden_embedder)
+    name, theirs = padded_forward(subject) or ("nobody", None)
+    assert name == "transformers" and theirs is not None
     ids = random_ids([1, 7, 7, 40], 512)
-    own = pooled(lambda ids, mask: plain_forward(decoder, ids, mask), ids, sides)
-    assert gap(unit(own), unit(pooled(theirs, ids, sides))) < 1e-5
+    own = pooled(subject, lambda ids, mask: plain_forward(decoder, ids, mask), ids, sides)
+    assert gap(unit(own), unit(pooled(subject, theirs, ids, sides))) < 1e-5
 
 
 def test_an_engine_that_pads_wrong_is_found_out(
@@ -103,7 +105,9 @@ def test_an_engine_that_pads_wrong_is_found_out(
 def test_a_cut_that_loses_the_end_is_found_out(
     golden_reranker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut(self: Reranker, pairs: Sequence[tuple[str, str]], task: str) -> tuple[list[list[int]], list[bool]]:
+    def cut(
+        self: Reranker, pairs: Sequence[tuple[str, str]], task: str
+    ) -> tuple[list[list[int]], list[bool]]:
         bodies = self.tokenizer.texts([prompts.rerank_body(query, d, task) for query, d in pairs])
         whole = [[*self._prefix, *body, *self._suffix] for body in bodies]
         return [ids[: self.max_length] for ids in whole], [False] * len(whole)

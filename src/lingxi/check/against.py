@@ -16,7 +16,7 @@ from lingxi.check.diagnosis import Compared, causes
 from lingxi.check.limits import filled
 from lingxi.check.precisions import widths
 from lingxi.check.references import Reference, local_reference
-from lingxi.check.report import EXACT, LOSSY, Report, Row, Skipped, Tolerance, Values, row
+from lingxi.check.report import LOSSY, Report, Row, Skipped, Tolerance, Values, row
 from lingxi.check.server import Asking, server_reference
 from lingxi.check.subject import Subject, cuts_unsaid, default_texts, open_subject
 from lingxi.embedder import Embedder
@@ -36,18 +36,21 @@ def check_against(
     asking: Asking | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    engine: str | None = None,
+    weights: str | None = None,
     tolerance: Tolerance | None = None,
     longest: int = LONG,
 ) -> Report:
     """Compare another runtime with the model: a library's name, `onnxruntime`, `onnx:FILE`, a model, a URL.
 
-    Texts are at most `longest` tokens. Raises InputError where the runtime cannot be asked,
-    MissingExtraError where its library is not installed, ModelError where a model cannot be loaded.
+    Texts are at most `longest` tokens; `engine` and `weights` are the embedder's. Raises InputError
+    where the runtime cannot be asked, MissingExtraError where its library is not installed, ModelError
+    where a model cannot be loaded.
     """
     asking = asking or Asking()
     if asking.instructions not in (None, "text", "server"):
         raise InputError(f"instructions are {asking.instructions!r}", "choose text or server")
-    subject = open_subject(model, device=device, dtype=dtype)
+    subject = open_subject(model, device=device, dtype=dtype, engine=engine, weights=weights)
     with cuts_unsaid(), _reference(subject, against, asking) as reference:
         allowed = tolerance or (reference.tolerance if subject.exact else LOSSY)
         return _report(subject, replace(reference, tolerance=allowed), longest)
@@ -120,8 +123,8 @@ def _texts(subject: Subject, longest: int, tasks: bool) -> _Set:
 def _golden_rows(subject: Subject) -> Iterator[Row]:
     golden = read_golden(subject.directory)
     if golden is not None:
-        tolerance = EXACT if subject.exact else LOSSY
-        yield row("this model here", "golden file", subject.compute(golden.texts), golden.values, tolerance)
+        got = subject.compute(golden.texts)
+        yield row("this model here", "golden file", got, golden.values, subject.golden_tolerance)
 
 
 def _rows(chosen: _Set, c: Compared) -> Iterator[Row]:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from lingxi import prompts
-from lingxi.check.padded import Forward, padded_forward, pooled
-from lingxi.check.report import Row, Tolerance, Values, row
+from lingxi.check.padded import Forward, Side, padded_forward, pooled, sides
+from lingxi.check.report import Row, Skipped, Tolerance, Values, row
 from lingxi.check.subject import Ids, Subject, rendered
 from lingxi.embedder import Embedder
 from lingxi.model.golden import Golden, GoldenText
@@ -19,25 +19,31 @@ _CUT = 64
 _FILLING = "Symptoms include thirst, tiredness and loss of weight. 北京是中国的首都。 x = f(y) + 1;\n"
 
 
-def limit_rows(subject: Subject, golden: Golden, tolerance: Tolerance, longest: int) -> Iterator[Row]:
+def limit_rows(
+    subject: Subject, golden: Golden, given: Tolerance | None, longest: int
+) -> Iterator[Row | Skipped]:
     """Rows against a padded reference: both sides, the longest input, inputs cut by the model."""
-    by, forward = padded_forward(subject.directory, subject.decoder)
-    texts = golden.texts
-
-    def reference(sequences: Sequence[Ids], side: str = "right") -> Values:
-        return _padded(subject, forward, sequences, side)
-
-    for side in ("left", "right"):
+    found = padded_forward(subject)
+    if found is None:
+        yield Skipped("padded, long, cut", f"a padded {subject.family} network needs transformers")
+        return
+    by, forward = found
+    tolerance = given or subject.tolerance
+    texts, known = golden.texts, sides(subject.plain)
+    for side in known:
+        padded = _padded(subject, forward, subject.ids(texts), side)
         yield row(
             f"padded {side}",
             f"golden file, by {by}",
-            reference(subject.ids(texts), side),
+            padded,
             golden.values,
-            tolerance,
+            given or subject.golden_tolerance,
         )
+    if "left" not in known:
+        yield Skipped("padded left", f"{subject.family} counts positions from the left: padding moves them")
     long = filled(subject, texts[-1], min(longest, subject.longest))
     ids = subject.ids([long])
-    wanted = reference(ids)
+    wanted = _padded(subject, forward, ids, "right")
     yield row(f"long, {len(ids[0])} tokens", by, subject.compute([long]), wanted, tolerance)
     mixed = subject.compute([texts[0], long, *texts[-3:]])[1:2]
     yield row("long in a batch", by, mixed, wanted, tolerance)
@@ -58,11 +64,11 @@ def _cut_row(subject: Subject, like: GoldenText, by: str, forward: Forward, tole
 
 
 def _framed(subject: Subject, text: GoldenText, limit: int) -> list[int]:
-    """The ids of a text cut at `limit`, its end token or the prompt around it kept (0: the prompt alone)."""
+    """The ids of a text cut at `limit`, the tokens or the prompt around it kept (0: the prompt alone)."""
     tokens = subject.tokens
     if isinstance(subject.model, Embedder):
         (ids,) = tokens.texts([rendered(text)])
-        return [*ids[: limit - 1], tokens.end]
+        return tokens.framed(ids, limit)
     before, after = tokens.prompt(prompts.RERANK_PREFIX), tokens.prompt(prompts.RERANK_SUFFIX)
     (ids,) = tokens.texts(
         [prompts.rerank_body(text.query or "", text.text, text.task or prompts.DEFAULT_TASK)]
@@ -70,10 +76,10 @@ def _framed(subject: Subject, text: GoldenText, limit: int) -> list[int]:
     return [*before, *ids[: max(0, limit - len(before) - len(after))], *after]
 
 
-def _padded(subject: Subject, forward: Forward, sequences: Sequence[Ids], side: str) -> Values:
+def _padded(subject: Subject, forward: Forward, sequences: Sequence[Ids], side: Side) -> Values:
     """Values by the padded network, in batches of few: padding to the longest costs memory."""
     wanted = [
-        subject.finished(pooled(forward, sequences[i : i + 8], "left" if side == "left" else "right"))
+        subject.finished(pooled(subject, forward, sequences[i : i + 8], side))
         for i in range(0, len(sequences), 8)
     ]
     return np.concatenate(wanted)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lingxi.check.padded import pad
+from lingxi.check.padded import pad, pooled_padded
 from lingxi.check.report import Values
 from lingxi.check.subject import Compute, Subject
 from lingxi.errors import InputError, MissingExtraError
@@ -23,7 +23,7 @@ _KNOWN = ("input_ids", "attention_mask", "position_ids", "token_type_ids")
 def onnx_reference(subject: Subject, file: Path | None) -> Compute:
     """Vectors or scores of an ONNX file: that one, or `model.onnx` or `onnx/model.onnx` in the directory.
 
-    Its first output is states [batch, tokens, hidden], pooled at the last token, or logits of the vocabulary,
+    Its first output is states [batch, tokens, hidden], pooled as the model says, or logits of the vocabulary,
     or one vector or score a text. Raises InputError where there is no such file or it asks for more than ids.
     """
     path = file or _found(subject.directory)
@@ -77,15 +77,15 @@ def _run(session: Any, asked: Sequence[str], subject: Subject, sequences: list[l
         raise InputError(f"the ONNX file does not run ({first})", "export it with dynamic shapes") from None
     states = torch.from_numpy(np.asarray(out, np.float32))
     if states.dim() == 3:
-        states = states[torch.arange(len(ids)), mask.sum(1) - 1]
+        states = pooled_padded(subject, states, mask, sequences)
     return _values(subject, states)
 
 
 def _values(subject: Subject, states: torch.Tensor) -> Values:
     """Vectors, or probabilities of states, of the vocabulary's logits, or of one log-odds a pair."""
     width = states.shape[-1]
-    if subject.kind == "embedder" or width == subject.decoder.size.hidden:
+    if subject.kind == "embedder" or width == subject.plain.size.hidden:
         return subject.finished(states)
-    if width == subject.decoder.size.vocab:
+    if width == subject.plain.size.vocab:
         states = states[:, subject.tokens.answer("yes")] - states[:, subject.tokens.answer("no")]
     return np.asarray(torch.sigmoid(states.reshape(len(states))).numpy(), np.float32)

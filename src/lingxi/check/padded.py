@@ -14,28 +14,45 @@ from typing import Any, Literal, cast
 import torch
 from torch.nn import functional as F
 
-from lingxi.check.subject import Ids
+from lingxi.check.subject import Ids, Plain, Subject
 from lingxi.model.decoder import Attention, Block, Decoder
+from lingxi.model.encoder import Encoder
+from lingxi.model.encoder_size import EncoderSize
+from lingxi.model.network import Headed, network_name
+from lingxi.model.packed import pack
 
 Side = Literal["left", "right"]
 Forward = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Ids and mask [batch, width] to final normed states [batch, width, hidden]."""
 
 
-def padded_forward(directory: Path, decoder: Decoder) -> tuple[str, Forward]:
-    """A padded network around the decoder's weights, and the name of who computes."""
-    if find_spec("transformers") is None:
-        return "own padded pass", lambda ids, mask: plain_forward(decoder, ids, mask)
-    return "transformers", _transformers(directory, decoder)
+def padded_forward(subject: Subject) -> tuple[str, Forward] | None:
+    """A padded network around the plain network's weights, and who computes; None where nobody can."""
+    inner = subject.plain.inner if isinstance(subject.plain, Headed) else subject.plain
+    if find_spec("transformers") is not None:
+        return "transformers", _transformers(subject.directory, inner)
+    if isinstance(inner, Decoder) and subject.family == "qwen3":
+        return "own padded pass", lambda ids, mask: plain_forward(inner, ids, mask)
+    return None
 
 
-def pooled(forward: Forward, sequences: Sequence[Ids], side: Side) -> torch.Tensor:
-    """The state at the last token of each sequence [sequences, hidden], padded on that side."""
+def sides(plain: Plain) -> tuple[Side, ...]:
+    """On which sides a network may be padded: an encoder counts its positions from the left."""
+    return ("right",) if isinstance(plain.size, EncoderSize) else ("left", "right")
+
+
+def pooled(subject: Subject, forward: Forward, sequences: Sequence[Ids], side: Side) -> torch.Tensor:
+    """The vector or state of each sequence [sequences, width], pooled as the network says."""
     ids, mask = pad(sequences, side)
     with torch.inference_mode():
-        states = forward(ids, mask)
-    last = mask.shape[1] - 1 - mask.flip(1).argmax(1)
-    return states[torch.arange(len(ids)), last]
+        return pooled_padded(subject, forward(ids, mask), mask, sequences)
+
+
+def pooled_padded(
+    subject: Subject, states: torch.Tensor, mask: torch.Tensor, sequences: Sequence[Ids]
+) -> torch.Tensor:
+    """Pool padded states [sequences, width, hidden] of sequences, and apply the heads."""
+    return subject.pooled(states[mask.bool()], pack(sequences), subject.plain.pooling)
 
 
 def pad(sequences: Sequence[Ids], side: Side) -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,21 +67,29 @@ def pad(sequences: Sequence[Ids], side: Side) -> tuple[torch.Tensor, torch.Tenso
     return ids, mask
 
 
-def _transformers(directory: Path, decoder: Decoder) -> Forward:
+def _transformers(directory: Path, inner: Decoder | Encoder) -> Forward:
     from transformers import MODEL_MAPPING, AutoConfig
 
-    state = dict(decoder.state_dict())
+    state = inner.state_dict()
+    # An encoder's pooler is no part of a sentence's vector; a decoder's cache serves the next token.
+    encoder = isinstance(inner, Encoder)
+    built: dict[str, bool] = {"add_pooling_layer": False} if encoder else {}
+    asked: dict[str, bool] = {} if encoder else {"use_cache": False}
     with bars_off():
         config = AutoConfig.from_pretrained(directory)
         known: Any = MODEL_MAPPING
-        network: Any = known[type(config)].from_pretrained(
-            None, config=config, state_dict=state, dtype=torch.float32
+        kind: Any = known[type(config)]
+        with torch.device("meta"):
+            names = list(kind(config, **built).state_dict())
+        named = {name: state[network_name(name)] for name in names}
+        network: Any = kind.from_pretrained(
+            None, config=config, state_dict=named, dtype=torch.float32, **built
         )
     network.eval()
 
     def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """What transformers computes."""
-        return cast(torch.Tensor, network(input_ids=ids, attention_mask=mask, use_cache=False)[0])
+        return cast(torch.Tensor, network(input_ids=ids, attention_mask=mask, **asked)[0])
 
     return forward
 

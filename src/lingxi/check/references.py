@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +16,12 @@ import torch
 
 from lingxi import prompts
 from lingxi.check.onnx import onnx_reference
-from lingxi.check.padded import bars_off, pooled
+from lingxi.check.padded import bars_off, pooled, sides
 from lingxi.check.report import EXACT, LOSSY, Tolerance, Values
 from lingxi.check.subject import Compute, Subject, open_subject, rendered
 from lingxi.errors import InputError, MissingExtraError
-from lingxi.model.files import read_config
+from lingxi.model.files import open_published, read_config, write_json, write_weights
 from lingxi.model.golden import GoldenText
-from lingxi.model.layout import read_directory, write_directory
 from lingxi.vectors import cut
 
 
@@ -90,7 +90,25 @@ def _floats(subject: Subject) -> Iterator[Path]:
         yield subject.directory
         return
     with tempfile.TemporaryDirectory() as folder:
-        yield write_directory(read_directory(subject.directory), Path(folder) / subject.directory.name)
+        yield _as_floats(subject.directory, Path(folder) / subject.directory.name)
+
+
+def _as_floats(directory: Path, out: Path) -> Path:
+    """The same files with fp32 weights; those of dense heads are fp32 already, in folders of their own."""
+
+    def weights(folder: str, names: list[str]) -> list[str]:
+        """What is not copied: at the root, the weights in whatever form."""
+        root = Path(folder) == directory
+        return [
+            n for n in names if root and n.endswith((".safetensors", ".safetensors.index.json", ".lingxi"))
+        ]
+
+    shutil.copytree(directory, out, ignore=weights)
+    config = {k: v for k, v in read_config(directory).items() if k != "lingxi_weights"}
+    write_json(out / "config.json", config | {"dtype": "float32"})
+    with open_published(directory) as tensors:
+        write_weights(out, tensors, "float32")
+    return out
 
 
 def _transformers(subject: Subject, directory: Path) -> Reference:
@@ -99,6 +117,7 @@ def _transformers(subject: Subject, directory: Path) -> Reference:
     tokenizer: Any = AutoTokenizer.from_pretrained(directory)
     network: Any = AutoModel.from_pretrained(directory, dtype=torch.float32).eval()
     before, after = subject.tokens.prompt(prompts.RERANK_PREFIX), subject.tokens.prompt(prompts.RERANK_SUFFIX)
+    side, decoder = sides(subject.plain)[0], "left" in sides(subject.plain)
 
     def ids(text: GoldenText) -> list[int]:
         """The published way: the tokenizer's own end token, or a body between prefix and suffix."""
@@ -112,13 +131,15 @@ def _transformers(subject: Subject, directory: Path) -> Reference:
 
     def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """All final states."""
-        states: torch.Tensor = network(input_ids=ids, attention_mask=mask, use_cache=False)[0]
+        more = {"use_cache": False} if decoder else {}
+        states: torch.Tensor = network(input_ids=ids, attention_mask=mask, **more)[0]
         return states
 
     def compute(texts: Sequence[GoldenText]) -> Values:
-        """Left-padded batches, last token."""
+        """Batches padded on the left (an encoder's: on the right), pooled as the directory says."""
         states = [
-            pooled(forward, [ids(t) for t in texts[i : i + 8]], "left") for i in range(0, len(texts), 8)
+            pooled(subject, forward, [ids(t) for t in texts[i : i + 8]], side)
+            for i in range(0, len(texts), 8)
         ]
         return subject.finished(torch.cat(states))
 
@@ -133,8 +154,11 @@ def _sentence_transformers(subject: Subject, directory: Path) -> Reference:
         embedder.float()
 
         def vectors(texts: Sequence[GoldenText]) -> Values:
-            """What `encode` gives for rendered texts."""
-            found = embedder.encode([rendered(t) for t in texts], show_progress_bar=False)
+            """What `encode` gives for rendered texts, of unit length where that is left to users."""
+            asked = [rendered(t) for t in texts]
+            found = embedder.encode(
+                asked, normalize_embeddings=subject.family != "qwen3", show_progress_bar=False
+            )
             return np.asarray(found, np.float32)
 
         def narrow(texts: Sequence[GoldenText], width: int) -> Values:

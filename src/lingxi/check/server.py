@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from lingxi.check.dialects import EMBEDDERS, PATHS, RERANKERS, Dialect
 from lingxi.check.references import Reference
 from lingxi.check.report import LOSSY, Values
 from lingxi.check.subject import Subject, rendered
+from lingxi.embedder import Embedder
 from lingxi.errors import InputError
 from lingxi.model.golden import GoldenText
 
@@ -95,8 +96,16 @@ def _says(dialect: Dialect, task: str) -> bool:
     return dialect.name != "tei" or task == prompts.DEFAULT_TASK
 
 
+def _prompted(subject: Subject) -> bool:
+    """Whether a server that is asked for the model's own query prompt puts the one golden queries have."""
+    model = subject.model
+    return not isinstance(model, Embedder) or model.prompts["query"] == prompts.query_prefix()
+
+
 def server_reference(subject: Subject, url: str, asking: Asking) -> Reference:
     """A server as a reference; raises InputError in words where it is not there or not understood."""
+    if asking.instructions is None and not _prompted(subject):
+        asking = replace(asking, instructions="text")
     server = _found(subject, url, asking)
     name = f"{server.url}{server.dialect.path} ({server.dialect.name})"
     if subject.kind == "reranker":

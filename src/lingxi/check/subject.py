@@ -14,18 +14,25 @@ import numpy as np
 import torch
 
 from lingxi import prompts, vectors
-from lingxi.check.report import Values
+from lingxi.check.report import EXACT, LOSSY, Tolerance, Values
 from lingxi.embedder import Embedder
+from lingxi.engine.opening import stated_weights
 from lingxi.errors import LingxiWarning
 from lingxi.model.decoder import Decoder
-from lingxi.model.files import locate, read_answer_rows, read_decoder
+from lingxi.model.encoder import Encoder
+from lingxi.model.files import locate, read_answer_rows, read_config, read_decoder
 from lingxi.model.golden import Golden, GoldenText, embedding_texts, rerank_texts, write_golden
 from lingxi.model.layout import read_kind
-from lingxi.model.tokens import Tokens, read_tokens
+from lingxi.model.network import Headed, read_network, read_network_tokens, read_size
+from lingxi.model.packed import Packed, pack
+from lingxi.model.pooling import Pooling, pool
+from lingxi.model.sizes import size_from_config
+from lingxi.model.tokens import Tokens
 from lingxi.reranker import Reranker
 
 Compute = Callable[[Sequence[GoldenText]], Values]
 Ids = Sequence[int]
+Plain = Decoder | Encoder | Headed
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,26 @@ class Subject:
     def kind(self) -> str:
         """`embedder` or `reranker`."""
         return "embedder" if isinstance(self.model, Embedder) else "reranker"
+
+    @property
+    def family(self) -> str:
+        """The network's `model_type`."""
+        return str(read_config(self.directory)["model_type"])
+
+    @property
+    def shares(self) -> bool:
+        """Whether the model computes what texts begin with once: never where tokens see what follows."""
+        return bool(getattr(self.plain, "continues", True))
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """How near this computation must be to the plain network."""
+        return EXACT if self.exact else LOSSY
+
+    @property
+    def golden_tolerance(self) -> Tolerance:
+        """How near it must be to the golden file, which a directory to be computed in int8 has of int8."""
+        return LOSSY if stated_weights(self.directory) == "int8" else self.tolerance
 
     @property
     def tokens(self) -> Tokens:
@@ -71,14 +98,34 @@ class Subject:
         return np.asarray(torch.sigmoid(states.float() @ self._answer).numpy(), np.float32)
 
     @cached_property
-    def decoder(self) -> Decoder:
+    def plain(self) -> Plain:
         """The plain network in fp32, read from the directory anew: nothing of the engine under check."""
-        return read_decoder(self.directory, torch.float32)
+        if self.kind == "reranker":
+            return read_decoder(self.directory, torch.float32)
+        return read_network(self.directory, torch.float32)
+
+    def by_plain(self, sequences: Sequence[Ids], how: Pooling | None = None) -> Values:
+        """Vectors or scores of ids by the plain network, each alone, pooled in another way where asked."""
+        values = []
+        for ids in sequences:
+            packed = pack([ids])
+            with torch.inference_mode():
+                states = self.plain.states(packed)
+                values.append(self.finished(self.pooled(states, packed, how or self.plain.pooling)))
+        return np.concatenate(values)
+
+    def pooled(self, states: torch.Tensor, packed: Packed, how: Pooling) -> torch.Tensor:
+        """Vectors [sequences, width] of all states [tokens, hidden], pooled in that way, heads applied."""
+        vectors = pool(states, packed, how)
+        for head in self.plain.heads if isinstance(self.plain, Headed) else ():
+            vectors = head(vectors)
+        return vectors
 
     @cached_property
     def _answer(self) -> torch.Tensor:
         yes, no = self.tokens.answer("yes"), self.tokens.answer("no")
-        return read_answer_rows(self.directory, self.decoder.size, yes, no)
+        size = size_from_config(read_config(self.directory), str(self.directory))
+        return read_answer_rows(self.directory, size, yes, no)
 
     def cutting_at(self, limit: int) -> Subject:
         """The same model, weights shared, that cuts at another number of tokens."""
@@ -92,19 +139,25 @@ class Subject:
     def reading_specials(self) -> Subject:
         """The same model, weights shared, that reads special tokens in user text as control tokens."""
         model = copy.copy(self.model)
-        vocab = self.decoder.size.vocab
-        model.tokenizer = read_tokens(self.directory / "tokenizer.json", vocab, reference_specials=True)
+        vocab = read_size(self.directory).vocab
+        model.tokenizer = read_network_tokens(self.directory, vocab, reference_specials=True)
         return Subject(self.name, self.directory, model, self.exact)
 
 
 def open_subject(
-    model: str | Path, kind: str | None = None, *, device: str | None = None, dtype: str | None = None
+    model: str | Path,
+    kind: str | None = None,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    engine: str | None = None,
+    weights: str | None = None,
 ) -> Subject:
     """Open a model by what its directory says it is (`kind` where it is known better)."""
     directory = locate(model)
     face = Reranker if (kind or read_kind(directory)) == "reranker" else Embedder
     exact = dtype in (None, "float32") and device in (None, "cpu")
-    opened = face(directory, device=device, dtype=dtype)
+    opened = face(directory, device=device, dtype=dtype, engine=engine, weights=weights)
     exact = exact and opened.device.type == "cpu" and opened.weights == "float32"
     return Subject(str(model), directory, opened, exact)
 
@@ -115,7 +168,7 @@ def default_texts(kind: str) -> tuple[GoldenText, ...]:
 
 
 def make_golden(directory: Path) -> None:
-    """Write the golden file of a model directory, computed in fp32 on the CPU."""
+    """Write the golden file of a model directory, computed on the CPU in fp32, or in int8 if it says so."""
     subject = open_subject(directory, device="cpu", dtype="float32")
     texts = default_texts(subject.kind)
     with cuts_unsaid():

@@ -1,24 +1,26 @@
 """Deliberately wrong encodings: what a runtime gives that makes one of the usual mistakes.
 
 Each is computed by the plain network, to be compared with what another runtime gave. They are what happens in
-practice: the end token dropped or another, the mean pooled, the instruction left out or doubled, no template.
+practice: the end token dropped or another, other pooling, the instruction left out or doubled, no template.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
-import torch
 
 from lingxi import prompts
 from lingxi.check.report import Values
-from lingxi.check.subject import Ids, Subject, rendered
+from lingxi.check.subject import Compute, Ids, Subject, rendered
 from lingxi.engine.run import pooled_states
 from lingxi.model.golden import GoldenText
-from lingxi.model.packed import pack
+from lingxi.model.pooling import Pooling
 
+_POOLED: Mapping[Pooling, str] = {
+    "mean": "the mean of all tokens",
+    "cls": "the first token",
+    "lasttoken": "the last token",
+}
 _CUTS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 # The instruction of the authors' example code, which differs from their model card.
 _EXAMPLE_TASK = "Given the user query, retrieval the relevant passages"
@@ -29,7 +31,7 @@ class Variant:
     """A mistake in words, and what it gives for golden texts."""
 
     cause: str
-    compute: Callable[[Sequence[GoldenText]], Values]
+    compute: Compute
 
 
 def variants(subject: Subject) -> Iterator[Variant]:
@@ -37,26 +39,26 @@ def variants(subject: Subject) -> Iterator[Variant]:
     yield from _embedder(subject) if subject.kind == "embedder" else _reranker(subject)
 
 
+def _by_ids(subject: Subject, change: Callable[[list[int]], list[int]]) -> Compute:
+    return lambda texts: _pooled(subject, [change(ids) for ids in subject.ids(texts)])
+
+
 def _embedder(subject: Subject) -> Iterator[Variant]:
-    end = subject.tokens.end
+    yield from _prompted(subject)
+    yield from _ended(subject) if subject.family == "qwen3" else _framed(subject)
+    yield from _cut(subject)
 
-    def by_text(change: Callable[[GoldenText], str]) -> Callable[[Sequence[GoldenText]], Values]:
-        return lambda texts: _pooled(subject, [[*_ids(subject, change(t)), end] for t in texts])
 
-    def by_ids(change: Callable[[list[int]], list[int]]) -> Callable[[Sequence[GoldenText]], Values]:
-        return lambda texts: _pooled(subject, [change(ids) for ids in subject.ids(texts)])
+def _prompted(subject: Subject) -> Iterator[Variant]:
+    """Another text is read than the one asked about."""
+
+    def by_text(change: Callable[[GoldenText], str]) -> Compute:
+        return lambda texts: _pooled(subject, [_read(subject, change(t)) for t in texts])
 
     yield Variant(
         "instruction not applied by the server: queries get the vectors of plain text",
         by_text(lambda t: t.text),
     )
-    yield Variant("end token missing: another token is pooled", by_ids(lambda ids: ids[:-1] or ids))
-    yield Variant(
-        "mean pooling: the average of all tokens and not the end token",
-        lambda texts: _means(subject, texts, 0),
-    )
-    yield Variant("mean pooling without the end token", lambda texts: _means(subject, texts, 1))
-    yield Variant("end token added twice", by_ids(lambda ids: [*ids, end]))
     yield Variant(
         "special tokens in user text are read as control tokens", subject.reading_specials().compute
     )
@@ -72,19 +74,63 @@ def _embedder(subject: Subject) -> Iterator[Variant]:
         "a space after 'Query:', which the trained form has not",
         by_text(lambda t: t.text if t.task is None else prompts.query(" " + t.text, t.task)),
     )
+
+
+def _ended(subject: Subject) -> Iterator[Variant]:
+    """Qwen3's end token, which makes the vector: missing, doubled, another, or not pooled."""
+    end = subject.tokens.end
+
+    def by_ids(change: Callable[[list[int]], list[int]]) -> Compute:
+        return _by_ids(subject, change)
+
+    yield Variant("end token missing: another token is pooled", by_ids(lambda ids: ids[:-1] or ids))
+    yield Variant(
+        "mean pooling: the average of all tokens and not the end token",
+        lambda texts: subject.by_plain(subject.ids(texts), "mean"),
+    )
+    yield Variant(
+        "mean pooling without the end token",
+        lambda texts: subject.by_plain([ids[:-1] or ids for ids in subject.ids(texts)], "mean"),
+    )
+    yield Variant("end token added twice", by_ids(lambda ids: [*ids, end]))
     yield Variant("first token pooled", by_ids(lambda ids: ids[:1]))
     stop = subject.tokens.specials.get("<|im_end|>")
     if stop is not None:
         yield Variant("another end token: <|im_end|> is pooled", by_ids(lambda ids: [*ids[:-1], stop]))
+
+
+def _framed(subject: Subject) -> Iterator[Variant]:
+    """Another family: pooled otherwise, or without the tokens its tokenizer puts around a text."""
+    before, after = len(subject.tokens.before), len(subject.tokens.after)
+    for how, words in _POOLED.items():
+        if how != subject.plain.pooling:
+            yield Variant(
+                f"other pooling: {words} and not {_POOLED[subject.plain.pooling]}",
+                lambda texts, how=how: subject.by_plain(subject.ids(texts), how),  # type: ignore[misc]
+            )
+    if before + after:
+        yield Variant(
+            "the tokens around a text are missing (the tokenizer's special tokens)",
+            _by_ids(subject, lambda ids: ids[before : len(ids) - after] or ids),
+        )
+
+
+def _cut(subject: Subject) -> Iterator[Variant]:
+    before, after = len(subject.tokens.before), len(subject.tokens.after)
+
+    def framed(ids: list[int], limit: int) -> list[int]:
+        return subject.tokens.framed(ids[before : len(ids) - after], limit)
+
     for limit in _CUTS:
         yield Variant(
             f"other truncation: texts are cut at {limit} tokens",
-            by_ids(lambda ids, n=limit: ids if len(ids) <= n else [*ids[: n - 1], end]),  # type: ignore[misc]
+            _by_ids(subject, lambda ids, n=limit: framed(ids, n)),  # type: ignore[misc]
         )
-        yield Variant(
-            f"other truncation: texts are cut at {limit} tokens and lose their end token",
-            by_ids(lambda ids, n=limit: ids[:n]),  # type: ignore[misc]
-        )
+        if after:
+            yield Variant(
+                f"other truncation: texts are cut at {limit} tokens and lose their end token",
+                _by_ids(subject, lambda ids, n=limit: ids[:n]),  # type: ignore[misc]
+            )
 
 
 def _reranker(subject: Subject) -> Iterator[Variant]:
@@ -92,11 +138,11 @@ def _reranker(subject: Subject) -> Iterator[Variant]:
     frame = len(before) + len(after)
     no_thought = subject.tokens.prompt(prompts.RERANK_SUFFIX.partition("<think>")[0])
 
-    def by_text(change: Callable[[GoldenText], GoldenText]) -> Callable[[Sequence[GoldenText]], Values]:
+    def by_text(change: Callable[[GoldenText], GoldenText]) -> Compute:
         return lambda texts: subject.compute([change(t) for t in texts])
 
-    def by_ids(change: Callable[[list[int]], list[int]]) -> Callable[[Sequence[GoldenText]], Values]:
-        return lambda texts: _pooled(subject, [change(ids) for ids in subject.ids(texts)])
+    def by_ids(change: Callable[[list[int]], list[int]]) -> Compute:
+        return _by_ids(subject, change)
 
     yield Variant("instruction not applied by the server", by_text(lambda t: replace(t, task="")))
     yield Variant(
@@ -140,16 +186,13 @@ def _ids(subject: Subject, text: str) -> list[int]:
     return ids[: subject.longest - 1]
 
 
+def _read(subject: Subject, text: str) -> list[int]:
+    """A text as the model's tokenizer frames and cuts it."""
+    (ids,) = subject.tokens.texts([text])
+    return subject.tokens.framed(ids, subject.longest)
+
+
 def _pooled(subject: Subject, sequences: Sequence[Ids]) -> Values:
     """Values at the last id; a sequence of none has the end token."""
     full = [ids or [subject.tokens.end] for ids in sequences]
-    return subject.finished(pooled_states(subject.decoder, full))
-
-
-def _means(subject: Subject, texts: Sequence[GoldenText], without: int) -> Values:
-    means = []
-    for ids in subject.ids(texts):
-        with torch.inference_mode():
-            states = subject.decoder.states(pack([ids[: max(1, len(ids) - without)]]))
-        means.append(subject.finished(states.mean(0, keepdim=True)))
-    return np.concatenate(means)
+    return subject.finished(pooled_states(subject.plain, full))

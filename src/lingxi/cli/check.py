@@ -27,6 +27,8 @@ def check(
     write: Annotated[bool, typer.Option("--write", help="Make the golden file anew, then check.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None,
+    engine: Annotated[str | None, typer.Option(help="native or torch: who computes.")] = None,
+    weights: Annotated[str | None, typer.Option(help="float32 or int8: what is computed in.")] = None,
     score_tolerance: Annotated[
         float | None, typer.Option(help="Largest difference of a score or a component.")
     ] = None,
@@ -67,6 +69,8 @@ def check(
             model,
             device=device,
             dtype=dtype,
+            engine=engine,
+            weights=weights,
             tolerance=allowed,
             longest=LONGEST if longest is None else longest,
         )
@@ -77,6 +81,8 @@ def check(
             asking=Asking(dialect, instructions, served, _token(token_file), timeout),
             device=device,
             dtype=dtype,
+            engine=engine,
+            weights=weights,
             tolerance=allowed,
             longest=LONG if longest is None else longest,
         )
