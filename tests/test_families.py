@@ -245,6 +245,9 @@ def test_a_round_trip(kind: str, pooling: str, dense: bool, tmp_path: Path) -> N
     assert ours.get_embedding_dimension() == (24 if dense else 32)
     assert ours.max_seq_length == 48
     texts = [text.lower() for text in TEXTS]
+    # Segments in one pass have the width of the vectors, heads and all; one alone is a text like others.
+    together, alone = ours.encode_segments([texts[:3], texts[:1]])
+    assert together.shape == (3, ours.dim) and gap(alone, ours.encode_document(texts[:1])) < 1e-5
     expected = theirs.encode(texts, normalize_embeddings=True, show_progress_bar=False)
     assert gap(ours.encode(texts), expected) <= VECTORS
     asked = theirs.encode_query(texts, normalize_embeddings=True, show_progress_bar=False)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from lingxi import Embedder, Reranker
 from lingxi.engine.run import pooled_states
+from lingxi.engine.quantizing import quantize_directory
 from lingxi.errors import InputError, ModelError
 from lingxi.model.files import locate, quantized, read_answer_rows, read_config, read_decoder, write_weights
 from lingxi.model.layout import read_max_length, read_prompts
@@ -124,6 +125,8 @@ def test_a_sequence_classification_twin_scores_the_same(reranker_directory: Path
     save_file({**weights, "score.weight": original._row[None].contiguous()}, twin / "model.safetensors")
     pairs = [("capital of China", "Beijing"), ("gravity", "a force"), ("", "")]
     assert gap(Reranker(twin).predict(pairs), original.predict(pairs)) < 1e-6
+    copy = quantize_directory(twin, tmp_path / "int8", packed=False)
+    assert gap(Reranker(copy, engine="torch")._row, original._row) < 0.01 * original._row.abs().max()
 
 
 def test_prompts_and_length_are_read_where_they_stand(copy: Path) -> None:

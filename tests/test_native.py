@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -27,7 +30,7 @@ from lingxi.errors import InputError, LingxiError, ModelError
 from lingxi.model.decoder import Decoder
 from lingxi.model.encoder import Encoder
 from lingxi.model.encoder_size import EncoderSize
-from lingxi.model.files import SHIPPED
+from lingxi.model.files import SHIPPED, quantized
 from lingxi.model.packed import pack
 from lingxi.model.sizes import Size
 from lingxi.model.styles import GEMMA3, LLAMA, QWEN2, Scaling
@@ -110,8 +113,6 @@ EPILOGUES = {
     steps.Epilogue.ADD: lambda y, before: before + y,
     steps.Epilogue.GELU: lambda y, _: F.gelu(y),
     steps.Epilogue.GELU_TANH: lambda y, _: F.gelu(y, approximate="tanh"),
-    steps.Epilogue.RELU: lambda y, _: F.relu(y),
-    steps.Epilogue.TANH: lambda y, _: torch.tanh(y),
 }
 
 
@@ -176,6 +177,16 @@ def test_norms(kernels: str, width: int) -> None:
     layer = steps.ready(x, steps.Norm(gain, shift, 1e-6), None, matrices.Room(), 2).floats
     assert gap(rms, F.rms_norm(x, (width,), gain, 1e-6)) < 1e-5
     assert gap(layer, F.layer_norm(x, (width,), gain, shift, 1e-6)) < 2e-5
+
+
+@pytest.mark.parametrize("width", [20, 48])
+@pytest.mark.parametrize("place", [0, 3, 19])
+def test_what_is_no_number_stays_none(kernels: str, width: int, place: int) -> None:
+    """Codes can only be numbers: a row that holds none is not made one by rounding; its neighbours stay."""
+    x, weight = _random(3, width), _random(8, width, seed=1)
+    x[1, place] = float("nan")
+    found = _product(x, matrices.pack(weight, None, "int8"), steps.Epilogue.STORE, torch.empty(3, 8))
+    assert found[1].isnan().all() and found[[0, 2]].isfinite().all()
 
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=6)
@@ -280,6 +291,30 @@ def test_encoders(kernels: str, pooling: str, approximate: str) -> None:
         assert gap(native.states(packed), encoder.states(packed)) < 1e-5
 
 
+def test_an_encoder_computes_in_and_out_of_inference_mode() -> None:
+    size = EncoderSize(32, 1, 2, 48, 64, 40)
+    native = NativeEncoder(size, Fresh(Encoder(size).state_dict(), "float32"), "float32")
+    with torch.inference_mode():
+        inside = native(pack(SEQUENCES))
+    assert gap(native(pack(SEQUENCES)), inside) == 0
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("ids", [[1, 64], [-1], [1] * 41])
+def test_ids_and_positions_without_a_row_are_said(precision: str, ids: list[int]) -> None:
+    size = EncoderSize(32, 1, 2, 48, 64, 40)
+    native = NativeEncoder(size, Fresh(Encoder(size).state_dict(), precision), precision)
+    with pytest.raises(IndexError):
+        native(pack([ids]))
+
+
+def test_networks_are_copied_and_sent() -> None:
+    native = native_network(NANO, "int8")
+    wanted = native(pack(SEQUENCES))
+    for copied in (copy.deepcopy(native), pickle.loads(pickle.dumps(native))):
+        assert torch.equal(copied(pack(SEQUENCES)), wanted)
+
+
 def test_int8_is_near_on_real_weights() -> None:
     ids = [
         [i % 40_000 for i in range(start, start + length, 7)]
@@ -332,6 +367,18 @@ def test_threads_share_a_network() -> None:
             assert torch.equal(found, right)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_kernels_compute_in_a_forked_process() -> None:
+    """Threads do not live through a fork: the child makes its own."""
+    x, matrix = _random(300, 32), matrices.pack(_random(96, 32, seed=1), None, "float32")
+    wanted, out = _product(x, matrix, steps.Epilogue.STORE, torch.empty(300, 96)).numpy(), torch.empty(300, 96)
+    if not (child := os.fork()):
+        same = np.array_equal(_product(x, matrix, steps.Epilogue.STORE, out).numpy(), wanted)
+        os._exit(0 if same else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
 def test_a_packed_directory_gives_the_same_vectors(tmp_path: Path) -> None:
     packed = quantize_directory(NANO, tmp_path / "packed", packed=True)
     fresh = native_network(NANO, "int8")
@@ -355,7 +402,9 @@ def test_a_packed_file_of_other_weights_is_left_alone(tmp_path: Path) -> None:
 def test_a_damaged_packed_file_is_said(tmp_path: Path) -> None:
     packed = quantize_directory(NANO, tmp_path / "packed", packed=True)
     file = packed_file(packed, "int8")
-    file.write_bytes(file.read_bytes()[:1000])
+    whole = file.read_bytes()
+    assert (8 + int.from_bytes(whole[:8], "little")) % 64 == 0
+    file.write_bytes(whole[:1000])
     assert_mendable(raised(ModelError, native_network, packed, "int8"), "packed-int8")
 
 
@@ -368,6 +417,14 @@ def test_quantized_copies_keep_what_a_model_is(tmp_path: Path) -> None:
     pairs = [(text, "Texts are cut at 512 tokens."), (text, "Bananas are yellow.")]
     assert np.abs(Reranker(reranker).predict(pairs) - Reranker().predict(pairs)).max() < 0.02
     assert_mendable(raised(InputError, quantize_directory, NANO, copy, packed=False), "exists")
+
+
+def test_numbers_of_positions_are_not_rounded(tmp_path: Path) -> None:
+    """Only weights are matrices: BERT's checkpoints also hold a table of position numbers."""
+    state = {"a.weight": _random(4, 16), "position_ids": torch.arange(512)[None].float()}
+    found = dict(quantized(state))
+    assert set(found) == {"a.weight", "a.scale", "position_ids"}
+    assert torch.equal(found["position_ids"], state["position_ids"])
 
 
 def test_wrong_choices_are_said() -> None:

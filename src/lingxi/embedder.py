@@ -294,8 +294,10 @@ class Embedder:
         return np.asarray(states.numpy(), np.float32), cut
 
     def _cuts(self, texts: Sequence[str]) -> list[bool]:
-        """Whether each text is too long; only one of as many bytes as tokens fit can be."""
-        doubtful = [i for i, text in enumerate(texts) if len(text.encode()) >= self.max_seq_length]
+        """Whether each text is too long; only one of more bytes than there is room for tokens can be."""
+        # One less: some tokenizers mark the beginning of a text by a token of its own.
+        room = self.max_seq_length - self.tokenizer.frame - 1
+        doubtful = [i for i, text in enumerate(texts) if len(text.encode()) > room]
         cut = [False] * len(texts)
         for i, is_cut in zip(doubtful, self._sequences([texts[i] for i in doubtful])[1], strict=True):
             cut[i] = is_cut

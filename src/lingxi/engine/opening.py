@@ -52,7 +52,10 @@ class Headed:
 
     def __call__(self, packed: Packed, prefix: Prefix | None = None) -> torch.Tensor:
         """Vectors [sequences, hidden] of a packed batch."""
-        vectors = cast(NativeDecoder, self.inner)(packed, prefix)
+        return self.headed(cast(NativeDecoder, self.inner)(packed, prefix))
+
+    def headed(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Pooled states [n, width of the inner network] after the heads: [n, hidden]."""
         for head in self._heads:
             vectors = head(vectors)
         return vectors

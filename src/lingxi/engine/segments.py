@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -82,8 +83,12 @@ def _batch(network: Network, laid: Sequence[Laid]) -> torch.Tensor:
     offsets = _starts([len(one.ids) for one in laid])
     spans = [(at + a, at + b) for at, one in zip(offsets, laid, strict=True) for a, b in one.spans]
     if is_causal(network):
-        return states[[stop - 1 for _, stop in spans]].float().cpu()
-    return torch.stack([states[start:stop].float().mean(0) for start, stop in spans]).cpu()
+        pooled = states[[stop - 1 for _, stop in spans]]
+    else:
+        means = [states[start:stop].mean(0, dtype=torch.float32) for start, stop in spans]
+        pooled = torch.stack(means).to(states.dtype)
+    headed = getattr(network, "headed", None)  # the dense heads of a model that has some
+    return cast(torch.Tensor, headed(pooled) if headed else pooled).float().cpu()
 
 
 def _context(segments: Sequence[Sequence[int]], first: int, limit: int, overlap: int) -> int:

@@ -280,7 +280,8 @@ def read_output_head(directory: Path, size: Size) -> torch.Tensor | None:
 
 
 def _score_row(directory: Path, shards: Mapping[str, Any]) -> torch.Tensor:
-    weight: torch.Tensor = shards["score.weight"].get_tensor("score.weight").float()
+    key = "score.weight"
+    weight = _dequantized(directory, shards[key].get_tensor(key), key, shards, torch.float32)
     if len(weight) != 1:
         raise ModelError(
             f"{directory}: 'score.weight' has {len(weight)} rows",
@@ -372,7 +373,7 @@ def quantized(state: Mapping[str, torch.Tensor], *, fine: bool = False) -> Itera
     """
     for name in state:
         tensor = state[name].float()
-        if tensor.dim() != 2:
+        if tensor.dim() != 2 or not name.endswith(".weight"):  # BERT's position_ids are a table of numbers
             yield name, tensor.contiguous()
             continue
         if fine and name.endswith(_FINE):

@@ -71,10 +71,13 @@ class Headed(nn.Module):
 
     def forward(self, packed: Packed, prefix: Prefix | None = None) -> torch.Tensor:
         """Vectors [sequences, hidden] of a packed batch."""
-        vectors = self.inner(packed, prefix)
+        return self.headed(self.inner(packed, prefix))
+
+    def headed(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Pooled states [n, width of the inner network] after the heads: [n, hidden]."""
         for head in self.heads:
             vectors = head(vectors)
-        return cast(torch.Tensor, vectors)
+        return vectors
 
     def states(self, packed: Packed) -> torch.Tensor:
         """Final states of all tokens, before pooling and heads, [tokens, width of the inner network]."""

@@ -145,6 +145,10 @@ class Room(threading.local):
     def __init__(self) -> None:
         self._buffers: dict[str, torch.Tensor] = {}
 
+    def __reduce__(self) -> tuple[type[Room], tuple[()]]:
+        """A copy of a network, or one sent to another process, begins with no buffers."""
+        return Room, ()
+
     def take(self, name: str, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """A tensor of `shape` with what was in it before."""
         size = 1
@@ -152,5 +156,7 @@ class Room(threading.local):
             size *= length
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < size or buffer.dtype != dtype:
-            buffer = self._buffers[name] = torch.empty(size, dtype=dtype)
+            # A tensor made for inference alone could not be written later, outside of it.
+            with torch.inference_mode(False):
+                buffer = self._buffers[name] = torch.empty(size, dtype=dtype)
         return buffer[:size].view(*shape)

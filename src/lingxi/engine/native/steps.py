@@ -21,8 +21,6 @@ class Epilogue(IntEnum):
     GATE_GELU_TANH = 3
     GELU = 4
     GELU_TANH = 5
-    RELU = 6
-    TANH = 7
 
 
 @dataclass(frozen=True, slots=True, eq=False)

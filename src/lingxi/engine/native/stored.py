@@ -30,12 +30,12 @@ def write_packed(fresh: Fresh, directory: Path) -> Path:
     path = packed_file(directory, fresh.precision)
     about = {"layout": str(LAYOUT), "model": _sampled(directory), "shapes": json.dumps(fresh.shapes)}
     parts = {name: tensor.contiguous() for name, tensor in fresh.packed.items()}
-    for spaces in range(_LINE):  # the data begins on a cache line, and all that is large with it
-        found = save(parts, {**about, "room": " " * spaces})
-        if (8 + int.from_bytes(found[:8], "little")) % _LINE == 0:
-            break
+    found = memoryview(save(parts, about))
+    end = 8 + int.from_bytes(found[:8], "little")
+    room = -end % _LINE  # the data begins on a cache line, and all that is large with it
     draft = path.with_suffix(".draft")
-    draft.write_bytes(found)
+    with draft.open("wb") as file:
+        file.writelines(((end - 8 + room).to_bytes(8, "little"), found[8:end], b" " * room, found[end:]))
     draft.replace(path)
     return path
 

@@ -128,13 +128,14 @@ void gemm_bf16_dot(const float* a, long ld, long rows, long width, const uint16_
 namespace lingxi {
 namespace {
 
-Kernels with_bf16() {
+constexpr Kernels with_bf16() {
     Kernels found = table;
     found.gemm_bf16 = gemm_bf16_dot;
     return found;
 }
 
-const Kernels table_bf16 = with_bf16();
+// Made by the compiler: code that ran when the library is loaded would be of this instruction set, on any machine.
+constexpr Kernels table_bf16 = with_bf16();
 
 }  // namespace
 

@@ -1,5 +1,5 @@
 // For any machine: 128-bit vectors that the compiler maps to what there is (NEON, SSE2). Products of bytes are made as floats, which
-// every machine does well; a sum of 65,536 of them is off by 2^-24 of itself at most.
+// every machine does well: exact up to sums of 2^24, and every addition beyond is rounded at the 24th bit.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

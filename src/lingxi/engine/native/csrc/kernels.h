@@ -11,7 +11,7 @@ namespace lingxi {
 enum { PANEL = 16, QUAD = 4 };
 
 // What becomes of a product: written, added to what is there, or gated (pairs of panels hold gate and up: silu or gelu of the gate, times up).
-enum Epilogue { STORE = 0, ADD = 1, GATE_SILU = 2, GATE_GELU_TANH = 3, GELU = 4, GELU_TANH = 5, RELU = 6, TANH = 7 };
+enum Epilogue { STORE = 0, ADD = 1, GATE_SILU = 2, GATE_GELU_TANH = 3, GELU = 4, GELU_TANH = 5 };
 
 struct Codes {               // a quantized matrix [rows, width], width a multiple of QUAD
     const uint8_t* codes;

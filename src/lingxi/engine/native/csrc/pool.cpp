@@ -3,6 +3,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -19,6 +20,8 @@ const int LOOKS = 2000;
 inline void relax() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
 #endif
 }
 
@@ -54,7 +57,8 @@ public:
         }
         wake_.notify_all();
         loop_.work();
-        while (busy_.load() > 0) relax();
+        // Whoever is late may want this very core: threads can be more than the cores left to them.
+        for (int looks = LOOKS; busy_.load() > 0;) looks-- > 0 ? relax() : std::this_thread::yield();
     }
 
 private:
@@ -62,7 +66,11 @@ private:
         while ((int)workers_.size() < count) {
             int number = (int)workers_.size();
             long seen = round_.load();
-            workers_.emplace_back([this, number, seen] { wait(number, seen); });
+            try {
+                workers_.emplace_back([this, number, seen] { wait(number, seen); });
+            } catch (const std::system_error&) {  // no more threads are to be had: those there are do the work
+                return;
+            }
             workers_.back().detach();
         }
     }
