@@ -46,9 +46,8 @@ def main() -> None:
         seconds, peak = apart(step)
         print(f"{name:9} {seconds:7.0f} s  peak {peak / 2**20:6.2f} GiB", flush=True)
     for directory in (source, copy):
-        print(
-            f"{directory.name:9} {sum(p.stat().st_size for p in directory.glob('*.safetensors')) / 1e9:6.1f} GB"
-        )
+        written = sum(path.stat().st_size for path in directory.glob("*.safetensors"))
+        print(f"{directory.name:9} {written / 1e9:6.1f} GB")
 
 
 def write_random(size: Size, out: Path) -> None:

@@ -216,7 +216,7 @@ def _layer(size: Size, source: Source, depth: int) -> Layer:
         local=local,
         attention_norm=_norm(size, source, f"{at}.input_layernorm"),
         query_key=source.matrix(f"{at}.query_key", f"{attention}.q_proj", f"{attention}.k_proj"),
-        # Two thirds of all rounding error would be the values' and the output's, for a fifth of the work: they are bf16.
+        # Values and the output would make two thirds of all rounding error in a fifth of the work: bf16.
         value=source.matrix(f"{at}.value", f"{attention}.v_proj", exact=True),
         query_norm=_norm(size, source, f"{attention}.q_norm") if style.qk_norm else None,
         key_norm=_norm(size, source, f"{attention}.k_norm") if style.qk_norm else None,
