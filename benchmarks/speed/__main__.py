@@ -20,7 +20,7 @@ from speed import machine, plot, report, rounds
 from speed.jobs import Job, write_inputs
 from speed.peak import Peak, build
 from speed.process import start
-from speed.results import Result, result
+from speed.results import Result, earlier, result
 from speed.systems import REFERENCE, SYSTEMS, System
 from speed.workloads import QUICK, WORKLOADS, Scale, Workload
 
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             results.append(measure(WORKLOADS[name](folder, scale), folder, scale, options, peak))
             print(report.table(results[-1]), "\n", flush=True)
     about = about_run(scale, peak)
+    results = earlier(options.json, results)
     if options.print_only:
         print(report.markdown([], about))
         return

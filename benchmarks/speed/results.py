@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from speed.process import Absent, Lap, Memory
 from speed.rounds import Taken, agreement
 from speed.summary import Ratio, Spread, ratio, spread
 from speed.systems import REFERENCE, SYSTEMS
-from speed.workloads import Workload
+from speed.workloads import WORKLOADS, Workload
 
 _WEIGHTS = {system.name: system.weights for system in SYSTEMS}
 
@@ -44,6 +49,17 @@ class Result:
     load_after: list[float]
     rows: tuple[Row, ...]
     absent: tuple[Absent, ...]
+
+
+def earlier(path: Path, measured: Sequence[Result]) -> list[Result]:
+    """What was measured now, and before it stands in the JSON of an earlier run, in the workloads' order."""
+    found = {r.name: r for r in measured}
+    if path.exists():
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and content.get("reference") == REFERENCE:
+            before = TypeAdapter(list[Result]).validate_python(content["results"])
+            found = {r.name: r for r in before} | found
+    return [found[name] for name in WORKLOADS if name in found]
 
 
 def result(
