@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lingxi import Embedder, Reranker
-from lingxi.engine.run import pooled_states
 from lingxi.engine.quantizing import quantize_directory
+from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError, ModelError
 from lingxi.model.files import locate, quantized, read_answer_rows, read_config, read_decoder, write_weights
 from lingxi.model.layout import read_max_length, read_prompts

@@ -372,7 +372,10 @@ def test_threads_share_a_network() -> None:
 def test_kernels_compute_in_a_forked_process() -> None:
     """Threads do not live through a fork: the child makes its own."""
     x, matrix = _random(300, 32), matrices.pack(_random(96, 32, seed=1), None, "float32")
-    wanted, out = _product(x, matrix, steps.Epilogue.STORE, torch.empty(300, 96)).numpy(), torch.empty(300, 96)
+    wanted, out = (
+        _product(x, matrix, steps.Epilogue.STORE, torch.empty(300, 96)).numpy(),
+        torch.empty(300, 96),
+    )
     if not (child := os.fork()):
         same = np.array_equal(_product(x, matrix, steps.Epilogue.STORE, out).numpy(), wanted)
         os._exit(0 if same else 1)
