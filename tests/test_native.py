@@ -422,6 +422,15 @@ def test_quantized_copies_keep_what_a_model_is(tmp_path: Path) -> None:
     assert_mendable(raised(InputError, quantize_directory, NANO, copy, packed=False), "exists")
 
 
+def test_a_damaged_directory_leaves_no_half_copy(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "config.json").write_bytes((NANO / "config.json").read_bytes())
+    (source / "model.safetensors").write_bytes(b"cut short")
+    raised(ModelError, quantize_directory, source, tmp_path / "copy", packed=False)
+    assert not (tmp_path / "copy").exists()
+
+
 def test_numbers_of_positions_are_not_rounded(tmp_path: Path) -> None:
     """Only weights are matrices: BERT's checkpoints also hold a table of position numbers."""
     state = {"a.weight": _random(4, 16), "position_ids": torch.arange(512)[None].float()}

@@ -27,10 +27,10 @@ def quantize_directory(source: Path, out: Path, *, packed: bool) -> Path:
     if out.exists():
         raise InputError(f"{out}: exists already", "name a folder that does not exist yet")
     size, pooling = read_size(source), read_stated_modules(source).pooling
-    _copy_rest(source, out)
     said = {"dtype": "int8", "scale": "row", "compute": "int8"}
-    write_json(out / "config.json", {**read_config(source), "lingxi_weights": said})
-    with open_published(source) as tensors:
+    with open_published(source) as tensors:  # a damaged source is found out before anything is written
+        _copy_rest(source, out)
+        write_json(out / "config.json", {**read_config(source), "lingxi_weights": said})
         write_weights(out, tensors, "int8", max_shard_bytes=_SHARD)
     if packed:
         with open_tensors(source, shapes_of(empty_network(source)), network_name) as tensors:
@@ -45,7 +45,7 @@ def _copy_rest(source: Path, out: Path) -> None:
     for path in sorted(source.rglob("*")):
         inside = path.relative_to(source)
         head = len(inside.parts) > 1 and inside.parts[0].endswith("_Dense")
-        if path.is_dir() or inside.parts[0] in ("golden", ".git", "onnx", "openvino"):
+        if path.is_dir() or inside.parts[0] in ("golden", ".git", ".cache", "onnx", "openvino"):
             continue
         if path.name.endswith(_WEIGHTS) and not head:
             continue
