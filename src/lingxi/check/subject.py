@@ -106,12 +106,12 @@ class Subject:
 
     def by_plain(self, sequences: Sequence[Ids], how: Pooling | None = None) -> Values:
         """Vectors or scores of ids by the plain network, each alone, pooled in another way where asked."""
-        values = []
+        plain, values = self.plain, []  # read out here: weights made in inference mode serve nobody else
         for ids in sequences:
             packed = pack([ids])
             with torch.inference_mode():
-                states = self.plain.states(packed)
-                values.append(self.finished(self.pooled(states, packed, how or self.plain.pooling)))
+                states = plain.states(packed)
+                values.append(self.finished(self.pooled(states, packed, how or plain.pooling)))
         return np.concatenate(values)
 
     def pooled(self, states: torch.Tensor, packed: Packed, how: Pooling) -> torch.Tensor:
