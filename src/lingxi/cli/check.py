@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from lingxi.cli.search import Json
 from lingxi.errors import InputError
 
 if TYPE_CHECKING:
-    from lingxi.check import Report, Tolerance
+    from lingxi.check import Asking, Report, Tolerance
 
 
 def register(app: typer.Typer) -> None:
@@ -56,37 +56,25 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Compute a model's golden texts in every way, or elsewhere, and compare; exit 1 if one is off."""
-    from lingxi.check import Asking, check_against, check_model, make_golden
-    from lingxi.check.against import LONG
-    from lingxi.check.contract import LONGEST
+    from lingxi.check import Asking, make_golden
     from lingxi.model.files import locate
 
-    allowed = _tolerance(score_tolerance, cosine_tolerance)
     if write:
         make_golden(locate(model))
+    options: dict[str, Any] = {"device": device, "dtype": dtype, "engine": engine, "weights": weights}
+    options["tolerance"] = _tolerance(score_tolerance, cosine_tolerance)
+    if longest is not None:
+        options["longest"] = longest
+    asking = Asking(dialect, instructions, served, _token(token_file), timeout)
+    _tell(_report(model, against, asking, options), as_json)
+
+
+def _report(model: str, against: str | None, asking: Asking, options: dict[str, Any]) -> Report:
+    from lingxi.check import check_against, check_model
+
     if against is None:
-        report = check_model(
-            model,
-            device=device,
-            dtype=dtype,
-            engine=engine,
-            weights=weights,
-            tolerance=allowed,
-            longest=LONGEST if longest is None else longest,
-        )
-    else:
-        report = check_against(
-            model,
-            against,
-            asking=Asking(dialect, instructions, served, _token(token_file), timeout),
-            device=device,
-            dtype=dtype,
-            engine=engine,
-            weights=weights,
-            tolerance=allowed,
-            longest=LONG if longest is None else longest,
-        )
-    _tell(report, as_json)
+        return check_model(model, **options)
+    return check_against(model, against, asking=asking, **options)
 
 
 def _token(file: Path | None) -> str | None:
