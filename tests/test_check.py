@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from answering import Scores, Vectors, served, slow
 from lingxi import Embedder, Reranker
 from lingxi.check import EXACT, LOSSY, Asking, Report, check_against, check_model, make_golden
-from lingxi.check.padded import plain_forward
+from lingxi.check.padded import padded_forward, plain_forward, pooled
 from lingxi.check.report import ROUNDED
 from lingxi.check.subject import open_subject
 from lingxi.check.variants import variants
@@ -29,7 +29,7 @@ from lingxi.errors import InputError, LingxiError
 from lingxi.model.files import locate, read_decoder
 from lingxi.model.golden import embedding_texts
 from lingxi.model.layout import read_directory, write_directory
-from test_families import GROUPED, TINY, heads, write_sentence_transformer
+from test_families import GROUPED, TINY, heads, ids_without_padding, write_sentence_transformer
 from toys import assert_mendable, gap, toy_size, write_toy
 
 
@@ -147,7 +147,7 @@ def test_a_missing_onnx_file_is_named(toy_embedder: Path, tmp_path: Path) -> Non
 # --- other families, other arithmetic ------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "pooling"), [("bert", "mean"), ("mpnet", "cls"), ("llama", "mean")])
+@pytest.mark.parametrize(("kind", "pooling"), [("bert", "cls"), ("llama", "mean")])
 @pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::lingxi.LingxiWarning"
 )
@@ -171,6 +171,20 @@ def test_every_family_is_checked(kind: str, pooling: str, tmp_path: Path) -> Non
     known = {v.cause: v.compute(texts) for v in variants(open_subject(tmp_path / "st"))}
     (cause,) = (c for c in known if c.startswith("other pooling: the last token"))
     assert gap(known[cause], Embedder(other).encode([t.text for t in texts])) < 1e-5
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::lingxi.LingxiWarning"
+)
+def test_mpnet_is_padded_under_its_published_names(tmp_path: Path) -> None:
+    """Ids here are none of its padding id, which real tokenizers never give a text."""
+    write_sentence_transformer(tmp_path / "st", "mpnet", TINY, heads("cls", dense=True, normalize=False))
+    subject = open_subject(tmp_path / "st")
+    name, forward = padded_forward(subject) or ("nobody", None)
+    assert name == "transformers" and forward is not None
+    ids = ids_without_padding([1, 7, 7, 40])
+    padded = subject.finished(pooled(subject, forward, ids, "right"))
+    assert gap(padded, subject.by_plain(ids)) < 1e-5
 
 
 needs_kernels = pytest.mark.skipif(library() is None, reason="the native kernels are not built")
