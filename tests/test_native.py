@@ -209,7 +209,7 @@ def test_attention(lengths: list[int], causal: bool, seen: int, window: int, hea
     before = (_random(seen, kept, dim, seed=3), _random(seen, kept, dim, seed=4)) if seen else None
     shape = steps.Heads(asked, kept, dim, 0.3, causal, window)
     starts = np.cumsum([0, *lengths])
-    spans = steps.spans(list(zip(starts[:-1].tolist(), lengths, strict=True)), last_only=False)
+    spans = steps.spans(pack([[0] * length for length in lengths]))
     found = steps.attend(q, k, v, shape, spans, before, torch.empty(tokens, asked * dim), 2)
     for start, length in zip(starts, lengths, strict=False):
         own = slice(int(start), int(start) + length)

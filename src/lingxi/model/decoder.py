@@ -297,7 +297,7 @@ class Decoder(nn.Module):
             x, *own = block.remember(x, rotations[depth], packed, after.layers[depth] if after else None)
             layers.append((own[0], own[1]))
         layers.append(final.keys_values(x, rotations[-1]))
-        return _joined(after, Prefix(len(ids), tuple(layers)))
+        return joined(after, Prefix(len(ids), tuple(layers)))
 
     def use_varlen(self, varlen: Varlen | None) -> None:
         """From now on attend over a whole batch in one call (None: run by run); for inference."""
@@ -309,12 +309,7 @@ class Decoder(nn.Module):
 
         `local` are those of Gemma's windowed layers, which have a base of their own and are not scaled.
         """
-        theta = self.size.local_theta if local and self.size.local_theta else self.size.rope_theta
-        half = torch.arange(0, self.size.head_dim, 2, device=positions.device, dtype=torch.float32)
-        frequencies = 1.0 / (theta ** (half / self.size.head_dim))
-        if self.size.scaling and not (local and self.size.local_theta):
-            frequencies = self.size.scaling.scaled(frequencies)
-        angles = (positions.float()[:, None] * frequencies)[:, None]
+        angles = (positions.float()[:, None] * frequencies(self.size, local, positions.device))[:, None]
         dtype = self.embed_tokens.weight.dtype
         return angles.cos().to(dtype), angles.sin().to(dtype)
 
@@ -337,7 +332,16 @@ class Decoder(nn.Module):
         return (cast(Block, layer) for layer in self.layers)
 
 
-def _joined(before: Prefix | None, after: Prefix) -> Prefix:
+def frequencies(size: Size, local: bool, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Rotary frequencies [head_dim / 2], fp32; `local`: of windowed layers, with a base of their own."""
+    own = size.local_theta if local else None
+    half = torch.arange(0, size.head_dim, 2, device=device, dtype=torch.float32)
+    found = 1.0 / ((own or size.rope_theta) ** (half / size.head_dim))
+    return size.scaling.scaled(found) if size.scaling and not own else found
+
+
+def joined(before: Prefix | None, after: Prefix) -> Prefix:
+    """One prefix of two that follow each other."""
     if before is None:
         return after
     pairs = zip(before.layers, after.layers, strict=True)

@@ -8,9 +8,20 @@ import torch
 
 from lingxi.engine.native.matrices import Matrix, Room
 from lingxi.engine.native.packing import Source
-from lingxi.engine.native.steps import Epilogue, Heads, Norm, Ready, attend, product, ready, rotate, spans
+from lingxi.engine.native.steps import (
+    Epilogue,
+    Heads,
+    Norm,
+    Ready,
+    attend,
+    one_each,
+    product,
+    ready,
+    rotate,
+    spans,
+)
 from lingxi.model.attention import KeysValues
-from lingxi.model.decoder import Prefix
+from lingxi.model.decoder import Prefix, frequencies, joined
 from lingxi.model.packed import Packed, pack
 from lingxi.model.pooling import Pooling, pool
 from lingxi.model.sizes import Size
@@ -43,7 +54,7 @@ class _Run:
 
     x: torch.Tensor
     positions: torch.Tensor
-    lengths: list[tuple[int, int]]
+    spans: torch.Tensor
     angles: dict[bool, Angles]
     threads: int
 
@@ -86,19 +97,18 @@ class NativeDecoder:
         run = self._begin(pack([ids]), after)
         layers = []
         for depth, layer in enumerate(self._layers):
-            seen = after.layers[depth] if after else None
-            layers.append(_joined(seen, self._block(layer, run, seen)))
-        return Prefix(len(ids) + (after.length if after else 0), tuple(layers))
+            keys, values = self._block(layer, run, after.layers[depth] if after else None)
+            layers.append((_kept(keys), _kept(values)))
+        return joined(after, Prefix(len(ids), tuple(layers)))
 
     def _begin(self, packed: Packed, prefix: Prefix | None) -> _Run:
         start = prefix.length if prefix else 0
-        lengths = [(run.start + i * run.length, run.length) for run in packed.runs for i in range(run.count)]
         longest = start + max(run.length for run in packed.runs)
         angles = {layer.local: self._angles_to(longest, layer.local) for layer in self._layers}
         x = self.table.read(packed.ids)
         if self.size.style.scaled_embedding:
             x *= self.size.hidden**0.5
-        return _Run(x, packed.positions + start, lengths, angles, torch.get_num_threads())
+        return _Run(x, packed.positions + start, spans(packed), angles, torch.get_num_threads())
 
     def _angles_to(self, longest: int, local: bool) -> Angles:
         """Angles of at least `longest` positions; never changed: another thread may read the old ones."""
@@ -137,7 +147,7 @@ class NativeDecoder:
             run.threads,
         )
         attended = self._room.take("attended", (len(x), wide))
-        attend(queries, keys, values, heads, spans(run.lengths, last_only=False), seen, attended, run.threads)
+        attend(queries, keys, values, heads, run.spans, seen, attended, run.threads)
         self._finish(layer, x, attended, run)
         shape = (len(x), heads.kv_heads, heads.dim)
         return keys.view(shape), values.view(shape)
@@ -158,7 +168,7 @@ class NativeDecoder:
         places = run.positions[last]
         rotate(queries, heads.heads, heads.dim, layer.query_norm, run.angles[layer.local], places, threads)
         attended = self._room.take("attended", (len(last), wide))
-        attend(queries, keys, values, heads, spans(run.lengths, last_only=True), seen, attended, threads)
+        attend(queries, keys, values, heads, one_each(run.spans), seen, attended, threads)
         x = run.x[last]
         self._finish(layer, x, attended, run)
         return x
@@ -191,13 +201,9 @@ class NativeDecoder:
         return found
 
 
-def _joined(seen: KeysValues | None, own: KeysValues) -> KeysValues:
-    keys, values = own
-    if seen is None:
-        return keys.clone(memory_format=torch.contiguous_format), values.clone(
-            memory_format=torch.contiguous_format
-        )
-    return torch.cat((seen[0], keys)), torch.cat((seen[1], values))
+def _kept(part: torch.Tensor) -> torch.Tensor:
+    """A copy that lies without gaps: the buffer it comes from is used again."""
+    return part.clone(memory_format=torch.contiguous_format)
 
 
 def _norm(size: Size, source: Source, name: str) -> Norm:
@@ -233,10 +239,5 @@ def _layer(size: Size, source: Source, depth: int) -> Layer:
 
 def _angles(size: Size, count: int, local: bool) -> Angles:
     """Cosines and sines [count, head_dim / 2] of the rotary angles (`Decoder.rotation`)."""
-    theta = size.local_theta if local and size.local_theta else size.rope_theta
-    half = torch.arange(0, size.head_dim, 2, dtype=torch.float32)
-    frequencies = 1.0 / (theta ** (half / size.head_dim))
-    if size.scaling and not (local and size.local_theta):
-        frequencies = size.scaling.scaled(frequencies)
-    angles = torch.arange(count).float()[:, None] * frequencies
+    angles = torch.arange(count).float()[:, None] * frequencies(size, local)
     return angles.cos(), angles.sin()

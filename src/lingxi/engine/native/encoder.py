@@ -8,7 +8,7 @@ import torch
 
 from lingxi.engine.native.matrices import Matrix, Room
 from lingxi.engine.native.packing import Source
-from lingxi.engine.native.steps import Epilogue, Heads, Norm, attend, product, ready, spans
+from lingxi.engine.native.steps import Epilogue, Heads, Norm, attend, one_each, product, ready, spans
 from lingxi.model.decoder import Prefix
 from lingxi.model.encoder_size import EncoderSize
 from lingxi.model.packed import Packed
@@ -53,9 +53,8 @@ class NativeEncoder:
             return pool(self._through(packed, self._layers), packed, self.pooling)
         # One token of each sequence is pooled: the last block is finished for those alone.
         x = self._through(packed, self._layers[:-1])
-        return self._block(
-            self._layers[-1], x, packed, torch.get_num_threads(), places(packed, self.pooling)
-        ).clone()
+        asking, threads = places(packed, self.pooling), torch.get_num_threads()
+        return self._block(self._layers[-1], x, spans(packed), threads, asking).clone()
 
     def states(self, packed: Packed) -> torch.Tensor:
         """Final states of all tokens, [tokens, hidden]."""
@@ -67,12 +66,13 @@ class NativeEncoder:
         if self._type is not None:
             x += self._type.read(torch.zeros(1, dtype=torch.long))
         x = self._normed(x, self._norm, "stream", threads)
+        where = spans(packed)
         for layer in layers:
-            x = self._block(layer, x, packed, threads, None)
+            x = self._block(layer, x, where, threads, None)
         return x
 
     def _block(
-        self, layer: Layer, x: torch.Tensor, packed: Packed, threads: int, asking: torch.Tensor | None
+        self, layer: Layer, x: torch.Tensor, where: torch.Tensor, threads: int, asking: torch.Tensor | None
     ) -> torch.Tensor:
         """States after the block of all tokens, or of those `asking`, in a buffer that the next reuses."""
         hidden = self.hidden
@@ -80,7 +80,6 @@ class NativeEncoder:
         qkv = self._room.take("qkv", (len(x), 3 * hidden))
         product(rows, layer.qkv, qkv, Epilogue.STORE, threads)
         queries, keys, values = torch.split(qkv, hidden, dim=1)
-        lengths = [(run.start + i * run.length, run.length) for run in packed.runs for i in range(run.count)]
         if asking is not None:
             queries, x = queries[asking], x[asking]
         attended = self._room.take("attended", (len(queries), hidden))
@@ -89,7 +88,7 @@ class NativeEncoder:
             keys,
             values,
             self._heads,
-            spans(lengths, last_only=asking is not None),
+            where if asking is None else one_each(where),
             None,
             attended,
             threads,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 import torch
 
 from lingxi.engine.native.library import loaded
-from lingxi.engine.native.matrices import QUAD, Matrix, Room, ceil, mixing
+from lingxi.engine.native.matrices import PANEL, QUAD, Matrix, Room, ceil, mixing
+from lingxi.model.packed import Packed
 
 
 class Epilogue(IntEnum):
@@ -84,7 +84,7 @@ def ready(
 
 def product(rows: Ready, matrix: Matrix, out: torch.Tensor, epilogue: Epilogue, threads: int) -> torch.Tensor:
     """Rows times a packed matrix into `out` [rows, columns] (half the columns where they are gated)."""
-    panels = -(-matrix.columns // 16)
+    panels = ceil(matrix.columns, PANEL) // PANEL
     last = out.data_ptr(), out.stride(0), out.shape[1], int(epilogue), threads
     if matrix.scale is not None:
         assert rows.codes is not None
@@ -162,10 +162,15 @@ def attend(
     return out
 
 
-def spans(lengths: Sequence[tuple[int, int]], *, last_only: bool) -> torch.Tensor:
-    """Spans [sequences, 4] of (first key, keys); queries are all tokens, or the last of each sequence."""
-    if last_only:
-        rows = [(i, 1, start, length) for i, (start, length) in enumerate(lengths)]
-    else:
-        rows = [(start, length, start, length) for start, length in lengths]
-    return torch.tensor(rows, dtype=torch.long)
+def spans(packed: Packed) -> torch.Tensor:
+    """Spans [sequences, 4] of a batch (first query, queries, first key, keys): every token asks."""
+    starts = [(run.start + i * run.length, run.length) for run in packed.runs for i in range(run.count)]
+    return torch.tensor([(start, length, start, length) for start, length in starts], dtype=torch.long)
+
+
+def one_each(whole: torch.Tensor) -> torch.Tensor:
+    """The same spans where one query a sequence asks, in the order of the sequences."""
+    found = whole.clone()
+    found[:, 0] = torch.arange(len(found))
+    found[:, 1] = 1
+    return found
