@@ -34,5 +34,5 @@ SYSTEMS = (
     System("llama.cpp Q8_0", "speed.peers.llama_cpp", "int8", prepares=True),
     System("lingxi fp32 torch", "speed.peers.lingxi_engines", engine="torch"),
     System("lingxi fp32 native", "speed.peers.lingxi_engines", engine="native"),
-    System("lingxi int8 native", "speed.peers.lingxi_engines", "int8", "native"),
+    System("lingxi int8 native", "speed.peers.lingxi_engines", "int8", "native", prepares=True),
 )

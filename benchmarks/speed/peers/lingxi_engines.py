@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from speed.jobs import Inputs, Job, Opened, UnfitError
+
+
+def prepare(job: Job) -> None:
+    """`lingxi models quantize --packed`, once."""
+    from lingxi.engine.quantizing import quantize_directory
+
+    if _copy(job).exists():
+        return
+    part = _copy(job).with_name(_copy(job).name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    quantize_directory(Path(job.directory), part, packed=True).rename(_copy(job))
 
 
 def open_system(job: Job) -> Opened:
@@ -20,11 +33,19 @@ def open_system(job: Job) -> Opened:
     torch.set_num_threads(job.threads)
     face = Reranker if job.task == "rerank" else Embedder
     try:
-        model: Any = face(job.directory, device="cpu", **_options(face, job))
+        model: Any = face(_directory(job), device="cpu", **_options(face, job))
     except LingxiError as error:
         raise UnfitError(f"not in this build: {error.reason}") from None
     run = _scores if job.task == "rerank" else _vectors
     return Opened(lambda inputs, batch: run(model, inputs), sized=False)
+
+
+def _directory(job: Job) -> Path:
+    return _copy(job) if job.weights == "int8" else Path(job.directory)
+
+
+def _copy(job: Job) -> Path:
+    return Path(job.folder) / f"{Path(job.directory).name}.int8.lingxi"
 
 
 def _options(face: type, job: Job) -> dict[str, Any]:
