@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 from typing import Any, TypeVar
 
-import numpy as np
 import orjson
 from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray

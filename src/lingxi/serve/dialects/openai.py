@@ -36,7 +36,7 @@ _INPUT_SCHEMA = {
 
 
 def _input(given: Any) -> list[str | list[int]]:
-    """Texts, or token ids a text. Written out, because a union would try a long list as each of its members."""
+    """Texts, or token ids a text; written out, as a union would try a long list as each of its members."""
     if isinstance(given, str):
         given = [given]
     if not isinstance(given, list):
@@ -53,7 +53,7 @@ def _input(given: Any) -> list[str | list[int]]:
             raise _wrong(f"number {place} should not be empty")
         if kinds == {list} and (set(map(type, item)) != {int} or min(item) < 0):
             raise _wrong(f"number {place} should hold token ids alone, whole numbers from 0")
-    return given
+    return list(given)
 
 
 def _wrong(what: str) -> PydanticCustomError:
@@ -102,7 +102,13 @@ def router(service: Service, attend: Attend) -> APIRouter:
         return answer(_embeddings(found, body, service.card(body.model, "embedder")))
 
     for path in ("/v1/embeddings", "/embeddings"):
-        routes.add_api_route(path, embeddings, methods=["POST"], openapi_extra=takes(EmbeddingRequest), responses=_RESPONSES)  # fmt: skip
+        routes.add_api_route(
+            path,
+            embeddings,
+            methods=["POST"],
+            openapi_extra=takes(EmbeddingRequest),
+            responses=_RESPONSES,
+        )
 
     @routes.get("/v1/models")
     async def models() -> dict[str, Any]:
