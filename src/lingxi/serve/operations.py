@@ -27,6 +27,7 @@ from lingxi.serve.service import Service
 from lingxi.serve.settings import Settings
 from lingxi.serve.traces import exporting, spans
 from lingxi.serve.watch import All, Watch
+from lingxi.serve.workers import share_cores
 
 # What may be opened to everyone: says nothing of what is served, but for /metrics, which says how much.
 PROBES = ("/live", "/ready", "/health", "/ping")
@@ -43,6 +44,8 @@ class Operations:
     def __init__(self, settings: Settings, place: Place | None = None) -> None:
         check(settings)
         self._settings, self._place = settings, place or Place()
+        if self._place.total > 1:
+            share_cores(self._place.total)
         self._watches: list[Watch] = [Spending()]
         self.watch = All(self._watches)
 

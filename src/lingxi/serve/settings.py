@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lingxi.errors import InputError
 
@@ -20,7 +20,8 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 8080
-    api_keys: tuple[str, ...] = ()
+    # No key in a traceback or a log that shows the settings.
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost")
     origins: tuple[str, ...] = ()
     open_paths: tuple[str, ...] = ()
