@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lingxi.serve.opening import Plan
     from lingxi.serve.settings import Settings
 
-Models = list[str] | None
+Several = list[str] | None
 
 
 def register(app: typer.Typer) -> None:
@@ -25,23 +25,31 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     embedder: Annotated[
-        Models, typer.Option("--embedder", "--model-id", help="MODEL or NAME=MODEL; may be repeated.")
+        Several, typer.Option("--embedder", "--model-id", help="MODEL or NAME=MODEL; may be repeated.")
     ] = None,
-    reranker: Annotated[Models, typer.Option(help="MODEL or NAME=MODEL; may be repeated.")] = None,
+    reranker: Annotated[Several, typer.Option(help="MODEL or NAME=MODEL; may be repeated.")] = None,
     adapter: Annotated[
-        Models, typer.Option(help="NAME=FOLDER of a LoRA adapter of a model served; may be repeated.")
+        Several, typer.Option(help="NAME=FOLDER of a LoRA adapter of a model served; may be repeated.")
     ] = None,
     index: Annotated[Path | None, typer.Option(help="Folder of an index, for /search.")] = None,
-    host: Annotated[str, typer.Option(help="Address; another than this machine needs keys.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address; another than this machine's own needs keys.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
-    api_key_file: Annotated[
-        Path | None, typer.Option(help="Keys, one a line: SECRET or NAME SECRET.")
+    api_keys: Annotated[
+        Path | None,
+        typer.Option(
+            "--api-keys", "--api-key-file", help="File of keys, a line each: SECRET or NAME SECRET."
+        ),
     ] = None,
-    allowed_host: Annotated[
-        Models, typer.Option(help="A name that requests may be addressed to; may be repeated.")
+    allow_host: Annotated[
+        Several, typer.Option(help="A name that requests may be addressed to, * for any; may be repeated.")
     ] = None,
-    origin: Annotated[
-        Models, typer.Option(help="A site whose pages may ask (CORS); may be repeated.")
+    allow_origin: Annotated[
+        Several, typer.Option(help="A site whose pages may ask; may be repeated.")
+    ] = None,
+    open_path: Annotated[
+        Several, typer.Option("--open", help="A path that needs no key, as /ready; may be repeated.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that share the port.")] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …")] = None,
@@ -61,6 +69,10 @@ def serve(
     ] = 32 * 2**20,
     deadline: Annotated[float, typer.Option(help="Seconds after which a request is given up (504).")] = 60.0,
     drain: Annotated[float, typer.Option(help="Seconds that a stop waits for requests under way.")] = 30.0,
+    log_texts: Annotated[bool, typer.Option("--log-texts", help="Write what is sent into the log.")] = False,
+    otlp: Annotated[
+        str | None, typer.Option("--otlp", "--otlp-endpoint", help="Where OpenTelemetry spans go.")
+    ] = None,
     self_check: Annotated[
         bool, typer.Option(help="Compare what is served with the models' golden files at the start.")
     ] = True,
@@ -75,9 +87,10 @@ def serve(
     settings = Settings(
         host=host,
         port=port,
-        api_keys=read_keys(api_key_file) if api_key_file else (),
-        hosts=tuple(allowed_host or _hosts(host)),
-        origins=tuple(origin or ()),
+        api_keys=read_keys(api_keys) if api_keys else (),
+        hosts=tuple(allow_host or _hosts(host)),
+        origins=tuple(allow_origin or ()),
+        open_paths=tuple(open_path or ()),
         workers=workers,
         max_batch_tokens=max_batch_tokens,
         max_waiting_tokens=max_waiting_tokens,
@@ -86,11 +99,12 @@ def serve(
         max_body_bytes=max_body_bytes,
         deadline_s=deadline,
         drain_s=drain,
+        log_texts=log_texts,
+        otlp=otlp,
         self_check=self_check,
     )
-    if not settings.api_keys and not _is_here(host):
-        raise InputError(f"{host} can be reached by others, and no key is set", "add --api-key-file FILE")
     how: dict[str, Any] = {"device": device, "dtype": dtype, "engine": engine, "weights": weights}
+    # What ships is served where nothing is named.
     models: dict[str, Any] = {"embedders": named(embedder or ()), "rerankers": named(reranker or ())}
     plan = Plan(
         **(models if embedder or reranker else {}),
@@ -102,8 +116,10 @@ def serve(
 
 
 def _run(plan: Plan, settings: Settings) -> None:
-    from lingxi.serve.running import run
-
+    try:
+        from lingxi.serve.running import run
+    except ImportError as error:
+        raise MissingExtraError(error.name or "uvicorn", "serve", "lingxi serve") from None
     names = ", ".join([*plan.embedders, *plan.rerankers, *plan.adapters])
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
 
@@ -122,14 +138,10 @@ def _stated(given: Iterable[str]) -> dict[str, str]:
     return named(given)
 
 
-def _is_here(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _hosts(host: str) -> tuple[str, ...]:
     """Names that requests may be addressed to: behind a key any, on this machine its own."""
-    return ("127.0.0.1", "localhost", "::1") if _is_here(host) else ("*",)
+    try:
+        is_here = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_here = host == "localhost"
+    return ("127.0.0.1", "localhost", "::1") if is_here else ("*",)
