@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,6 +42,13 @@ def serve(
     origin: Annotated[
         Models, typer.Option(help="A site whose pages may ask (CORS); may be repeated.")
     ] = None,
+    open_path: Annotated[
+        Models,
+        typer.Option(
+            "--open",
+            help="/live, /ready, /health, /ping or /metrics, answered without a key; may be repeated.",
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that share the port.")] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None,
@@ -61,6 +67,10 @@ def serve(
     ] = 32 * 2**20,
     deadline: Annotated[float, typer.Option(help="Seconds after which a request is given up (504).")] = 60.0,
     drain: Annotated[float, typer.Option(help="Seconds that a stop waits for requests under way.")] = 30.0,
+    log_texts: Annotated[bool, typer.Option("--log-texts", help="Write what is sent into the log.")] = False,
+    otlp: Annotated[
+        str | None, typer.Option("--otlp-endpoint", help="Where traces go, http://…:4318/v1/traces.")
+    ] = None,
     self_check: Annotated[
         bool, typer.Option(help="Compare what is served with the models' golden files at the start.")
     ] = True,
@@ -69,6 +79,7 @@ def serve(
     try:
         from lingxi.serve.keys import read_keys
         from lingxi.serve.opening import Plan, named
+        from lingxi.serve.operations import check
         from lingxi.serve.settings import Settings
     except ImportError as error:
         raise MissingExtraError(error.name or "fastapi", "serve", "lingxi serve") from None
@@ -78,6 +89,7 @@ def serve(
         api_keys=read_keys(api_key_file) if api_key_file else (),
         hosts=tuple(allowed_host or _hosts(host)),
         origins=tuple(origin or ()),
+        open_paths=tuple(open_path or ()),
         workers=workers,
         max_batch_tokens=max_batch_tokens,
         max_waiting_tokens=max_waiting_tokens,
@@ -86,10 +98,11 @@ def serve(
         max_body_bytes=max_body_bytes,
         deadline_s=deadline,
         drain_s=drain,
+        log_texts=log_texts,
+        otlp=otlp,
         self_check=self_check,
     )
-    if not settings.api_keys and not _is_here(host):
-        raise InputError(f"{host} can be reached by others, and no key is set", "add --api-key-file FILE")
+    check(settings)
     how: dict[str, Any] = {"device": device, "dtype": dtype, "engine": engine, "weights": weights}
     models: dict[str, Any] = {"embedders": named(embedder or ()), "rerankers": named(reranker or ())}
     plan = Plan(
@@ -122,14 +135,8 @@ def _stated(given: Iterable[str]) -> dict[str, str]:
     return named(given)
 
 
-def _is_here(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _hosts(host: str) -> tuple[str, ...]:
     """Names that requests may be addressed to: behind a key any, on this machine its own."""
-    return ("127.0.0.1", "localhost", "::1") if _is_here(host) else ("*",)
+    from lingxi.serve.operations import is_here
+
+    return ("127.0.0.1", "localhost", "::1") if is_here(host) else ("*",)

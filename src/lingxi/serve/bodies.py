@@ -61,7 +61,10 @@ def _part(message: Message) -> tuple[bytes, bool]:
 
 def _too_large(limits: Limits) -> Refusal:
     return Refusal(
-        413, "too_large", f"the request is larger than {limits.most:,} bytes", "send fewer or shorter texts at a time"
+        413,
+        "too_large",
+        f"the request is larger than {limits.most:,} bytes",
+        "send fewer or shorter texts at a time",
     )
 
 

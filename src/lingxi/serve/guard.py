@@ -1,7 +1,7 @@
-"""Who may come in: Host and Origin checked, API keys, bodies in limits, headers that keep pages to themselves.
+"""Who may come in: Host and Origin checked, API keys, bodies in limits, headers that keep pages apart.
 
-Two pure ASGI layers: `Door` looks at where a request comes from and at the headers of the answer, `Gate` at its
-key and body. Between them stands CORS, where origins are allowed at all.
+Two pure ASGI layers: `Door` looks at where a request comes from and at the headers of the answer, `Gate` at
+its key and body. Between them stands CORS, where origins are allowed at all.
 """
 
 from __future__ import annotations
@@ -83,12 +83,12 @@ class Door:
         if scope["path"] not in self._rules.open_paths and not self._is_ours(hosts):
             return Refusal(
                 400, "invalid_input", "the Host header does not name this server",
-                "ask it by an address it is served under, or start it with --allow-host NAME",
+                "ask it by an address it is served under, or start it with --allowed-host NAME",
             )  # fmt: skip
         if not self._may_ask(headers_of(scope)):
             return Refusal(
                 403, "unauthorized", "pages of another site may not ask this server",
-                "start it with --allow-origin ORIGIN",
+                "start it with --origin ORIGIN",
             )  # fmt: skip
         return None
 
@@ -100,7 +100,9 @@ class Door:
         origin = headers.get(b"origin")
         if origin is not None:
             stated = origin.decode("latin-1")
-            return stated in self._rules.origins or _authority(stated) == headers.get(b"host", b"").decode("latin-1")
+            return stated in self._rules.origins or _authority(stated) == headers.get(b"host", b"").decode(
+                "latin-1"
+            )
         # A link from elsewhere may open a page here; scripts and images from elsewhere may not.
         site, mode = headers.get(b"sec-fetch-site"), headers.get(b"sec-fetch-mode")
         return site in (None, b"same-origin", b"none") or mode == b"navigate"

@@ -72,9 +72,10 @@ class _Timed(asyncio.Protocol):
         self._head = self.loop.call_later(self.patience.head, self.transport.close)
 
 
-def _ended(timer: asyncio.TimerHandle | None) -> None:
+def _ended(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
     if timer is not None:
         timer.cancel()
+    return None
 
 
 def patient(patience: Patience) -> type[asyncio.Protocol]:
@@ -116,23 +117,39 @@ def bound(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         listener.close()
         why = error.strerror if isinstance(error, OSError) and error.strerror else "no such address"
-        raise InputError(f"cannot listen on {host}:{port}: {why.lower()}", "choose another --port or --host") from None
+        raise InputError(
+            f"cannot listen on {host}:{port}: {why.lower()}", "choose another --port or --host"
+        ) from None
     listener.listen(_WAITING)
     listener.set_inheritable(True)
     return listener
 
 
-class Server(uvicorn.Server):
-    """A uvicorn server on a bound socket; `started` is called when it takes requests."""
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What a server says of itself: that it takes requests, and ten times a second that its loop turns."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None] | None = None) -> None:
+    ready: Callable[[], None] = lambda: None
+    alive: Callable[[], None] = lambda: None
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server on a bound socket, which gives signs."""
+
+    def __init__(self, config: uvicorn.Config, signs: Signs | None = None) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._signs = signs or Signs()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, make room again for what waits at the port (asyncio's backlog is the turn), and say so."""
+        self._signs.alive()
         await super().startup(sockets)
         for listener in sockets or ():
             listener.listen(_WAITING)
-        if self._ready is not None and self.started:
-            self._ready()
+        if self.started:
+            self._signs.ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """As uvicorn's, with a sign of life."""
+        self._signs.alive()
+        return await super().on_tick(counter)

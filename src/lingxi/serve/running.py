@@ -1,18 +1,22 @@
-"""One process that serves: the port taken first, the models proved next, and at a signal drained."""
+"""What serves, in one process or several: the port taken, the models proved, and at a signal drained."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
 
+from lingxi.errors import LingxiError
+from lingxi.serve import logs, workers
 from lingxi.serve.app import Extra, create_app
-from lingxi.serve.listen import Server, bound, config
+from lingxi.serve.ledger import Place
+from lingxi.serve.listen import Server, Signs, bound, config
 from lingxi.serve.opening import Plan, open_service, prepared
+from lingxi.serve.operations import Operations
 from lingxi.serve.service import Service
 from lingxi.serve.settings import Settings
-from lingxi.serve.watch import Watch
 
 # What is left of the answers is written before connections are closed.
 _LAST_WORDS_S = 0.2
@@ -54,21 +58,35 @@ def run(
     settings: Settings,
     *,
     extras: Sequence[Extra] = (),
-    watch: Watch | None = None,
     started: Callable[[int], None] = lambda port: None,
 ) -> None:
-    """Serve until a signal; `started` is told the port when requests are taken.
+    """Serve until a signal, with `settings.workers` processes; `started` is told the port when all take requests.
 
-    Raises InputError where the address is taken, and what `open_service` and `Service.start` raise.
+    `extras` are functions of modules where there are several. Raises InputError where the address is taken,
+    StartError where workers die at the start, and what `open_service` and `Service.start` raise.
     """
-    with bound(settings.host, settings.port) as listener, prepared(plan) as ready:
-        service = open_service(ready, settings, watch)
-        try:
-            asyncio.run(service.start())
-            app = create_app(service, settings, extras=extras)
+    logs.configure(texts=settings.log_texts)
+    with prepared(plan) as ready:
+        make = partial(made, ready, tuple(extras))
+        if settings.workers > 1:
+            workers.run(settings, make, started=started)
+            return
+        with bound(settings.host, settings.port) as listener:
             port = listener.getsockname()[1]
-            server = DrainingServer(config(app, drain_s=settings.drain_s), lambda: started(port))
-            server.service, server.drain_s = service, settings.drain_s
-            server.run([listener])
-        finally:
-            service.close()
+            make(settings, Place(), Signs(lambda: started(port))).run([listener])
+
+
+def made(plan: Plan, extras: Sequence[Extra], settings: Settings, place: Place, signs: Signs) -> Server:
+    """The server of one process, its models proved; its application closes the service at the end."""
+    logs.configure(texts=settings.log_texts)
+    around = Operations(settings, place)
+    service = open_service(plan, settings, around.watch)
+    try:
+        asyncio.run(service.start())
+    except LingxiError:
+        service.close()
+        raise
+    app = create_app(service, settings, extras=[*extras, around.install])
+    server = DrainingServer(config(app, drain_s=settings.drain_s), signs)
+    server.service, server.drain_s = service, settings.drain_s
+    return server
