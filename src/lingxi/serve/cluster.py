@@ -6,16 +6,20 @@ how many each has under way, and do not cut bodies: limit those in what stands b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lingxi.errors import MissingExtraError
 from lingxi.serve.ledger import Place
-from lingxi.serve.workers import Listening, Make
+from lingxi.serve.listen import Application as Asgi
+from lingxi.serve.workers import Listening
 
 if TYPE_CHECKING:
     from ray.serve import Application
 
 NAME = "lingxi"
+# Makes the application in a replica.
+Make = Callable[[Any, Place], Asgi]
 
 
 def deployment(
@@ -23,7 +27,7 @@ def deployment(
 ) -> Application:
     """The application for `ray.serve.run`: so many replicas, each with so many cores and requests under way.
 
-    `make` is that of `workers.run`, called in each replica. Raises MissingExtraError without Ray.
+    `make` is called in each replica. Raises MissingExtraError without Ray.
     """
     serve = _serve()
 
@@ -37,7 +41,8 @@ def deployment(
         ray_actor_options={"num_cpus": cores},
         graceful_shutdown_timeout_s=settings.drain_s,
     )(serve.ingress(build)())
-    return made.bind()
+    bound: Application = made.bind()
+    return bound
 
 
 def run(

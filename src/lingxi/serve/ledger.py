@@ -37,8 +37,8 @@ class Place:
         """The counts of all workers [workers, slots]."""
         if self.memory is None:
             return np.zeros((self.total, _SLOTS))
-        rows: Rows = np.frombuffer(self.memory, np.float64).reshape(self.total, _SLOTS)
-        return rows
+        rows: Rows = np.frombuffer(self.memory, np.float64)
+        return rows.reshape(self.total, _SLOTS)
 
 
 def shared(context: SpawnContext, workers: int) -> Any:
@@ -48,7 +48,7 @@ def shared(context: SpawnContext, workers: int) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One name: its labels, where the numbers of each combination of their values start, bounds of buckets."""
+    """One name: its labels, where the numbers of each combination of their values start, and bounds."""
 
     name: str
     says: str

@@ -21,6 +21,8 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 # How many connections wait at the port while all workers are busy.
 _WAITING = 1024
+# Bytes of an answer that a client has to take in the time it is waited for.
+_READ = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,23 @@ class _Timed(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        # Closing would wait for the client to read: only aborting lets go of the connection.
-        self._answer = self.loop.call_later(self.patience.answer, self.transport.abort)
+        self._wait_for_reading()
 
     def resume_writing(self) -> None:
         self._answer = _ended(self._answer)
         super().resume_writing()
+
+    def _wait_for_reading(self) -> None:
+        self._answer = self.loop.call_later(
+            self.patience.answer, self._has_read, self.transport.get_write_buffer_size()
+        )
+
+    def _has_read(self, before: int) -> None:
+        if before - self.transport.get_write_buffer_size() >= _READ:
+            self._wait_for_reading()
+        else:
+            # Closing would wait for the client to read: only aborting lets go of the connection.
+            self.transport.abort()
 
     def _wait_for_head(self) -> None:
         self._head = self.loop.call_later(self.patience.head, self.transport.close)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from types import FrameType
 
+from fastapi import FastAPI
+
 from lingxi.errors import LingxiError
 from lingxi.serve import logs, workers
 from lingxi.serve.app import Extra, create_app
@@ -60,7 +62,7 @@ def run(
     extras: Sequence[Extra] = (),
     started: Callable[[int], None] = lambda port: None,
 ) -> None:
-    """Serve until a signal, with `settings.workers` processes; `started` is told the port when all take requests.
+    """Serve until a signal, with `settings.workers` processes; `started` is told the port when they answer.
 
     `extras` are functions of modules where there are several. Raises InputError where the address is taken,
     StartError where workers die at the start, and what `open_service` and `Service.start` raise.
@@ -79,14 +81,19 @@ def run(
 def made(plan: Plan, extras: Sequence[Extra], settings: Settings, place: Place, signs: Signs) -> Server:
     """The server of one process, its models proved; its application closes the service at the end."""
     logs.configure(texts=settings.log_texts)
-    around = Operations(settings, place)
-    service = open_service(plan, settings, around.watch)
+    service, app = opened(plan, extras, settings, place)
     try:
         asyncio.run(service.start())
     except LingxiError:
         service.close()
         raise
-    app = create_app(service, settings, extras=[*extras, around.install])
     server = DrainingServer(config(app, drain_s=settings.drain_s), signs)
     server.service, server.drain_s = service, settings.drain_s
     return server
+
+
+def opened(plan: Plan, extras: Sequence[Extra], settings: Settings, place: Place) -> tuple[Service, FastAPI]:
+    """The service of a prepared plan, and its application with all that stands around it."""
+    around = Operations(settings, place)
+    service = open_service(plan, settings, around.watch)
+    return service, create_app(service, settings, extras=[*extras, around.install])
