@@ -22,7 +22,9 @@ async def app(scope, receive, send):
         await send({"type": "lifespan.shutdown.complete"})
         return
     body = b"x" * (LARGE if scope["path"] == "/large" else 2)
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]}
+    )
     await send({"type": "http.response.body", "body": body})
 
 

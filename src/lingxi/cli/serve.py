@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lingxi.serve.opening import Plan
     from lingxi.serve.settings import Settings
 
-Models = list[str] | None
+Several = list[str] | None
 
 
 def register(app: typer.Typer) -> None:
@@ -24,30 +24,31 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     embedder: Annotated[
-        Models, typer.Option("--embedder", "--model-id", help="MODEL or NAME=MODEL; may be repeated.")
+        Several, typer.Option("--embedder", "--model-id", help="MODEL or NAME=MODEL; may be repeated.")
     ] = None,
-    reranker: Annotated[Models, typer.Option(help="MODEL or NAME=MODEL; may be repeated.")] = None,
+    reranker: Annotated[Several, typer.Option(help="MODEL or NAME=MODEL; may be repeated.")] = None,
     adapter: Annotated[
-        Models, typer.Option(help="NAME=FOLDER of a LoRA adapter of a model served; may be repeated.")
+        Several, typer.Option(help="NAME=FOLDER of a LoRA adapter of a model served; may be repeated.")
     ] = None,
     index: Annotated[Path | None, typer.Option(help="Folder of an index, for /search.")] = None,
-    host: Annotated[str, typer.Option(help="Address; another than this machine needs keys.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address; another than this machine's own needs keys.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
-    api_key_file: Annotated[
-        Path | None, typer.Option(help="Keys, one a line: SECRET or NAME SECRET.")
+    api_keys: Annotated[
+        Path | None,
+        typer.Option(
+            "--api-keys", "--api-key-file", help="File of keys, a line each: SECRET or NAME SECRET."
+        ),
     ] = None,
-    allowed_host: Annotated[
-        Models, typer.Option(help="A name that requests may be addressed to; may be repeated.")
+    allow_host: Annotated[
+        Several, typer.Option(help="A name that requests may be addressed to, * for any; may be repeated.")
     ] = None,
-    origin: Annotated[
-        Models, typer.Option(help="A site whose pages may ask (CORS); may be repeated.")
+    allow_origin: Annotated[
+        Several, typer.Option(help="A site whose pages may ask; may be repeated.")
     ] = None,
     open_path: Annotated[
-        Models,
-        typer.Option(
-            "--open",
-            help="/live, /ready, /health, /ping or /metrics, answered without a key; may be repeated.",
-        ),
+        Several, typer.Option("--open", help="A path that needs no key, as /ready; may be repeated.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that share the port.")] = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …")] = None,
@@ -69,7 +70,7 @@ def serve(
     drain: Annotated[float, typer.Option(help="Seconds that a stop waits for requests under way.")] = 30.0,
     log_texts: Annotated[bool, typer.Option("--log-texts", help="Write what is sent into the log.")] = False,
     otlp: Annotated[
-        str | None, typer.Option("--otlp-endpoint", help="Where traces go, http://…:4318/v1/traces.")
+        str | None, typer.Option("--otlp", "--otlp-endpoint", help="Where OpenTelemetry spans go.")
     ] = None,
     self_check: Annotated[
         bool, typer.Option(help="Compare what is served with the models' golden files at the start.")
@@ -79,16 +80,15 @@ def serve(
     try:
         from lingxi.serve.keys import read_keys
         from lingxi.serve.opening import Plan, named
-        from lingxi.serve.operations import check
         from lingxi.serve.settings import Settings
     except ImportError as error:
         raise MissingExtraError(error.name or "fastapi", "serve", "lingxi serve") from None
     settings = Settings(
         host=host,
         port=port,
-        api_keys=read_keys(api_key_file) if api_key_file else (),
-        hosts=tuple(allowed_host or _hosts(host)),
-        origins=tuple(origin or ()),
+        api_keys=read_keys(api_keys) if api_keys else (),
+        hosts=tuple(allow_host or _hosts(host)),
+        origins=tuple(allow_origin or ()),
         open_paths=tuple(open_path or ()),
         workers=workers,
         max_batch_tokens=max_batch_tokens,
@@ -102,8 +102,8 @@ def serve(
         otlp=otlp,
         self_check=self_check,
     )
-    check(settings)
     how: dict[str, Any] = {"device": device, "dtype": dtype, "engine": engine, "weights": weights}
+    # What ships is served where nothing is named.
     models: dict[str, Any] = {"embedders": named(embedder or ()), "rerankers": named(reranker or ())}
     plan = Plan(
         **(models if embedder or reranker else {}),
@@ -115,8 +115,10 @@ def serve(
 
 
 def _run(plan: Plan, settings: Settings) -> None:
-    from lingxi.serve.running import run
-
+    try:
+        from lingxi.serve.running import run
+    except ImportError as error:
+        raise MissingExtraError(error.name or "uvicorn", "serve", "lingxi serve") from None
     names = ", ".join([*plan.embedders, *plan.rerankers, *plan.adapters])
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
 

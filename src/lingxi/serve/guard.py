@@ -83,12 +83,12 @@ class Door:
         if scope["path"] not in self._rules.open_paths and not self._is_ours(hosts):
             return Refusal(
                 400, "invalid_input", "the Host header does not name this server",
-                "ask it by an address it is served under, or start it with --allowed-host NAME",
+                "ask it by an address it is served under, or start it with --allow-host NAME",
             )  # fmt: skip
         if not self._may_ask(headers_of(scope)):
             return Refusal(
                 403, "unauthorized", "pages of another site may not ask this server",
-                "start it with --origin ORIGIN",
+                "start it with --allow-origin ORIGIN",
             )  # fmt: skip
         return None
 

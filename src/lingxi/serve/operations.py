@@ -72,7 +72,7 @@ def check(settings: Settings) -> None:
     """Raise InputError where others could ask without a key, or a path is opened that may not be."""
     if not settings.api_keys and not is_here(settings.host):
         raise InputError(
-            f"{settings.host} can be reached by others, and no key is set", "add --api-key-file FILE"
+            f"{settings.host} can be reached by others, and no key is set", "add --api-keys FILE"
         )
     wrong = sorted(set(settings.open_paths) - set(OPENABLE))
     if wrong:

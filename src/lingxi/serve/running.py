@@ -1,4 +1,4 @@
-"""What serves, in one process or several: the port taken, the models proved, and at a signal drained."""
+"""The life of a server: the port taken first, the models proved next, and at a signal drained."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from types import FrameType
 
 from fastapi import FastAPI
 
-from lingxi.errors import LingxiError
 from lingxi.serve import logs, workers
 from lingxi.serve.app import Extra, create_app
 from lingxi.serve.ledger import Place
 from lingxi.serve.listen import Server, Signs, bound, config
 from lingxi.serve.opening import Plan, open_service, prepared
-from lingxi.serve.operations import Operations
+from lingxi.serve.operations import Operations, check
 from lingxi.serve.service import Service
 from lingxi.serve.settings import Settings
 
@@ -43,16 +42,44 @@ class DrainingServer(Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, stop at the second."""
         self._signals += 1
+        self._loop.call_soon_threadsafe(self._stop if self._signals > 1 else self._begin_to_leave)
+
+    def _stop(self) -> None:
+        self.should_exit = self.force_exit = True
+
+    def _begin_to_leave(self) -> None:
         self.service.drain()
-        if self._signals > 1:
-            self.should_exit = self.force_exit = True
-        else:
-            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._leave()))
+        self._leaving = self._loop.create_task(self._leave())
 
     async def _leave(self) -> None:
         await self.service.idle(self.drain_s)
         await asyncio.sleep(_LAST_WORDS_S)
         self.should_exit = True
+
+
+def open_app(
+    plan: Plan, extras: Sequence[Extra], settings: Settings, place: Place | None = None
+) -> tuple[FastAPI, Service]:
+    """The application of one process, its models opened and proved; raises LingxiError in words."""
+    logs.configure(texts=settings.log_texts)
+    around = Operations(settings, place)
+    service = open_service(plan, settings, around.watch)
+    try:
+        asyncio.run(service.start())
+        return create_app(service, settings, extras=(*extras, around.install)), service
+    except BaseException:
+        service.close()
+        raise
+
+
+def make_server(
+    plan: Plan, extras: Sequence[Extra], settings: Settings, place: Place, signs: Signs
+) -> DrainingServer:
+    """The server of one process, as a worker asks for it; raises as `open_app`."""
+    app, service = open_app(plan, extras, settings, place)
+    server = DrainingServer(config(app, drain_s=settings.drain_s), signs)
+    server.service, server.drain_s = service, settings.drain_s
+    return server
 
 
 def run(
@@ -62,38 +89,23 @@ def run(
     extras: Sequence[Extra] = (),
     started: Callable[[int], None] = lambda port: None,
 ) -> None:
-    """Serve until a signal, with `settings.workers` processes; `started` is told the port when they answer.
+    """Serve until a signal, in one process or in `settings.workers`; `started` is told the port.
 
-    `extras` are functions of modules where there are several. Raises InputError where the address is taken,
-    StartError where workers die at the start, and what `open_service` and `Service.start` raise.
+    Raises InputError where the address is taken or a setting would leave the server open, StartError where
+    workers die at the start, and what `open_app` raises. `extras` are functions of modules, which workers
+    find by name.
     """
+    check(settings)
     logs.configure(texts=settings.log_texts)
-    with prepared(plan) as ready:
-        make = partial(made, ready, tuple(extras))
-        if settings.workers > 1:
-            workers.run(settings, make, started=started)
-            return
-        with bound(settings.host, settings.port) as listener:
-            port = listener.getsockname()[1]
-            make(settings, Place(), Signs(lambda: started(port))).run([listener])
-
-
-def made(plan: Plan, extras: Sequence[Extra], settings: Settings, place: Place, signs: Signs) -> Server:
-    """The server of one process, its models proved; its application closes the service at the end."""
-    logs.configure(texts=settings.log_texts)
-    service, app = opened(plan, extras, settings, place)
-    try:
-        asyncio.run(service.start())
-    except LingxiError:
-        service.close()
-        raise
-    server = DrainingServer(config(app, drain_s=settings.drain_s), signs)
-    server.service, server.drain_s = service, settings.drain_s
-    return server
-
-
-def opened(plan: Plan, extras: Sequence[Extra], settings: Settings, place: Place) -> tuple[Service, FastAPI]:
-    """The service of a prepared plan, and its application with all that stands around it."""
-    around = Operations(settings, place)
-    service = open_service(plan, settings, around.watch)
-    return service, create_app(service, settings, extras=[*extras, around.install])
+    if settings.workers > 1:
+        workers.check_workers(settings.workers)
+        with prepared(plan) as ready:
+            workers.run(settings, partial(make_server, ready, tuple(extras)), started=started)
+        return
+    with bound(settings.host, settings.port) as listener, prepared(plan) as ready:
+        port = listener.getsockname()[1]
+        server = make_server(ready, extras, settings, Place(), Signs(lambda: started(port)))
+        try:
+            server.run([listener])
+        finally:
+            server.service.close()
