@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,13 @@ pytest.importorskip("prometheus_client")
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lingxi.errors import InputError
-from lingxi.serve.bodies import Limits
+from lingxi.serve.bodies import Limits, check_characters
 from lingxi.serve.guard import POLICY, Rules, put_on
+from lingxi.serve.refusal import Refusal
 from lingxi.serve.keys import keys_of, owner, read_keys
 
 SECRET = "correct-horse-battery"
@@ -214,6 +218,21 @@ def test_pages_get_a_strict_policy_and_all_answers_their_headers():
     _, head, _ = ask(guarded(), x_api_key="no")
     assert head["x-content-type-options"] == "nosniff" and "content-security-policy" not in head
     assert "server" not in head
+
+
+HALVES = ["a", "\\", '"', "ü", "\U0001f600", "\ud83d", "\ude00", "\ud800", "u", "/"]
+
+
+@given(st.lists(st.sampled_from(HALVES), max_size=12).map("".join))
+def test_half_characters_are_found_and_whole_ones_let_through(text):
+    body = json.dumps([text]).encode()
+    try:
+        json.loads(body)[0].encode("utf-8")
+    except UnicodeEncodeError:
+        with pytest.raises(Refusal):
+            check_characters(body)
+    else:
+        check_characters(body)
 
 
 def test_websockets_are_closed():

@@ -16,7 +16,15 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from lingxi.serve.bodies import Gone, Limits, lingering, read_body, replayed, stated_length
+from lingxi.serve.bodies import (
+    Gone,
+    Limits,
+    check_characters,
+    lingering,
+    read_body,
+    replayed,
+    stated_length,
+)
 from lingxi.serve.keys import Key, owner
 from lingxi.serve.listen import Message, Receive, Send
 from lingxi.serve.refusal import Refusal
@@ -157,6 +165,7 @@ class Gate:
             headers = headers_of(scope)
             scope.setdefault("state", {})["client"] = self._client(scope, headers)
             body = await read_body(receive, self._rules.limits, stated_length(headers))
+            check_characters(body)
         except Gone:
             return
         except Refusal as refusal:
