@@ -101,6 +101,47 @@ class Index:
         )
         return [replace(hit, path=self._shown(hit.path)) for hit in found]
 
+    def search_as(
+        self,
+        embedder: Embeds,
+        reranker: Ranks | None,
+        query: str,
+        *,
+        top_k: int = 10,
+        instruction: str | None = None,
+        below: Sequence[str] = (),
+    ) -> list[Hit]:
+        """`search` by other faces of the same model, for someone who sees the index and not the disk.
+
+        `below` are paths as hits show them. Raises InputError as `search` does, and for a path below which
+        the index holds nothing, whether or not there is such a file.
+        """
+        found = search(
+            self._store,
+            embedder,
+            reranker,
+            query,
+            top_k=top_k,
+            instruction=instruction,
+            below=self._within(below) if below else (),
+        )
+        return [replace(hit, path=self._shown(hit.path)) for hit in found]
+
+    def _within(self, names: Sequence[str]) -> list[str]:
+        """Absolute places of names as hits show them."""
+        shown = {self._shown(path): path for path in self._store.files()}
+        places: set[str] = set()
+        for place in map(os.path.normpath, names):
+            below = {p: path for p, path in shown.items() if is_below(p, place) or is_below(path, place)}
+            if not below:
+                raise InputError("the index holds nothing below a path given", "give one as results show it")
+            # What follows the place is the same in both: a hit shows a file from another beginning.
+            places |= {
+                place if is_below(path, place) else path[: len(path) - len(p) + len(place)]
+                for p, path in below.items()
+            }
+        return sorted(places)
+
     def remove(self, paths: Sequence[str | Path]) -> int:
         """Take files, or all files below folders, out of the index; returns how many there were."""
         return build.remove(self._store, paths)

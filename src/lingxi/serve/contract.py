@@ -110,6 +110,7 @@ class Load:
     sequences: int
     tokens: int
     failures: int
+    refused: int
     seconds: float
     rate: float
 
