@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lingxi.serve.contract import Caller, Card
 from lingxi.serve.pages.asked import Serves
-from lingxi.serve.pages.forms import MOST_TEXTS, CompareForm, FormError, Side
+from lingxi.serve.pages.forms import CompareForm, FormError, Side
 from lingxi.serve.pages.orders import Comparison, compare
 from lingxi.serve.pages.sides import Scoring, card_of, scored
+
+# A search marks sentences too, and embeds those of every passage.
+_PASSAGES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The texts (with the place of each, where the index gave them), what each side scored, how they differ."""
+    """The texts, the places of those of the index, what each side scored, and how they differ."""
 
     texts: list[str]
     places: list[str]
@@ -28,15 +32,17 @@ async def compared(service: Serves, form: CompareForm, caller: Caller) -> Compar
     cards = service.cards()
     card_a, card_b = card_of(cards, form.a), card_of(cards, form.b)
     texts, places = await _material(service, form, caller)
-    a = await scored(service, card_a, form.a, form.query, texts, form.instruction, caller)
-    b = await scored(service, card_b, form.b, form.query, texts, form.instruction, caller)
+    a, b = await asyncio.gather(
+        scored(service, card_a, form.a, form.query, texts, form.instruction, caller),
+        scored(service, card_b, form.b, form.query, texts, form.instruction, caller),
+    )
     return Compared(texts, places, a, b, compare(a.scores, b.scores))
 
 
 async def _material(service: Serves, form: CompareForm, caller: Caller) -> tuple[list[str], list[str]]:
     if form.source == "texts":
         return list(form.texts), []
-    hits = await service.search(form.query, caller, top_k=MOST_TEXTS, instruction=form.instruction)
+    hits = await service.search(form.query, caller, top_k=_PASSAGES, instruction=form.instruction)
     if len(hits) < 2:
         raise FormError("few_passages")
     return [hit.text for hit in hits], [hit.place for hit in hits]

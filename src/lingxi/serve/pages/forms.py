@@ -1,4 +1,4 @@
-"""What a person asked for, from the text of an address or a form: typed records, or an error that says which field."""
+"""What a person asked for, out of an address or a form: typed records, or an error that names the field."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WIDEST = 65536
 
 
 class FormError(InputError):
-    """A field that cannot be used: `say` is the phrase that tells so, `values` its values, `field` a phrase too."""
+    """A field that cannot be used: `say` is the phrase that says so, `field` and `values` are its values."""
 
     def __init__(self, say: str, field: str = "", **values: object) -> None:
         self.say, self.field, self.values = say, field, values

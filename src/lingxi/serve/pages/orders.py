@@ -28,7 +28,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Both orders, best first; (k, shared) for each depth below their length; Kendall's tau-b; texts that moved."""
+    """Both orders, best first; (k, shared) for depths below their length; Kendall's tau-b; how many moved."""
 
     a: tuple[Place, ...]
     b: tuple[Place, ...]

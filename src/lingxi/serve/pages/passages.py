@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +10,20 @@ from pathlib import Path
 from lingxi.index.search import Hit
 from lingxi.parse import kind_of
 
-# A word longer than this is data; prose around the sentence is shown up to so many characters.
+# So much of the prose around the sentence is shown, of the sentence and of all, in characters.
 _AROUND = 220
 _SENTENCE = 900
 _WHOLE = 20_000
 _LINES_AROUND = 2
+# A line that was wrapped is long, and goes on with a word.
+_WRAPPED = re.compile(r"(?<=[^\n]{60})\n(?=[\w(`\"'“*\[])")
+_BLANK = re.compile(r"\s*\n\s*")
 _SIGNALS = ("vector", "text", "rerank")
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One reason: its value as shown, how long its bar is (0 to 100), its rank among the hits shown."""
+    """One reason: its value as shown, how long its bar is (0 to 100), its rank in that order (1 is best)."""
 
     name: str
     value: str
@@ -48,36 +52,29 @@ class Passage:
 
 
 def passages(hits: Sequence[Hit]) -> list[Passage]:
-    """The hits as the page shows them, in their order; ranks are among these hits."""
-    ranks = {name: _ranks([hit.scores.get(name) for hit in hits]) for name in _SIGNALS}
+    """The hits as the page shows them, in their order."""
     most = max((hit.scores.get("text", 0.0) for hit in hits), default=0.0)
     return [
-        _passage(number, hit, tuple(_signal(hit, name, ranks[name][number - 1], most) for name in _SIGNALS))
+        _passage(number, hit, tuple(_signal(hit, name, most) for name in _SIGNALS))
         for number, hit in enumerate(hits, 1)
     ]
 
 
-def _ranks(values: Sequence[float | None]) -> list[int | None]:
-    known = sorted((value for value in values if value is not None), reverse=True)
-    return [None if value is None else known.index(value) + 1 for value in values]
-
-
-def _signal(hit: Hit, name: str, rank: int | None, most: float) -> Signal:
+def _signal(hit: Hit, name: str, most: float) -> Signal:
     value = hit.scores.get(name)
     if value is None:
         return Signal(name, "", 0, None)
     # BM25 has no upper end: its bar is against the best passage shown.
     share = value / most if name == "text" and most > 0 else value
     shown = f"{value:.1f}" if name == "text" else f"{value:.3f}"
-    return Signal(name, shown, round(100 * min(1.0, max(0.0, share))), rank)
+    return Signal(name, shown, round(100 * min(1.0, max(0.0, share))), hit.ranks.get(name))
 
 
 def _passage(number: int, hit: Hit, signals: tuple[Signal, ...]) -> Passage:
     kind, language = kind_of(Path(hit.path))
     start, stop = (min(max(at - hit.start, 0), len(hit.text)) for at in hit.sentence)
     is_code = kind == "code"
-    before, after = (_lines_around if is_code else _words_around)(hit.text, start, stop)
-    best = hit.text[start:stop]
+    before, best, after = (_lines_around if is_code else _words_around)(hit.text, start, stop)
     whole = _marked_lines(hit.text[:_WHOLE], start, stop)
     folder, _, file = hit.place.rpartition("/")
     return Passage(
@@ -89,7 +86,7 @@ def _passage(number: int, hit: Hit, signals: tuple[Signal, ...]) -> Passage:
         language or "",
         is_code,
         before,
-        best if len(best) <= _SENTENCE else best[:_SENTENCE] + "…",
+        best,
         after,
         whole,
         # Lines of extracted text are not lines of the file.
@@ -99,20 +96,24 @@ def _passage(number: int, hit: Hit, signals: tuple[Signal, ...]) -> Passage:
     )
 
 
-def _words_around(text: str, start: int, stop: int) -> tuple[str, str]:
-    """The prose around a span, cut at spaces where there are any."""
-    before = " ".join(text[max(0, start - _AROUND) : start].split())
-    after = " ".join(text[stop : stop + _AROUND].split())
+def _words_around(text: str, start: int, stop: int) -> tuple[str, str, str]:
+    """A span and the prose around it, cut at spaces where there are any."""
+    before = _folded(text[max(0, start - _AROUND) : start])
+    after = _folded(text[stop : stop + _AROUND])
     if start > _AROUND:
         before = "…" + (before.partition(" ")[2] or before)
     if stop + _AROUND < len(text):
         after = (after.rpartition(" ")[0] or after) + "…"
-    glue = " " if text[start - 1 : start].isspace() else ""
-    return before + (glue if before else ""), (" " if text[stop : stop + 1].isspace() else "") + after
+    return before, _folded(_short(text[start:stop], _SENTENCE)), after
 
 
-def _lines_around(text: str, start: int, stop: int) -> tuple[str, str]:
-    """The lines of code around a span, whole ones, each cut where it is huge."""
+def _folded(text: str) -> str:
+    """Prose as running text: a line is joined with the next where it was wrapped, and blank lines go."""
+    return _BLANK.sub("\n", _WRAPPED.sub(" ", text))
+
+
+def _lines_around(text: str, start: int, stop: int) -> tuple[str, str, str]:
+    """A span and the lines of code around it, each cut where it is huge, moved to the left."""
     before = text[:start].split("\n")
     after = text[stop:].split("\n")
     head = [_short(line) for line in before[-1 - _LINES_AROUND : -1]] + [before[-1][-_AROUND:]]
@@ -121,11 +122,18 @@ def _lines_around(text: str, start: int, stop: int) -> tuple[str, str]:
         head.pop(0)
     while len(tail) > 1 and not tail[-1].strip():
         tail.pop()
-    return "\n".join(head), "\n".join(tail)
+    return _dedented("\n".join(head), _short(text[start:stop], _SENTENCE), "\n".join(tail))
 
 
-def _short(line: str) -> str:
-    return line if len(line) <= _AROUND else line[:_AROUND] + "…"
+def _dedented(before: str, best: str, after: str) -> tuple[str, str, str]:
+    lines = [line for line in (before + best + after).split("\n") if line.strip()]
+    margin = min((len(line) - len(line.lstrip(" ")) for line in lines), default=0)
+    first, later = re.compile(f"^ {{{margin}}}", re.M), re.compile(f"\n {{{margin}}}")
+    return first.sub("", before), later.sub("\n", best), later.sub("\n", after)
+
+
+def _short(text: str, most: int = _AROUND) -> str:
+    return text if len(text) <= most else text[:most] + "…"
 
 
 def _marked_lines(text: str, start: int, stop: int) -> tuple[tuple[str, str, str], ...]:

@@ -1,4 +1,4 @@
-"""Templates to answers: every value escaped and harmless, nothing loaded from elsewhere, no script but our own file."""
+"""Templates to answers: every value escaped and harmless, nothing loaded from elsewhere."""
 
 from __future__ import annotations
 

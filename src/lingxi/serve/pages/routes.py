@@ -8,14 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
-from uuid import uuid4
 
 from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from lingxi.errors import InputError
-from lingxi.serve.contract import Caller
+from lingxi.serve.attend import Attend, attending
 from lingxi.serve.pages import render
 from lingxi.serve.pages.asked import Serves
 from lingxi.serve.pages.comparing import compared, usual_sides
@@ -38,21 +37,14 @@ from lingxi.serve.refusal import Refusal
 from lingxi.vectors import PRECISIONS
 
 T = TypeVar("T")
-Attend = Callable[[Request, Callable[[Caller], Awaitable[Any]]], Awaitable[Any]]
 _LARGEST_FORM = 300_000
 _FORM = "application/x-www-form-urlencoded"
 
 
 def install(app: FastAPI, service: Serves) -> None:
     """Put the pages into an application."""
-    app.include_router(router(service, attend))
+    app.include_router(router(service, attending(service.settings.deadline_s)))
     app.add_middleware(Front)
-
-
-async def attend(request: Request, make: Callable[[Caller], Awaitable[T]]) -> T:
-    """Do work in the name of who asks."""
-    address = request.client.host if request.client else "unknown"
-    return await make(Caller(address, uuid4().hex))
 
 
 def router(service: Serves, attend: Attend) -> APIRouter:
@@ -135,9 +127,10 @@ class _Asked:
 
     def page(self, template: str, **values: Any) -> Response:
         """The page with what was asked and what is wrong."""
-        given = {"q": "", "instruction": "", "path": "", "kind": "", "n": "", "texts": "", "source": ""}
+        given = dict.fromkeys(("q", "instruction", "path", "kind", "n", "texts", "source"), "")
+        given |= {name: render.AsTyped(value) for name, value in self.given.items()}
         values |= {
-            "given": given | {k: render.AsTyped(v) for k, v in self.given.items()},
+            "given": given,
             "problem": self.problem,
             **self.frame,
         }

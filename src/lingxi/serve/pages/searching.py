@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from lingxi.errors import InputError
@@ -27,7 +27,7 @@ class Found:
 
 
 async def found(service: Serves, form: SearchForm, caller: Caller) -> Found:
-    """Search as a form says; raises Refusal. A path that is not there finds nothing, as one that has nothing."""
+    """Search as a form says; raises Refusal. A path without passages finds nothing."""
     began = time.perf_counter()
     rerank = form.rerank and has_reranker(service)
     try:
@@ -40,16 +40,13 @@ async def found(service: Serves, form: SearchForm, caller: Caller) -> Found:
             rerank=rerank,
         )
     except (InputError, Refusal) as error:
-        # Whether a file is on the server is not for everybody to learn.
+        # A path that the index does not hold is as one where nothing was found.
         if not form.path or getattr(error, "status", 400) != 400:
             raise
         hits = []
     ms = round(1000 * (time.perf_counter() - began))
     kept = [hit for hit in hits if _is_of(hit, form.kind)]
-    shown = passages(hits)
-    numbered = [shown[hits.index(hit)] for hit in kept]
-    renumbered = [replace(one, number=number) for number, one in enumerate(numbered, 1)]
-    return Found(renumbered, len(hits) if form.kind else 0, rerank, ms)
+    return Found(passages(kept), len(hits) if form.kind else 0, rerank, ms)
 
 
 def has_reranker(service: Serves) -> bool:

@@ -26,7 +26,7 @@ class Scoring:
 
 
 def card_of(cards: Sequence[Card], side: Side) -> Card:
-    """The card a side names, or the first; raises FormError for one that is not served or a width of a reranker."""
+    """The card a side names, or the first; raises FormError for one not served, or a width it has not."""
     card = next((card for card in cards if side.model in (None, card.name)), None)
     if card is None:
         raise FormError("bad_choice", "model")
