@@ -175,7 +175,7 @@ class Served:
     def states(self, kind: str, items: Sequence[Any], lane: int) -> Sequence[Any]:
         """A row of states for each item: `pooled` and `tokens` of ids, `laid` of documents in parts."""
         if kind == "pooled":
-            return self.model.states(items, lane=lane)
+            return list(self.model.states(items, lane=lane))
         if kind == "tokens":
             return self.embedder.token_states(items, lane=lane)
         return _of_laid(self.embedder, items, lane)
@@ -183,7 +183,7 @@ class Served:
 
 def _of_laid(embedder: Embedder, items: Sequence[Laid], lane: int) -> list[Any]:
     states = embedder.laid_states(items, lane=lane)
-    stops = []
+    stops: list[int] = []
     for one in items:
         stops.append((stops[-1] if stops else 0) + len(one.spans))
     return [states[stop - len(one.spans) : stop] for stop, one in zip(stops, items, strict=True)]
