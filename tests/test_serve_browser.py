@@ -4,21 +4,21 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("fastapi", reason="the pages need the extra: serve")
-playwright = pytest.importorskip("playwright.sync_api", reason="a browser is driven by playwright")
-uvicorn = pytest.importorskip("uvicorn", reason="the pages need the extra: serve")
-
-from fastapi import FastAPI
-
 from lingxi import Embedder, Index, Reranker
 from lingxi.serve import pages
+from lingxi.serve.app import create_app
+from lingxi.serve.operations import Operations
 from lingxi.serve.service import Service
+
+playwright = pytest.importorskip("playwright.sync_api", reason="a browser is driven by playwright")
+uvicorn = pytest.importorskip("uvicorn", reason="the server needs the extra: serve")
+
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
@@ -33,8 +33,9 @@ HOSTILE = (
 )
 DESK, PHONE = (1280, 900), (360, 740)
 TEXTS = "\n".join(
-    ["Green tea is steeped at eighty degrees.", "Coffee is roasted.", "The kettle boils water.", "A cat sleeps.",
-     "Oolong is half oxidised.", "Trains leave on the hour.", "Mint leaves make an infusion."]
+    ["Green tea is steeped at eighty degrees.", "Coffee is roasted.", "The kettle boils water.",
+     "A cat sleeps.", "Oolong is half oxidised.",
+     "Trains leave on the hour.", "Mint leaves make an infusion."]
 )  # fmt: skip
 
 
@@ -61,14 +62,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def served(service: Service) -> Iterator[str]:
     """The address of a server that ends with the test."""
 
-    @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
-        await service.start()
-        yield
-        service.close()
-
-    app = FastAPI(lifespan=life)
-    pages.install(app, service)
+    around = Operations(service.settings)
+    app = create_app(service, service.settings, extras=[pages.install, around.install])
     place = socket.socket()
     place.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
@@ -94,7 +89,7 @@ def browser() -> Iterator[object]:
 
 @pytest.fixture(params=[(DESK, "light"), (PHONE, "dark")], ids=["desk", "phone"])
 def page(request: pytest.FixtureRequest, browser: object, address: str) -> Iterator[object]:
-    """A page of an own context; whatever its console, its policy or its scripts complain of fails the test."""
+    """A page of its own context; what its console, policy or scripts complain of fails the test."""
     (width, height), scheme = request.param
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, base_url=address, locale="en-GB"

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 
 pytest.importorskip("fastapi", reason="the pages need the extra: serve")
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.testclient import TestClient
 
 from lingxi.errors import InputError
 from lingxi.index.search import Hit
 from lingxi.serve import pages
 from lingxi.serve.contract import Card, Embedded, Load, Scored, State
+from lingxi.serve.guard import put_on
+from lingxi.serve.operations import rules_of
 from lingxi.serve.pages.figures import clock, figures, thousands
 from lingxi.serve.pages.forms import FormError, compare_form, search_form, told
 from lingxi.serve.pages.orders import compare
@@ -192,6 +194,25 @@ def test_pages_know_where_they_are_mounted() -> None:
     page = client(root_path="/models")
     text = page.get("/models/ui/search").text
     assert 'action="/models/ui/search"' in text and 'src="/models/ui/static/page.js' in text
+
+
+def test_a_browser_behind_a_key_asks_its_user_for_it() -> None:
+    secret = "a-secret-of-16-or-more"
+    app = FastAPI()
+    pages.install(app, StandIn())
+    put_on(
+        app,
+        rules_of(Settings(api_keys=(secret,))),
+        lambda path, refusal: Response(status_code=refusal.status),
+    )
+    page = TestClient(app, base_url="http://127.0.0.1")
+    refused = page.get("/ui/search")
+    assert refused.status_code == 401 and refused.headers["www-authenticate"].startswith("Basic ")
+    assert page.get("/v1/models").headers["www-authenticate"] == "Bearer"
+    assert page.get("/ui/search", auth=("me", secret)).status_code == 200
+    for wrong in ("Basic", "Basic x", "Basic bWU=", f"Basic {secret}"):
+        assert page.get("/ui/search", headers={"authorization": wrong}).status_code == 401
+    assert page.get("/ui/search", auth=("me", secret + "x")).status_code == 401
 
 
 # --- asking -----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from lingxi.parse import kind_of
 
 # So much of the prose around the sentence is shown, of the sentence and of all, in characters.
 _AROUND = 220
-_SENTENCE = 900
+_SENTENCE = 420
 _WHOLE = 20_000
 _LINES_AROUND = 2
 # A line that was wrapped is long, and goes on with a word.

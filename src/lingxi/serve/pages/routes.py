@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
@@ -196,13 +197,13 @@ async def _compared(service: Serves, attend: Attend, request: Request) -> Respon
     if too_large:
         asked.refuse(Refusal(413, "too_large", "the form is too large", "send less"))
     form = _read(asked, compare_form, CompareForm())
+    cards = service.cards()
+    if not any(name[:2] in ("a_", "b_") for name in asked.given):
+        a, b = usual_sides(cards)
+        form = replace(form, a=a, b=b)
     result = None
     if form.query:
         result = await _result(asked, lambda: attend(request, partial(compared, service, form)))
-    cards = service.cards()
-    usual = usual_sides(cards)
-    untouched = not any(name[:2] in ("a_", "b_") for name in asked.given)
-    a, b = usual if untouched else (form.a, form.b)
     return asked.page(
         "compare.html",
         cards=cards,
@@ -210,8 +211,8 @@ async def _compared(service: Serves, attend: Attend, request: Request) -> Respon
         widths=sorted({dim for card in cards if card.kind == "embedder" for dim in card.dims}),
         has_index=service.state().index,
         most=MOST_TEXTS,
-        a=a,
-        b=b,
+        a=form.a,
+        b=form.b,
         depth=min(10, len(result.texts) // 2) if result else 0,
         result=result.result if result else None,
         texts=result.texts if result else [],
