@@ -128,6 +128,7 @@ def _settings(given: Mapping[str, Any], keys: Path | None, hosts: Sequence[str])
 
 def _run(plan: Plan, settings: Settings) -> None:
     try:
+        from lingxi.serve import pages
         from lingxi.serve.running import run
     except ImportError as error:
         raise MissingExtraError(error.name or "uvicorn", "serve", "lingxi serve") from None
@@ -137,7 +138,7 @@ def _run(plan: Plan, settings: Settings) -> None:
     def started(port: int) -> None:
         typer.echo(f"http://{shown}:{port} serves {names}; /docs says how to ask")
 
-    run(plan, settings, started=started)
+    run(plan, settings, extras=(pages.install,), started=started)
 
 
 def _stated(given: Iterable[str]) -> dict[str, str]:

@@ -46,8 +46,9 @@ class Hit:
     """A passage found: `text` is the decoded file's `[start:end]`, lines count from 1 (pages, in a PDF).
 
     `score` orders the hits: the reranker's probability, or the fused rank score without a reranker.
-    `scores` holds what is known of `vector` (cosine), `text` (BM25) and `rerank`. `sentence` is the
-    best matching sentence (line, in code) as offsets into the decoded file, like `start` and `end`.
+    `scores` holds what is known of `vector` (cosine), `text` (BM25) and `rerank`, `ranks` the place in
+    each of these rankings, from 1. `sentence` is the best matching sentence (line, in code) as offsets
+    into the decoded file, like `start` and `end`.
     """
 
     path: str
@@ -59,6 +60,7 @@ class Hit:
     score: float
     scores: Mapping[str, float] = field(default_factory=dict)
     sentence: tuple[int, int] = (0, 0)
+    ranks: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -104,22 +106,24 @@ def fuse(near: Sequence[Row], matching: Sequence[Row]) -> list[Hit]:
     """Hits of two rankings by falling sum of 1 / (60 + rank); equal sums keep the order of the first."""
     fused: dict[str, float] = {}
     rows: dict[str, Row] = {}
-    for ranking in (near, matching):
+    ranks: dict[str, dict[str, int]] = {}
+    for name, ranking in (("vector", near), ("text", matching)):
         for rank, row in enumerate(ranking, 1):
+            ranks.setdefault(row["key"], {})[name] = rank
             fused[row["key"]] = fused.get(row["key"], 0.0) + 1 / (_FUSION + rank)
             rows[row["key"]] = rows.get(row["key"], {}) | row
     order = sorted(fused, key=lambda key: -fused[key])
-    return [_hit(rows[key], fused[key]) for key in order]
+    return [_hit(rows[key], fused[key], ranks[key]) for key in order]
 
 
-def _hit(row: Row, score: float) -> Hit:
+def _hit(row: Row, score: float, ranks: Mapping[str, int]) -> Hit:
     scores = {}
     if "_distance" in row:
         scores["vector"] = 1 - float(row["_distance"])
     if "_score" in row:
         scores["text"] = float(row["_score"])
     names = ("path", "start", "end", "first_line", "last_line", "text")
-    return Hit(**{name: row[name] for name in names}, score=score, scores=scores)
+    return Hit(**{name: row[name] for name in names}, score=score, scores=scores, ranks=ranks)
 
 
 def _reranked(reranker: Ranks, query: str, hits: list[Hit], instruction: str | None) -> list[Hit]:
@@ -129,7 +133,8 @@ def _reranked(reranker: Ranks, query: str, hits: list[Hit], instruction: str | N
         replace(hit, score=float(p), scores={**hit.scores, "rerank": float(p)})
         for hit, p in zip(hits, judged, strict=True)
     ]
-    return sorted(scored, key=lambda hit: -hit.score)
+    ordered = sorted(scored, key=lambda hit: -hit.score)
+    return [replace(hit, ranks={**hit.ranks, "rerank": rank}) for rank, hit in enumerate(ordered, 1)]
 
 
 def _with_sentences(embedder: Embeds, query: str, vector: NDArray[np.float32], hits: list[Hit]) -> list[Hit]:

@@ -6,6 +6,7 @@ its key and body. Between them stands CORS, where origins are allowed at all.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -188,8 +189,14 @@ class Gate:
 
 
 def _secret(headers: dict[bytes, bytes]) -> bytes:
-    """The key a request shows, by either custom; empty where it shows none."""
+    """The key a request shows, by any custom; empty where it shows none."""
     scheme, _, secret = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"basic":
+        # How a browser sends what a person typed: NAME:SECRET in base64, any name.
+        try:
+            return base64.b64decode(secret.strip(), validate=True).partition(b":")[2]
+        except ValueError:
+            return b""
     return secret.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"")
 
 
@@ -218,7 +225,9 @@ def _challenging(shape: Shape) -> Shape:
     def shaped(path: str, refusal: Refusal) -> Response:
         answer = shape(path, refusal)
         if refusal.status == 401:
-            answer.headers["www-authenticate"] = "Bearer"
+            # A browser asks its user for a name and a password where it is asked for Basic.
+            is_page = path in ("/", "/ui") or path.startswith("/ui/")
+            answer.headers["www-authenticate"] = 'Basic realm="lingxi"' if is_page else "Bearer"
         return answer
 
     return shaped
