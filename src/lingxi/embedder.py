@@ -16,15 +16,15 @@ from lingxi import prompts, vectors
 from lingxi.engine.cache import VectorCache
 from lingxi.engine.devices import choose_devices, choose_dtype
 from lingxi.engine.opening import computed_weights, open_networks, token_vectors
-from lingxi.engine.run import pooled_states
-from lingxi.engine.segments import lay, segment_states
+from lingxi.engine.run import pooled_states, token_states
+from lingxi.engine.segments import Laid, lay, segment_states
 from lingxi.engine.tuning import Tuning, budgets_for, tune
 from lingxi.errors import InputError, LingxiWarning
 from lingxi.model.files import hash_weights, locate
 from lingxi.model.golden import calibration_texts, read_golden_vectors
 from lingxi.model.layout import read_prompts, require_kind
 from lingxi.model.network import read_limit, read_network_tokens, read_size
-from lingxi.texts import Rows, checked, checked_documents, digest, progress, windows
+from lingxi.texts import Rows, Truncate, checked, checked_documents, digest, progress, windows
 
 DEFAULT_EMBEDDER = "lingxi-nano"
 
@@ -209,10 +209,77 @@ class Embedder:
         instruction: str | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
+        max_tokens: int | None = None,
+        truncate: Truncate = "end",
     ) -> list[list[int]]:
-        """The ids that `encode` gives the network for each text: prompt, text cut to fit, end token."""
+        """The ids that `encode` gives the network for each text: prompt, text cut to fit, end token.
+
+        A sequence has at most `max_tokens` (the model's `max_seq_length`, where that is less). `truncate`
+        says what a text that is too long loses: its end, its start (never the prompt), or, with "none",
+        that it is refused with InputError.
+        """
         before = self._before(instruction, prompt_name, prompt)
-        return self._sequences([before + text for text in checked(inputs)])[0]
+        most = min(max_tokens or self.max_seq_length, self.max_seq_length)
+        texts = list(checked(inputs))
+        sequences, cut = self._sequences([before + text for text in texts], most)
+        for i in (i for i, is_cut in enumerate(cut) if is_cut and truncate != "end"):
+            if truncate == "none":
+                raise InputError(f"text {i} has more than {most} tokens", "shorten it, or let it be cut")
+            text = before + self.tokenizer.tail(before, texts[i], max(most - self.tokenizer.frame, 0))
+            sequences[i] = self._sequences([text], most)[0][0]
+        return sequences
+
+    @property
+    def lanes(self) -> int:
+        """How many devices compute; `states` names one by its number."""
+        return len(self._networks)
+
+    def states(
+        self,
+        sequences: Sequence[Sequence[int]],
+        *,
+        lane: int | None = None,
+        done: Callable[[int], None] | None = None,
+    ) -> vectors.Floats:
+        """Pooled states [n, hidden] of ids as `token_ids` makes them, on one device (None: on all)."""
+        networks = self._networks if lane is None else self._networks[lane : lane + 1]
+        found = pooled_states(networks, sequences, budget=self._budget, done=done)
+        return np.asarray(found.numpy(), np.float32)
+
+    def token_states(self, sequences: Sequence[Sequence[int]], *, lane: int = 0) -> list[vectors.Floats]:
+        """States [tokens, width] of all tokens of each sequence, before pooling and dense heads."""
+        return token_states(self._networks[lane], sequences, budget=self._budget)
+
+    def laid(self, segments: Sequence[str], *, overlap: int = 2) -> list[Laid]:
+        """One document's segments as `encode_segments` lays them into sequences."""
+        before = self._before(None, "document", None)
+        return list(lay(self._sequences([before + s for s in segments])[0], self.max_seq_length, overlap))
+
+    def laid_states(self, laid: Sequence[Laid], *, lane: int = 0) -> vectors.Floats:
+        """States [segments, hidden] of segments in their sequences, in order."""
+        found = segment_states(self._networks[lane], laid, budget=self._budget)
+        return np.asarray(found.numpy(), np.float32)
+
+    def finish(
+        self,
+        states: vectors.Floats,
+        *,
+        truncate_dim: int | None = None,
+        precision: str = "float32",
+        normalize: bool = True,
+    ) -> np.ndarray[Any, Any]:
+        """What `encode` makes of pooled states [n, hidden]: vectors [n, dim].
+
+        Without `normalize` they are cut alone. Raises InputError for a width or precision that is not
+        offered, and for codes of vectors that are not of unit length.
+        """
+        dim = self.dim if truncate_dim is None else vectors.check_dim(truncate_dim, self.hidden)
+        vectors.check_precision(precision)
+        if normalize:
+            return self._finished(states, dim, precision)
+        if precision != "float32":
+            raise InputError(f"precision {precision!r} is of unit vectors", "let them be normalised")
+        return np.array(states[..., :dim], np.float32)
 
     def get_embedding_dimension(self) -> int:
         """Width of the vectors `encode` returns."""
@@ -249,8 +316,7 @@ class Embedder:
         stored = read_golden_vectors(self.directory)
         if stored is not None:
             return stored
-        sequences, _ = self._sequences(calibration_texts())
-        return np.asarray(pooled_states(self._network, sequences).numpy(), dtype=np.float32)
+        return self.states(self._sequences(calibration_texts())[0], lane=0)
 
     def _before(self, instruction: str | None, prompt_name: str | None, prompt: str | None) -> str:
         given = [x for x in (instruction, prompt_name, prompt) if x is not None]
@@ -267,9 +333,11 @@ class Embedder:
             raise InputError(f"the model has no prompt named {prompt_name!r}", f"choose one of: {known}")
         return self.prompts[prompt_name]
 
-    def _sequences(self, texts: Sequence[str]) -> tuple[list[list[int]], list[bool]]:
+    def _sequences(
+        self, texts: Sequence[str], most: int | None = None
+    ) -> tuple[list[list[int]], list[bool]]:
         """Ids of each text between the tokens around it, and whether it was cut to fit."""
-        most, frame = self.max_seq_length, self.tokenizer.frame
+        most, frame = most or self.max_seq_length, self.tokenizer.frame
         ids = self.tokenizer.texts(texts)
         return [self.tokenizer.framed(i, most) for i in ids], [len(i) + frame > most for i in ids]
 
@@ -290,8 +358,7 @@ class Embedder:
 
     def _computed(self, texts: list[str], done: Callable[[int], None]) -> tuple[vectors.Floats, list[bool]]:
         sequences, cut = self._sequences(texts)
-        states = pooled_states(self._networks, sequences, budget=self._budget, done=done)
-        return np.asarray(states.numpy(), np.float32), cut
+        return self.states(sequences, done=done), cut
 
     def _cuts(self, texts: Sequence[str]) -> list[bool]:
         """Whether each text is too long; only one of more bytes than there is room for tokens can be."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lingxi import prompts
@@ -19,7 +20,7 @@ from lingxi.model.files import hash_weights, locate, read_answer_rows, read_conf
 from lingxi.model.layout import read_max_length, require_kind
 from lingxi.model.sizes import size_from_config
 from lingxi.model.tokens import read_tokens
-from lingxi.texts import Rows, checked_pairs, progress, windows
+from lingxi.texts import Rows, Truncate, checked_pairs, progress, windows
 
 DEFAULT_RERANKER = "lingxi-nano-reranker"
 _MAX_LENGTH = 8192
@@ -105,19 +106,70 @@ class Reranker:
             for window in windows(checked_pairs(pairs), lambda pair: len(pair[0]) + len(pair[1])):
                 new = rows.fresh(window, lambda pair: f"{len(pair[0])} {pair[0]}{pair[1]}")
                 sequences, long = self._sequences(new, task)
-                states = pooled_states(self._networks, sequences, done=done)
+                states = self.states(sequences, done=done)
                 done(len(window) - len(new))
-                parts.append(_sigmoid((states @ self._row).numpy()))
+                parts.append(self.finish(states)[0])
                 cut += long
         self._say_cut(rows.all(np.array(cut, bool)))
         return rows.all(np.concatenate(parts))
 
     def token_ids(
-        self, pairs: Iterable[tuple[str, str]], *, instruction: str | None = None
+        self,
+        pairs: Iterable[tuple[str, str]],
+        *,
+        instruction: str | None = None,
+        max_tokens_per_document: int | None = None,
+        truncate: Truncate = "end",
     ) -> list[list[int]]:
-        """The ids that `predict` gives the network for each (query, document) pair, cut to fit."""
+        """The ids that `predict` gives the network for each (query, document) pair, cut to fit.
+
+        `max_tokens_per_document` cuts documents before that. `truncate` says what a document that is too
+        long loses: its end, its start, or, with "none", that it is refused with InputError.
+        """
         task = prompts.DEFAULT_TASK if instruction is None else instruction
-        return self._sequences(list(checked_pairs(pairs)), task)[0]
+        known = list(checked_pairs(pairs))
+        if max_tokens_per_document is not None:
+            known = [(query, self._shortened(d, max_tokens_per_document, truncate)) for query, d in known]
+        sequences, cut = self._sequences(known, task)
+        for i in (i for i, is_cut in enumerate(cut) if is_cut and truncate != "end"):
+            if truncate == "none":
+                raise InputError(
+                    f"pair {i} has more than {self.max_length} tokens", "shorten it, or let it be cut"
+                )
+            query, document = known[i]
+            before = prompts.rerank_body(query, "", task)
+            document = self.tokenizer.tail(before, document, self.max_length - self._frame)
+            sequences[i] = self._sequences([(query, document)], task)[0][0]
+        return sequences
+
+    def _shortened(self, document: str, most: int, truncate: Truncate) -> str:
+        if truncate == "start":
+            return self.tokenizer.tail("", document, most)
+        found = self.tokenizer.head(document, most)
+        if truncate == "none" and found != document:
+            raise InputError(f"a document has more than {most} tokens", "shorten it, or let it be cut")
+        return found
+
+    @property
+    def lanes(self) -> int:
+        """How many devices compute; `states` names one by its number."""
+        return len(self._networks)
+
+    def states(
+        self,
+        sequences: Sequence[Sequence[int]],
+        *,
+        lane: int | None = None,
+        done: Callable[[int], None] | None = None,
+    ) -> NDArray[np.float32]:
+        """Last states [n, hidden] of ids as `token_ids` makes them, on one device (None: on all)."""
+        networks = self._networks if lane is None else self._networks[lane : lane + 1]
+        return np.asarray(pooled_states(networks, sequences, done=done).numpy(), np.float32)
+
+    def finish(self, states: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What `predict` makes of states [n, hidden]: probabilities [n], and logit(yes) − logit(no) [n]."""
+        logits = (torch.from_numpy(states) @ self._row).numpy()
+        return _sigmoid(logits), logits
 
     def rank(
         self,

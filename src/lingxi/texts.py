@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from lingxi.errors import InputError
 
 T = TypeVar("T")
+# What a text that is too long loses; with "none" it is refused.
+Truncate = Literal["end", "start", "none"]
 
 # Enough to sort by length and fill many batches; their ids take less than 100 MB.
 _WINDOW_ITEMS = 4096

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Protocol, TypeGuard, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from lingxi.engine.batches import Ids
+from lingxi.engine.batches import Ids, by_budget
 from lingxi.engine.tree import Batch, Node, plan
 from lingxi.model.decoder import Prefix
 from lingxi.model.packed import Packed, pack
@@ -87,6 +89,21 @@ def pooled_states(
     for finished in work:
         finished.result()
     return out
+
+
+@torch.inference_mode()
+def token_states(
+    network: Network, sequences: Sequence[Ids], *, budget: int | None = None
+) -> list[NDArray[np.float32]]:
+    """Final normed states of all tokens, fp32 [tokens, width] a sequence, before pooling and heads."""
+    out: dict[int, NDArray[np.float32]] = {}
+    lengths = [len(ids) for ids in sequences]
+    for batch in by_budget(lengths, budget or default_budget(network.device)):
+        states = network.states(pack([sequences[i] for i in batch], network.device)).float().cpu()
+        parts = states.split([lengths[i] for i in batch])
+        # Copies: a view would keep the states of the whole batch.
+        out |= {i: part.numpy().copy() for i, part in zip(batch, parts, strict=True)}
+    return [out[i] for i in range(len(sequences))]
 
 
 @torch.inference_mode()

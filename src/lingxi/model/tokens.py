@@ -47,6 +47,24 @@ class Tokens:
         """Ids of each text, without any end token."""
         return [e.ids for e in self.user.encode_batch_fast(list(texts), add_special_tokens=False)]
 
+    def head(self, text: str, most: int) -> str:
+        """The beginning of a text that has at most `most` tokens."""
+        offsets = self.user.encode(text, add_special_tokens=False).offsets
+        return text if len(offsets) <= most else text[: offsets[most][0]]
+
+    def tail(self, before: str, text: str, most: int) -> str:
+        """The end of a text that has, after `before`, at most `most` tokens; empty where none fits."""
+        while text:
+            offsets = self.user.encode(before + text, add_special_tokens=False).offsets
+            extra = len(offsets) - most
+            if extra <= 0:
+                break
+            first = sum(start < len(before) for start, _ in offsets)
+            start = offsets[first + extra][0] if first + extra < len(offsets) else len(before + text)
+            # Several tokens may be of one character; and what is left may be cut into tokens anew.
+            text = text[max(start - len(before), 1) :]
+        return text
+
     def prompt(self, text: str) -> list[int]:
         """Ids of a piece of a template, special tokens read as such, the longest first."""
         names = "|".join(re.escape(name) for name in sorted(self.specials, key=len, reverse=True))

@@ -1,0 +1,160 @@
+"""One model under its name: texts to ids, ids to rows, and what is said of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lingxi.check.precisions import widths
+from lingxi.embedder import Embedder
+from lingxi.engine.segments import Laid
+from lingxi.errors import InputError
+from lingxi.model.files import read_config
+from lingxi.model.network import read_size
+from lingxi.reranker import Reranker
+from lingxi.serve.contract import Card, TokenSpan, Wanted
+from lingxi.serve.refusal import invalid, refused
+
+Ids = Sequence[int]
+
+
+class Served:
+    """An embedder or a reranker that is served under a name; `base` is the name of an adapter's base."""
+
+    def __init__(self, name: str, model: Embedder | Reranker, base: str | None = None) -> None:
+        self.model = model
+        self.vocab = read_size(model.directory).vocab
+        self.card = _card(name, model, base)
+
+    def ids(self, inputs: Sequence[str | Ids], wanted: Wanted) -> list[list[int]]:
+        """The ids of texts, or of ids of texts, as the network takes them; raises Refusal 400."""
+        embedder = self.embedder
+        prompted = any(x is not None for x in (wanted.instruction, wanted.prompt_name, wanted.prompt))
+        if all(isinstance(item, str) for item in inputs):
+            return self._texts([str(item) for item in inputs], wanted)
+        given = [item for item in inputs if not isinstance(item, str)]
+        if len(given) != len(inputs):
+            raise invalid("texts and token ids are mixed", "send one or the other", "input")
+        if prompted:
+            return self._texts(self.decode(given, skip_specials=True), wanted)
+        most = min(wanted.max_tokens or embedder.max_seq_length, embedder.max_seq_length)
+        return [self._framed(self._known(item), most, wanted) for item in given]
+
+    def _texts(self, texts: Sequence[str], wanted: Wanted) -> list[list[int]]:
+        try:
+            return self.embedder.token_ids(
+                texts,
+                instruction=wanted.instruction,
+                prompt_name=wanted.prompt_name,
+                prompt=wanted.prompt,
+                max_tokens=wanted.max_tokens,
+                truncate=wanted.truncate,
+            )
+        except InputError as error:
+            raise refused(error, "input") from None
+
+    def _known(self, ids: Ids) -> list[int]:
+        if not all(0 <= i < self.vocab for i in ids):
+            raise invalid(
+                f"a token id is not of this model, whose ids are 0 to {self.vocab - 1}",
+                "make them with the model's own tokenizer, or send text",
+                "input",
+            )
+        return list(ids)
+
+    def _framed(self, ids: list[int], most: int, wanted: Wanted) -> list[int]:
+        """Ids between the tokens around a text, which are not put there twice."""
+        tokens = self.model.tokenizer
+        before, after = list(tokens.before), list(tokens.after)
+        if before and ids[: len(before)] == before:
+            ids = ids[len(before) :]
+        if after and ids[-len(after) :] == after:
+            ids = ids[: -len(after)]
+        extra = len(ids) + tokens.frame - most
+        if extra > 0 and wanted.truncate == "none":
+            raise invalid(f"an input has more than {most} tokens", "shorten it, or let it be cut", "input")
+        return tokens.framed(ids[extra:] if extra > 0 and wanted.truncate == "start" else ids, most)
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model as an embedder; raises Refusal 400 where it is none."""
+        if not isinstance(self.model, Embedder):
+            raise invalid(f"{self.card.name!r} is no embedder", "name one of /v1/models", "model")
+        return self.model
+
+    @property
+    def reranker(self) -> Reranker:
+        """The model as a reranker; raises Refusal 400 where it is none."""
+        if not isinstance(self.model, Reranker):
+            raise invalid(f"{self.card.name!r} is no reranker", "name one of /v1/models", "model")
+        return self.model
+
+    def tokenize(self, texts: Sequence[str], *, specials: bool) -> list[list[TokenSpan]]:
+        """The tokens of each text with their places, between the tokens around it where asked."""
+        tokens = self.model.tokenizer
+        names = {number: name for name, number in tokens.specials.items()}
+        found = tokens.user.encode_batch(list(texts), add_special_tokens=False)
+
+        def around(ids: Ids) -> list[TokenSpan]:
+            return [TokenSpan(i, names.get(i, ""), None, None, True) for i in ids] if specials else []
+
+        return [
+            [
+                *around(tokens.before),
+                *(TokenSpan(i, text[a:b], a, b, False) for i, (a, b) in zip(e.ids, e.offsets, strict=True)),
+                *around(tokens.after),
+            ]
+            for text, e in zip(texts, found, strict=True)
+        ]
+
+    def decode(self, ids: Sequence[Ids], *, skip_specials: bool) -> list[str]:
+        """The text of each run of ids; special tokens are written out, or left out."""
+        tokens = self.model.tokenizer
+        names = {number: name for name, number in tokens.specials.items()}
+        return [_decoded(tokens.user.decode, self._known(run), names, skip_specials) for run in ids]
+
+    def states(self, kind: str, items: Sequence[Any], lane: int) -> Sequence[Any]:
+        """A row of states for each item: `pooled` and `tokens` of ids, `laid` of documents in parts."""
+        if kind == "pooled":
+            return self.model.states(items, lane=lane)
+        if kind == "tokens":
+            return self.embedder.token_states(items, lane=lane)
+        return _of_laid(self.embedder, items, lane)
+
+
+def _of_laid(embedder: Embedder, items: Sequence[Laid], lane: int) -> list[Any]:
+    states = embedder.laid_states(items, lane=lane)
+    stops = []
+    for one in items:
+        stops.append((stops[-1] if stops else 0) + len(one.spans))
+    return [states[stop - len(one.spans) : stop] for stop, one in zip(stops, items, strict=True)]
+
+
+def _decoded(decode: Callable[..., str], ids: Ids, names: dict[int, str], skip: bool) -> str:
+    """User text is decoded by runs, because the tokenizer of user text knows no special tokens."""
+    out, run = [], []
+    for i in ids:
+        if i not in names:
+            run.append(i)
+            continue
+        out += [decode(run, skip_special_tokens=False), "" if skip else names[i]]
+        run = []
+    return "".join([*out, decode(run, skip_special_tokens=False)])
+
+
+def _card(name: str, model: Embedder | Reranker, base: str | None) -> Card:
+    config = read_config(model.directory)
+    opened = int(time.time())
+    if isinstance(model, Reranker):
+        return Card(
+            name, "reranker", 1, (1,), model.max_length, model.weights, model.fingerprint(), (), opened, base
+        )
+    matryoshka = config.get("is_matryoshka", config.get("model_type") == "qwen3")
+    dims = tuple(widths(model)) if matryoshka else (model.dim,)
+    fingerprint = {**model.fingerprint(), "name": Path(model.name).name}
+    return Card(
+        name, "embedder", model.dim, dims, model.max_seq_length, model.weights, fingerprint,
+        tuple(model.prompts), opened, base,
+    )  # fmt: skip
