@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lingxi import vectors
-from lingxi.client.plans import Server
 from lingxi.client.sending import Ask, Patience, Reply
+from lingxi.client.server import Server
 from lingxi.errors import InputError, MissingExtraError
 
 # What people copy behind the address out of the documents of other clients.

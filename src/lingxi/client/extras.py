@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
 
-from lingxi.client.plans import Server, named
 from lingxi.client.sending import Ask
-from lingxi.client.wire import size, vector
+from lingxi.client.server import Server, named, ours
+from lingxi.client.wire import placed, size
 from lingxi.index.search import Hit
+from lingxi.serve.contract import Segment
 from lingxi.texts import checked
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """`document[start:stop] == text`, the number of its tokens, and its vector [dim]."""
-
-    start: int
-    stop: int
-    text: str
-    tokens: int
-    vector: NDArray[Any]
+from lingxi.vectors import check_precision
 
 
 async def search(
@@ -32,45 +23,59 @@ async def search(
     top_k: int = 10,
     instruction: str | None = None,
     rerank: bool = True,
-    below: Sequence[str] = (),
+    below: Sequence[str | Path] = (),
 ) -> list[Hit]:
-    """The best `top_k` passages of the server's index, best first, as `Index.search` in process."""
-    body = {"query": query, "top_k": top_k, "rerank": rerank, "below": [str(path) for path in below]}
-    asked = {**body, **({} if instruction is None else {"instruction": instruction})}
+    """The best `top_k` passages of the server's index, best first, as `Index.search` in process.
+
+    With `rerank` a reranker of the server orders them, if it has one; `below` names paths as hits show them.
+    """
+    judged = any(card["kind"] == "reranker" for card in await ours(server, "an index to search"))
+    body = {"query": query, "top_k": top_k, "rerank": rerank and judged, "below": [str(p) for p in below]}
+    asked = body if instruction is None else {**body, "instruction": instruction}
     (found,) = await server.fetch([Ask("/search", asked, _hits, "passages")])
     return list(found)
 
 
 async def segment(
-    server: Server, documents: Sequence[str], *, max_tokens: int = 512, late: bool = False
+    server: Server,
+    documents: Sequence[str],
+    *,
+    max_tokens: int = 256,
+    late: bool = False,
+    truncate_dim: int | None = None,
+    precision: str = "float32",
 ) -> list[list[Segment]]:
-    """Each document in segments of at most `max_tokens` tokens, with their vectors.
+    """Each document in segments of whole sentences, at most `max_tokens` of its tokens, with vectors [dim].
 
-    With `late` a segment is embedded after all before it, in one pass a document (late chunking).
+    Each is embedded by itself, or, with `late`, after all before it (late chunking).
     """
-    fields = {"max_tokens": max_tokens, "late": late, **await named(server, server.model)}
+    await ours(server, "segments")
+    fields = {"max_tokens": max_tokens, "late": late, "precision": check_precision(precision)}
+    fields |= {} if truncate_dim is None else {"dimensions": truncate_dim}
+    fields |= await named(server, server.model)
     asks = [
-        Ask("/segment", {"documents": batch, **fields}, _segments, "segments")
+        Ask("/segment", {"documents": batch, **fields}, _segments(len(batch), precision), "segments")
         for batch in server.batches(checked(documents), size)
     ]
     return [own for found in await server.fetch(asks) for own in found]
 
 
 def _hits(answer: Any) -> list[Hit]:
-    return [_hit(one) for one in answer["hits"]]
-
-
-def _hit(said: Mapping[str, Any]) -> Hit:
     names = ("path", "start", "end", "first_line", "last_line", "text", "score", "scores")
-    marked = said["sentence"]
-    return Hit(**{name: said[name] for name in names}, sentence=(marked["start"], marked["end"]))
-
-
-def _segments(answer: Any) -> list[list[Segment]]:
     return [
-        [
-            Segment(s["start"], s["stop"], s["text"], s["tokens"], vector(s["embedding"], "float32"))
-            for s in own
-        ]
-        for own in answer["data"]
+        Hit(**{name: one[name] for name in names}, sentence=tuple(one["sentence"])) for one in answer["hits"]
     ]
+
+
+def _segments(count: int, precision: str) -> Callable[[Any], list[list[Segment]]]:
+    kind = np.dtype({"binary": "int8", "ubinary": "uint8"}.get(precision, precision))
+
+    def one(said: Mapping[str, Any]) -> Segment:
+        vector = np.asarray(said["embedding"], kind)
+        return Segment(said["start"], said["stop"], said["text"], said["tokens"], vector)
+
+    def read(answer: Any) -> list[list[Segment]]:
+        """The segments of each document, in the order asked."""
+        return [[one(said) for said in own] for own in placed(answer["data"], "segments", count)]
+
+    return read

@@ -11,8 +11,8 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from lingxi.client import extras, plans
 from lingxi.client.connection import Connection
-from lingxi.client.plans import Server
 from lingxi.client.sending import Ask, Reply, answered
+from lingxi.client.server import Server
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -6,43 +6,18 @@ awaits it; a `Client`, whose `fetch` never waits for a loop, runs it to its end 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lingxi import prompts, vectors
-from lingxi.asking import NoAnswerError
 from lingxi.client import wire
 from lingxi.client.sending import Ask
+from lingxi.client.server import Server, cards, embedder, named, ours
 from lingxi.errors import InputError
 from lingxi.texts import Rows, checked, checked_pairs, progress, windows
-
-T = TypeVar("T")
-Fetch = Callable[[Sequence[Ask]], Awaitable[list[Any]]]
-
-
-@dataclass(slots=True)
-class Server:
-    """Which models are asked, in requests of at most so many items and tokens; `own` once it is known.
-
-    A text has at most as many tokens as bytes: bytes are counted, so that no request is refused for its size.
-    """
-
-    fetch: Fetch
-    model: str | None = None
-    reranker: str | None = None
-    prompts: Mapping[str, str] = field(default_factory=dict)
-    max_items: int = 256
-    max_tokens: int = 200_000
-    own: Mapping[str, Any] | None = None
-    first: str | None = None
-
-    def batches(self, items: Iterable[T], tokens: Callable[[T], int]) -> Iterator[list[T]]:
-        """Items in lists of what one request takes."""
-        return wire.batches(items, tokens, self.max_items, self.max_tokens)
 
 
 async def encode(
@@ -65,7 +40,7 @@ async def encode(
     before, fields = await _prompted(server, instruction, prompt_name, prompt)
     fields |= {"dimensions": truncate_dim} if truncate_dim is not None else {}
     if coded != "float32":
-        await _must_be_ours(server, f"precision {precision!r}")
+        await ours(server, f"precision {precision!r}")
         fields |= {"precision": coded}
     fields |= await named(server, server.model)
     texts: Iterable[str] = [inputs] if isinstance(inputs, str) else inputs
@@ -110,7 +85,7 @@ async def predict(
     given = list(checked_pairs(pairs))
     fields: dict[str, Any] = {}
     if instruction is not None:
-        await _must_be_ours(server, "the instruction of a reranker")
+        await ours(server, "instructions for reranking")
         fields = {"instruction": instruction}
     fields |= await named(server, server.reranker)
     out = np.empty(len(given), np.float32)
@@ -154,42 +129,16 @@ async def rank(
 
 async def fingerprint(server: Server) -> dict[str, str | int]:
     """What a stored vector depends on, as the embedder says in process; raises InputError elsewhere."""
-    return dict(await _must_be_ours(server, "a fingerprint"))
+    return dict((await embedder(server, "a fingerprint"))["fingerprint"])
 
 
 async def dimension(server: Server) -> int:
     """Width of the vectors: a lingxi server says it, another is asked for a vector."""
-    own = await ours(server)
-    if own:
-        return int(own["dim"])
+    if await cards(server):
+        return int((await embedder(server, "a width"))["fingerprint"]["dim"])
     fields = await named(server, server.model)
     (found,) = await server.fetch(_vectors(server, ["width"], fields, "float32"))
     return int(found.shape[1])
-
-
-async def ours(server: Server) -> Mapping[str, Any]:
-    """The fingerprint of a lingxi server; empty for another. Asked once."""
-    if server.own is None:
-        where = "/fingerprint" if server.model is None else f"/fingerprint?model={server.model}"
-        try:
-            (server.own,) = await server.fetch([Ask(where, None, _fingerprint, "fingerprint")])
-        except NoAnswerError as error:
-            if error.status in (None, 401, 403) or error.status >= 500:
-                raise
-            server.own = {}
-    return server.own
-
-
-async def _must_be_ours(server: Server, what: str) -> Mapping[str, Any]:
-    own = await ours(server)
-    if not own:
-        raise InputError(f"the server is not lingxi, which alone takes {what}", "leave it out")
-    return own
-
-
-def _fingerprint(answer: Any) -> Mapping[str, Any]:
-    found = answer.get("embedder", answer)
-    return {**found, "dim": int(found["dim"]), "weights": str(found["weights"])}
 
 
 async def _prompted(
@@ -204,7 +153,7 @@ async def _prompted(
         return prompt or "", {}
     if name in server.prompts:
         return server.prompts[name], {}
-    if await ours(server):
+    if await cards(server):
         return "", {"prompt_name": name}
     if name == "document":
         return "", {}
@@ -212,15 +161,6 @@ async def _prompted(
         f"the server is not lingxi, and its prompt {name!r} is not known",
         f"give an instruction, or the prompts of its model: prompts={{{name!r}: …}}",
     )
-
-
-async def named(server: Server, model: str | None) -> dict[str, Any]:
-    """The field `model`: as given, left to a lingxi server, else the first that the server lists."""
-    if model is not None or (await ours(server)):
-        return {"model": model} if model is not None else {}
-    if server.first is None:
-        (server.first,) = await server.fetch([Ask("/v1/models", None, wire.first, "models")])
-    return {"model": server.first}
 
 
 def _vectors(server: Server, texts: Sequence[str], fields: Mapping[str, Any], coded: str) -> list[Ask]:

@@ -22,13 +22,21 @@ def first(answer: Any) -> str:
     return str(answer["data"][0]["id"])
 
 
+def cards(answer: Any) -> tuple[Mapping[str, Any], ...]:
+    """What a lingxi server says of its models."""
+    return tuple(
+        {"name": one["name"], "kind": one["kind"], "fingerprint": dict(one["fingerprint"])}
+        for one in answer["models"]
+    )
+
+
 def embed(texts: list[str], fields: Mapping[str, Any], coded: str) -> Ask:
     """A request for vectors; `coded` is the kind of number they come in."""
     body = {"input": texts, "encoding_format": "base64", **fields}
 
     def read(answer: Any) -> NDArray[Any]:
         """Vectors [n, dim] in the order asked."""
-        found = [vector(said, coded) for said in _placed(answer["data"], "embedding", len(texts))]
+        found = [vector(said, coded) for said in placed(answer["data"], "embedding", len(texts))]
         return np.stack(found)
 
     return Ask("/v1/embeddings", body, read, "vectors")
@@ -40,7 +48,7 @@ def rerank(query: str, documents: list[str], fields: Mapping[str, Any]) -> Ask:
 
     def read(answer: Any) -> NDArray[np.float32]:
         """Scores [n] in the order asked."""
-        return np.asarray(_placed(answer["results"], "relevance_score", len(documents)), np.float32)
+        return np.asarray(placed(answer["results"], "relevance_score", len(documents)), np.float32)
 
     return Ask("/v1/rerank", {**body, **fields}, read, "scores")
 
@@ -56,7 +64,7 @@ def vector(said: Any, coded: str) -> NDArray[Any]:
         raise ValueError(str(error)) from None
 
 
-def _placed(items: Sequence[Mapping[str, Any]], name: str, count: int) -> list[Any]:
+def placed(items: Sequence[Mapping[str, Any]], name: str, count: int) -> list[Any]:
     """The field of each item at the place its `index` says; raises ValueError where not all came once."""
     found = {int(item["index"]): item[name] for item in items}
     if sorted(found) != list(range(count)) or len(items) != count:

@@ -12,7 +12,7 @@ from typing import Any
 from lingxi.errors import InputError, StoreError
 from lingxi.index import build
 from lingxi.index.build import AddReport, Embeds, Progress
-from lingxi.index.search import Hit, Ranks, search
+from lingxi.index.search import Hit, Ranks, search, similar
 from lingxi.index.store import FORMAT, LanceStore
 from lingxi.parse.walk import is_below, resolve
 
@@ -99,6 +99,16 @@ class Index:
             instruction=instruction,
             below=list(roots),
         )
+        return [replace(hit, path=self._shown(hit.path)) for hit in found]
+
+    def similar(self, text: str, top_k: int = 10, below: Sequence[str | Path] = ()) -> list[Hit]:
+        """The `top_k` passages that say what `text` says, nearest first; `score` is the cosine.
+
+        The text is read as a document, so nothing is asked of it. Raises InputError as `search`.
+        """
+        roots = resolve(below) if below else {}
+        self._roots |= roots
+        found = similar(self._store, self._model(), text, top_k=top_k, below=list(roots))
         return [replace(hit, path=self._shown(hit.path)) for hit in found]
 
     def remove(self, paths: Sequence[str | Path]) -> int:
