@@ -57,11 +57,12 @@ class Speaker:
 
     def _embeddings(self, body: Any) -> Any:
         known = {"input", "encoding_format", "model", "dimensions"} | (
-            {"prompt_name", "precision"} if self.ours else set()
+            {"prompt_name", "embed_dtype", "truncate_prompt_tokens"} if self.ours else set()
         )
         assert set(body) <= known, body
         assert self.ours or body["model"] == "toy"
-        precision = body.get("precision", "float32")
+        assert not self.ours or (body["truncate_prompt_tokens"] == -1 and all(body["input"]))
+        precision = body.get("embed_dtype", "float32")
         found = self.embedder.encode(
             body["input"],
             prompt_name=body.get("prompt_name"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from lingxi import prompts, vectors
 from lingxi.engine.cache import VectorCache
@@ -66,6 +67,7 @@ class Embedder:
         devices = choose_devices(device)
         self.device = devices[0]
         number_type = choose_dtype(dtype, self.device)
+        self.computes_float32 = number_type == torch.float32
         self._networks = open_networks(self.directory, devices, number_type, engine=engine, weights=weights)
         self._network = self._networks[0]
         self.weights = computed_weights(self._network)
@@ -333,9 +335,7 @@ class Embedder:
             raise InputError(f"the model has no prompt named {prompt_name!r}", f"choose one of: {known}")
         return self.prompts[prompt_name]
 
-    def _sequences(
-        self, texts: Sequence[str], most: int | None = None
-    ) -> tuple[list[list[int]], list[bool]]:
+    def _sequences(self, texts: Sequence[str], most: int | None = None) -> tuple[list[list[int]], list[bool]]:
         """Ids of each text between the tokens around it, and whether it was cut to fit."""
         most, frame = most or self.max_seq_length, self.tokenizer.frame
         ids = self.tokenizer.texts(texts)

@@ -54,6 +54,7 @@ class Reranker:
         devices = choose_devices(device)
         self.device = devices[0]
         number_type = choose_dtype(dtype, self.device)
+        self.computes_float32 = number_type == torch.float32
         self._networks = open_networks(self.directory, devices, number_type, engine=engine, weights=weights)
         self._network = self._networks[0]
         self.weights = computed_weights(self._network)
@@ -149,6 +150,11 @@ class Reranker:
         if truncate == "none" and found != document:
             raise InputError(f"a document has more than {most} tokens", "shorten it, or let it be cut")
         return found
+
+    @property
+    def hidden(self) -> int:
+        """Width of the states."""
+        return self._network.hidden
 
     @property
     def lanes(self) -> int:

@@ -44,9 +44,10 @@ def mcp(
     if not write:
         require(Path(index))
     roots = tuple(Path(path) for path in resolve(root)) if root else ()
-    opened = Index.open(index, of(context).embedder(model), reranker_of(context, reranker))
-    ranks = cache(lambda: of(context).reranker(None if reranker == "none" else reranker))
-    server = make_server(Shelf(opened, ranks, roots), write=write)
+    embedder, judge = of(context).embedder(model), reranker_of(context, reranker)
+    ranks = cache(lambda: judge or of(context).reranker(None))
+    shelf = Shelf(Index.open(index, embedder), embedder, judge, ranks, roots)
+    server = make_server(shelf, write=write)
     if http is None:
         serve_stdio(server)
         return

@@ -33,6 +33,8 @@ async def encode(
 ) -> NDArray[Any]:
     """Unit vectors [n, dim] of texts, or [dim] of one string, as `Embedder.encode` in process.
 
+    Longer texts than the model reads are cut by a lingxi server, without a word; an empty text is refused.
+
     `prompt_name` is known to a lingxi server, or from the client's `prompts`; int8 and uint8 to a lingxi
     server alone. Raises InputError for these elsewhere, NoAnswerError where the server gives no vectors.
     """
@@ -41,7 +43,9 @@ async def encode(
     fields |= {"dimensions": truncate_dim} if truncate_dim is not None else {}
     if coded != "float32":
         await ours(server, f"precision {precision!r}")
-        fields |= {"precision": coded}
+        fields |= {"embed_dtype": coded}
+    # Longer texts are cut, as in process; what others do with them is their custom.
+    fields |= {"truncate_prompt_tokens": -1} if await cards(server) else {}
     fields |= await named(server, server.model)
     texts: Iterable[str] = [inputs] if isinstance(inputs, str) else inputs
     total = len(texts) if isinstance(texts, Sequence) else None

@@ -100,7 +100,7 @@ def token_states(
     lengths = [len(ids) for ids in sequences]
     for batch in by_budget(lengths, budget or default_budget(network.device)):
         states = network.states(pack([sequences[i] for i in batch], network.device)).float().cpu()
-        parts = states.split([lengths[i] for i in batch])
+        parts = torch.split(states, [lengths[i] for i in batch])
         # Copies: a view would keep the states of the whole batch.
         out |= {i: part.numpy().copy() for i, part in zip(batch, parts, strict=True)}
     return [out[i] for i in range(len(sequences))]

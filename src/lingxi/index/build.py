@@ -34,7 +34,9 @@ Vectors = list[list[NDArray[np.float32]]]
 class Embeds(Protocol):
     """What the index asks of an embedder."""
 
-    dim: int
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
 
     def encode_document(self, inputs: list[str], *, show_progress_bar: bool | None = None) -> NDArray[Any]:
         """Unit vectors [n, dim] of documents."""

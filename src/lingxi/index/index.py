@@ -101,15 +101,55 @@ class Index:
         )
         return [replace(hit, path=self._shown(hit.path)) for hit in found]
 
-    def similar(self, text: str, top_k: int = 10, below: Sequence[str | Path] = ()) -> list[Hit]:
-        """The `top_k` passages that say what `text` says, nearest first; `score` is the cosine.
+    def similar(self, text: str, top_k: int = 10, below: Sequence[str] = ()) -> list[Hit]:
+        """The `top_k` passages nearest to a text that is read as a document; `score` is the cosine.
 
-        The text is read as a document, so nothing is asked of it. Raises InputError as `search`.
+        `below` are paths as hits show them. Raises InputError as `search_as` does.
         """
-        roots = resolve(below) if below else {}
-        self._roots |= roots
-        found = similar(self._store, self._model(), text, top_k=top_k, below=list(roots))
+        places = self._within(below) if below else ()
+        found = similar(self._store, self._model(), text, top_k=top_k, below=places)
         return [replace(hit, path=self._shown(hit.path)) for hit in found]
+
+    def search_as(
+        self,
+        embedder: Embeds,
+        reranker: Ranks | None,
+        query: str,
+        *,
+        top_k: int = 10,
+        instruction: str | None = None,
+        below: Sequence[str] = (),
+    ) -> list[Hit]:
+        """`search` by other faces of the same model, for someone who sees the index and not the disk.
+
+        `below` are paths as hits show them. Raises InputError as `search` does, and for a path below which
+        the index holds nothing, whether or not there is such a file.
+        """
+        found = search(
+            self._store,
+            embedder,
+            reranker,
+            query,
+            top_k=top_k,
+            instruction=instruction,
+            below=self._within(below) if below else (),
+        )
+        return [replace(hit, path=self._shown(hit.path)) for hit in found]
+
+    def _within(self, names: Sequence[str]) -> list[str]:
+        """Absolute places of names as hits show them."""
+        shown = {self._shown(path): path for path in self._store.files()}
+        places: set[str] = set()
+        for place in map(os.path.normpath, names):
+            below = {p: path for p, path in shown.items() if is_below(p, place) or is_below(path, place)}
+            if not below:
+                raise InputError("the index holds nothing below a path given", "give one as results show it")
+            # What follows the place is the same in both: a hit shows a file from another beginning.
+            places |= {
+                place if is_below(path, place) else path[: len(path) - len(p) + len(place)]
+                for p, path in below.items()
+            }
+        return sorted(places)
 
     def remove(self, paths: Sequence[str | Path]) -> int:
         """Take files, or all files below folders, out of the index; returns how many there were."""

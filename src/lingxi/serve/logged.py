@@ -1,4 +1,4 @@
-"""What goes into the log of a failure: its kind and where it happened, never its words, which may quote a text."""
+"""What goes into the log of a failure: its class and place, never its words, which may quote a text."""
 
 from __future__ import annotations
 

@@ -97,15 +97,21 @@ class Indexed(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """What the tools work with; `reranker` is opened at the first ranking, `roots` may be indexed.
+    """What the tools work with: `judge` orders what is found, `reranker` opens the one that `rerank` asks.
 
-    One call computes at a time: models need not be safe to share.
+    Below `roots` may be indexed. One call computes at a time: models need not be safe to share.
     """
 
     index: Index
+    embedder: Any
+    judge: Any | None
     reranker: Callable[[], Any]
     roots: tuple[Path, ...] = ()
     turn: Lock = field(default_factory=Lock)
+
+    def search(self, query: str, **options: Any) -> list[Hit]:
+        """Hits, for someone who sees the index and not the disk."""
+        return self.index.search_as(self.embedder, self.judge, query, **options)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -139,20 +145,15 @@ def _add_reading(server: MCPServer[Any], shelf: Shelf) -> None:
         query: Text, top_k: TopK = 10, filters: Filters | None = None, instruction: Task = None
     ) -> Passages:
         """Find the passages of the indexed files that mean what a query asks, in any language."""
-        below = _there(filters)
-        if below is None:
-            return Passages(passages=[])
+        below = filters.below if filters else []
         with shelf.at_work():
-            return _passages(shelf.index.search(query, top_k, instruction, below=below))
+            return _passages(shelf.search(query, top_k=top_k, instruction=instruction, below=below))
 
     @server.tool(title="Find what is similar", annotations=_READS, structured_output=True)
     def similar(text: Text, top_k: TopK = 10, filters: Filters | None = None) -> Passages:
         """Find the passages of the indexed files that say what a text says."""
-        below = _there(filters)
-        if below is None:
-            return Passages(passages=[])
         with shelf.at_work():
-            return _passages(shelf.index.similar(text, top_k, below=below))
+            return _passages(shelf.index.similar(text, top_k, filters.below if filters else []))
 
     @server.tool(title="Order documents", annotations=_READS, structured_output=True)
     def rerank(
@@ -181,13 +182,6 @@ def _allowed(path: str, roots: Sequence[Path]) -> Path:
         if is_below(str(found), str(root.resolve())) and found.exists():
             return found
     raise InputError(f"{path}: not found below the folders that may be indexed", "name a path below them")
-
-
-def _there(filters: Filters | None) -> list[str] | None:
-    """The paths to look below; None where paths were named and none is there."""
-    named = filters.below if filters else []
-    found = [path for path in named if Path(path).exists()]
-    return None if named and not found else found
 
 
 def _passages(hits: Sequence[Hit]) -> Passages:

@@ -1,13 +1,12 @@
 """Continuous batches: one model's work by turns, on a thread a device, asked from event loops.
 
-A thread takes a batch whenever it is free, and never waits for one to fill. What a caller no longer wants is not
-computed, what cannot wait is refused, what fails in a batch is tried job by job, so that one fails for itself.
+A thread takes a batch whenever it is free, and never waits for one to fill. What a caller no longer wants is
+not computed, what cannot wait is refused, what fails in a batch is tried job by job: each fails for itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import threading
 import time
@@ -22,6 +21,7 @@ from lingxi.serve.contract import Caller, Load
 from lingxi.serve.logged import told
 from lingxi.serve.refusal import Refusal, broken
 from lingxi.serve.turns import Job, Taken, Turns, job_of
+from lingxi.serve.watch import Dropped, Unwatched, Watch
 
 # (kind, items, lane) -> a row for each item
 Compute = Callable[[str, Sequence[Any], int], Sequence[Any]]
@@ -41,12 +41,28 @@ class Limits:
     batch_s: float
 
 
-class Queue:
-    """What waits for one model, and the threads that compute it."""
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A row for each item, the seconds until the first batch began, and those of all batches."""
 
-    def __init__(self, name: str, compute: Compute, limits: Limits, lanes: int = 1) -> None:
+    rows: list[Any]
+    waited: float
+    computed: float
+
+
+class Queue:
+    """What waits for one model, and the threads that compute it.
+
+    `watch` is told of batches and of what is dropped; its `waiting` is of this queue alone.
+    """
+
+    def __init__(
+        self, name: str, compute: Compute, limits: Limits, lanes: int = 1, watch: Watch | None = None
+    ) -> None:
+        self._name = name
         self._compute = compute
         self._limits = limits
+        self._watch: Watch = watch or Unwatched()
         self._turns = Turns()
         self._changed = threading.Condition()
         self._running: Counter[int] = Counter()
@@ -62,38 +78,61 @@ class Queue:
         for thread in self._threads:
             thread.start()
 
-    async def rows(
-        self, kind: str, items: Sequence[Any], lengths: Sequence[int], caller: Caller
-    ) -> list[Any]:
+    async def rows(self, kind: str, items: Sequence[Any], lengths: Sequence[int], caller: Caller) -> Rows:
         """A row for each item, in order; a caller that is cancelled takes its work out.
 
         Raises Refusal: 429 where too much waits, 503 while draining, 504 past the caller's deadline, 500
         where the model failed.
         """
         if not items:
-            return []
+            return Rows([], 0.0, 0.0)
         job = job_of(kind, items, lengths, caller, asyncio.get_running_loop().create_future())
         self._enter(job)
         left = None if caller.deadline is None else caller.deadline - time.monotonic()
+        dropped: Dropped = "gone"
         try:
             async with asyncio.timeout(left):
-                return await job.future
+                rows = await job.future
+            return Rows(rows, job.begun - job.entered, job.computed)
         except TimeoutError:
+            dropped = "late"
             raise _late() from None
+        except Refusal as refusal:
+            dropped = "late" if refusal.kind == "late" else "failed"
+            raise
         finally:
-            with self._changed:
-                self._turns.leave(job)
+            self._leave(job, dropped)
+
+    def _leave(self, job: Job, why: Dropped) -> None:
+        with self._changed:
+            self._turns.leave(job)
+            self._tell_waiting()
+        if job.missing:
+            self._watch.dropped(why, job.missing)
+
+    def _tell_waiting(self) -> None:
+        self._watch.waiting(self._turns.sequences, self._turns.tokens)
+
+    def admit(self, client: str) -> None:
+        """Raise the Refusal that awaits anything more of a client, before work is put into it."""
+        with self._changed:
+            self._check(client, 1)
+
+    def _check(self, client: str, tokens: int) -> None:
+        if self._draining or self._ended:
+            raise _closing()
+        over = self._over(client, tokens)
+        if over > 0:
+            self._counts["refused"] += 1
+            raise _overloaded(over / self._rate if self._rate else 1)
 
     def _enter(self, job: Job) -> None:
         tokens = sum(job.lengths)
         with self._changed:
-            if self._draining or self._ended:
-                raise Refusal(503, "unready", "the server is shutting down", "ask again soon", retry_after=5)
-            over = self._over(job.caller.client, tokens)
-            if over > 0:
-                self._counts["refused"] += 1
-                raise _overloaded(over / self._rate if self._rate else 1)
+            self._check(job.caller.client, tokens)
+            job.entered = time.monotonic()
             self._turns.enter(job)
+            self._tell_waiting()
             self._changed.notify()
 
     def _over(self, client: str, tokens: int) -> int:
@@ -115,6 +154,7 @@ class Queue:
                     return
                 taken, late = self._turns.take(self._room(), time.monotonic())
                 self._running[lane] = sum(job.lengths[i] for job, i in taken)
+                self._tell_waiting()
             failed = self._run(taken, lane) if taken else []
             done = {id(job): job for job, _ in taken if not job.missing}
             _resolve([(job, None) for job in done.values()])
@@ -130,19 +170,23 @@ class Queue:
 
     def _run(self, taken: Taken, lane: int) -> list[Job]:
         """Compute a batch and return the jobs that failed."""
-        began = time.perf_counter()
+        began = time.monotonic()
+        jobs = list({id(job): job for job, _ in taken}.values())
         failed: list[Job] = []
         try:
             self._fill(taken, lane)
         except Exception as error:
             told(error)
-            failed = self._failing(taken, lane)
-        self._count(taken, failed, time.perf_counter() - began)
+            failed = self._failing(taken, jobs, lane)
+        seconds = time.monotonic() - began
+        for job in jobs:
+            job.begun = job.begun or began
+            job.computed += seconds
+        self._count(taken, failed, seconds)
         return failed
 
-    def _failing(self, taken: Taken, lane: int) -> list[Job]:
+    def _failing(self, taken: Taken, jobs: list[Job], lane: int) -> list[Job]:
         """Compute each job of a batch that failed alone; those that fail again."""
-        jobs = list({id(job): job for job, _ in taken}.values())
         failed = jobs if len(jobs) == 1 else []
         for job in jobs if len(jobs) > 1 else []:
             try:
@@ -171,11 +215,12 @@ class Queue:
                     job.missing -= 1
 
     def _count(self, taken: Taken, failed: Sequence[Job], seconds: float) -> None:
-        tokens = sum(job.lengths[i] for job, i in taken)
+        tokens = sum(job.lengths[i] for job, i in taken if job.rows[i] is not None)
+        self._watch.batch(self._name, len(taken), tokens, seconds)
         with self._changed:
             self._counts.update(batches=1, sequences=len(taken), tokens=tokens, failures=len(failed))
             self._seconds += seconds
-            if not failed:
+            if tokens and not failed:
                 rate = tokens / max(seconds, 1e-6)
                 self._rate = _SMOOTH * self._rate + (1 - _SMOOTH) * rate if self._rate else rate
 
@@ -201,8 +246,7 @@ class Queue:
             self._ended = True
             left = list(self._turns.jobs())
             self._changed.notify_all()
-        gone = Refusal(503, "unready", "the server is shutting down", "ask again soon", retry_after=5)
-        _resolve([(job, gone) for job in left])
+        _resolve([(job, _closing()) for job in left])
         for thread in self._threads:
             thread.join()
 
@@ -254,6 +298,10 @@ def _settle(job: Job, refusal: Refusal | None) -> None:
         job.future.set_result(job.rows)
     else:
         job.future.set_exception(refusal)
+
+
+def _closing() -> Refusal:
+    return Refusal(503, "unready", "the server is shutting down", "ask again soon", retry_after=5)
 
 
 def _late() -> Refusal:

@@ -1,4 +1,4 @@
-"""What a request is answered with where it cannot be served: one error, every dialect has its shape for it."""
+"""What a request is answered with where it cannot be served; every dialect has its own shape for it."""
 
 from __future__ import annotations
 

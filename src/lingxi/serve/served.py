@@ -9,13 +9,20 @@ from typing import Any
 
 from lingxi.check.precisions import widths
 from lingxi.embedder import Embedder
+from lingxi.engine.run import default_budget
 from lingxi.engine.segments import Laid
 from lingxi.errors import InputError
 from lingxi.model.files import read_config
 from lingxi.model.network import read_size
+from lingxi.parse import Span
 from lingxi.reranker import Reranker
-from lingxi.serve.contract import Card, TokenSpan, Wanted
+from lingxi.serve.contract import Caller, Card, TokenSpan, Wanted
+from lingxi.serve.pieces import pieces
+from lingxi.serve.queue import Limits, Queue
 from lingxi.serve.refusal import invalid, refused
+from lingxi.serve.settings import Settings
+from lingxi.serve.watch import Watch
+from lingxi.texts import Truncate
 
 Ids = Sequence[int]
 
@@ -23,10 +30,27 @@ Ids = Sequence[int]
 class Served:
     """An embedder or a reranker that is served under a name; `base` is the name of an adapter's base."""
 
-    def __init__(self, name: str, model: Embedder | Reranker, base: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Embedder | Reranker,
+        settings: Settings,
+        base: str | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self.model = model
         self.vocab = read_size(model.directory).vocab
         self.card = _card(name, model, base)
+        limits = Limits(
+            settings.max_batch_tokens or default_budget(model.device),
+            settings.max_waiting_tokens,
+            settings.batch_s,
+        )
+        self.queue = Queue(name, self.states, limits, model.lanes, watch)
+
+    def admit(self, caller: Caller) -> None:
+        """Raise the Refusal that awaits anything more of this caller, before work is put into it."""
+        self.queue.admit(caller.client)
 
     def ids(self, inputs: Sequence[str | Ids], wanted: Wanted) -> list[list[int]]:
         """The ids of texts, or of ids of texts, as the network takes them; raises Refusal 400."""
@@ -54,6 +78,24 @@ class Served:
             )
         except InputError as error:
             raise refused(error, "input") from None
+
+    def pair_ids(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        instruction: str | None,
+        max_tokens_per_document: int | None,
+        truncate: Truncate,
+    ) -> list[list[int]]:
+        """The ids of (query, document) pairs; raises Refusal 400."""
+        try:
+            return self.reranker.token_ids(
+                pairs,
+                instruction=instruction,
+                max_tokens_per_document=max_tokens_per_document,
+                truncate=truncate,
+            )
+        except InputError as error:
+            raise refused(error, "documents") from None
 
     def _known(self, ids: Ids) -> list[int]:
         if not all(0 <= i < self.vocab for i in ids):
@@ -115,10 +157,25 @@ class Served:
         names = {number: name for name, number in tokens.specials.items()}
         return [_decoded(tokens.user.decode, self._known(run), names, skip_specials) for run in ids]
 
+    def cut(self, texts: Sequence[str], most: int) -> list[list[Span]]:
+        """Each text in spans of whole sentences of at most `most` tokens."""
+        found = self.model.tokenizer.user.encode_batch(list(texts), add_special_tokens=False)
+        return [pieces(text, e.offsets, most) for text, e in zip(texts, found, strict=True)]
+
+    def check_dim(self, dim: int | None) -> None:
+        """Raise Refusal 400 for a width that the model was not made for."""
+        if dim is None or dim == self.card.dim:
+            return
+        if len(self.card.dims) == 1:
+            raise invalid("the model's vectors are not made to be cut", "leave the width out", "dimensions")
+        if not self.card.dims[0] <= dim <= self.card.dim:
+            least, most = self.card.dims[0], self.card.dim
+            raise invalid(f"{dim} dimensions", f"choose a whole number from {least} to {most}", "dimensions")
+
     def states(self, kind: str, items: Sequence[Any], lane: int) -> Sequence[Any]:
         """A row of states for each item: `pooled` and `tokens` of ids, `laid` of documents in parts."""
         if kind == "pooled":
-            return self.model.states(items, lane=lane)
+            return list(self.model.states(items, lane=lane))
         if kind == "tokens":
             return self.embedder.token_states(items, lane=lane)
         return _of_laid(self.embedder, items, lane)
@@ -126,7 +183,7 @@ class Served:
 
 def _of_laid(embedder: Embedder, items: Sequence[Laid], lane: int) -> list[Any]:
     states = embedder.laid_states(items, lane=lane)
-    stops = []
+    stops: list[int] = []
     for one in items:
         stops.append((stops[-1] if stops else 0) + len(one.spans))
     return [states[stop - len(one.spans) : stop] for stop, one in zip(stops, items, strict=True)]

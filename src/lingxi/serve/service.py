@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import accumulate, pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,20 +30,30 @@ from lingxi.serve.contract import (
     TokenSpan,
     Wanted,
 )
+from lingxi.serve.faces import QueuedEmbedder, QueuedReranker
+from lingxi.serve.models import Models
+from lingxi.serve.proof import prove
 from lingxi.serve.refusal import Refusal, invalid, refused
 from lingxi.serve.served import Ids, Served
 from lingxi.serve.settings import Settings
+from lingxi.serve.watch import Spent, Unwatched, Watch
 from lingxi.texts import Truncate
 
 __all__ = [
     "Caller", "Card", "Embedded", "Load", "Scored", "Segment", "Service", "State", "TokenSpan", "Wanted",
 ]  # fmt: skip
 
+T = TypeVar("T")
+# Texts of fewer characters are tokenized at once: handing them to a thread would take longer.
+_SHORT = 2000
+_THREADS = 4
+
 
 class Service:
     """Models by name (the first of a kind is its default) and an index, for any number of requests at once.
 
-    `adapters` says of a name which base it belongs to. `start` warms up and checks; `close` ends the threads.
+    `adapters` says of a name which base it belongs to. `start` warms up and checks, and is called before the
+    first request; `close` ends the threads. Raises InputError for two models of one name.
     """
 
     def __init__(
@@ -50,53 +64,32 @@ class Service:
         index: Index | None = None,
         settings: Settings | None = None,
         adapters: Mapping[str, str] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.index = index
-        models: dict[str, Embedder | Reranker] = {**(embedders or {}), **(rerankers or {})}
-        if len(models) < len(embedders or {}) + len(rerankers or {}):
-            raise InputError("an embedder and a reranker have one name", "give each model a name of its own")
-        self._served = {name: Served(name, model, (adapters or {}).get(name)) for name, model in models.items()}
-        self._turn = asyncio.Lock()
+        self._watch: Watch = watch or Unwatched()
+        self._models = Models(embedders or {}, rerankers or {}, adapters or {}, self.settings, self._watch)
+        self._pool = ThreadPoolExecutor(_THREADS, "lingxi-texts")
+        self._ready = self._draining = False
 
     def cards(self) -> tuple[Card, ...]:
         """What is served, in the order given."""
-        return tuple(one.card for one in self._served.values())
+        return tuple(one.card for one in self._models)
 
     def card(self, model: str | None, kind: ModelKind) -> Card:
-        """The card of a name, or of the default of a kind; raises Refusal 404 for a name not served."""
-        return self._of(model, kind).card
-
-    def _of(self, model: str | None, kind: ModelKind) -> Served:
-        those = [one for one in self._served.values() if one.card.kind == kind]
-        if model is None:
-            if not those:
-                raise Refusal(404, "not_found", f"no {kind} is served here", "start the server with one", param="model")
-            return those[0]
-        if model not in self._served:
-            names = ", ".join(one.card.name for one in those) or "none"
-            raise Refusal(404, "not_found", f"the model {model[:100]!r} is not served here", f"{kind}s here: {names}", param="model")
-        one = self._served[model]
-        if one.card.kind != kind:
-            raise invalid(f"the model {model!r} is no {kind}", "name another, or leave it out", "model")
-        return one
+        """The card of a name, or of the default of a kind; raises Refusal 404, or 400 for another kind."""
+        return self._models.of(model, kind).card
 
     async def embed(
         self, inputs: Sequence[str | Ids], wanted: Wanted, caller: Caller, *, model: str | None = None
     ) -> Embedded:
         """Vectors [n, dim] of texts or token ids; raises Refusal."""
-        one = self._of(model, "embedder")
-        ids = await asyncio.to_thread(one.ids, inputs, wanted)
-        states = await self._states(one, "pooled", ids, [len(i) for i in ids], caller)
-        return Embedded(self._finish(one, np.stack(states) if states else np.empty((0, one.embedder.hidden), np.float32), wanted), [len(i) for i in ids])
-
-    def _finish(self, one: Served, states: NDArray[np.float32], wanted: Wanted) -> NDArray[Any]:
-        try:
-            return one.embedder.finish(
-                states, truncate_dim=wanted.dim, precision=wanted.precision, normalize=wanted.normalize
-            )
-        except InputError as error:
-            raise refused(error) from None
+        one = self._models.of(model, "embedder")
+        one.check_dim(wanted.dim)
+        ids, seconds = await self._ids(one, inputs, caller, lambda: one.ids(inputs, wanted))
+        rows = await self._rows(one, "pooled", ids, ids, caller, seconds)
+        return Embedded(await self._finish(one, _stacked(rows, one), wanted), list(map(len, ids)))
 
     async def score(
         self,
@@ -109,14 +102,18 @@ class Service:
         truncate: Truncate = "end",
     ) -> Scored:
         """How well each (query, document) pair fits [n]; raises Refusal."""
-        one = self._of(model, "reranker")
-        ids = await asyncio.to_thread(
-            one.reranker.token_ids, pairs, instruction=instruction,
-            max_tokens_per_document=max_tokens_per_document, truncate=truncate,
+        one = self._models.of(model, "reranker")
+        texts = [text for pair in pairs for text in pair]
+        ids, seconds = await self._ids(
+            one,
+            texts,
+            caller,
+            lambda: one.pair_ids(pairs, instruction, max_tokens_per_document, truncate),
+            len(pairs),
         )
-        rows = await self._states(one, "pooled", ids, [len(i) for i in ids], caller)
-        scores, logits = one.reranker.finish(np.stack(rows))
-        return Scored(scores, logits, [len(i) for i in ids])
+        rows = await self._rows(one, "pooled", ids, ids, caller, seconds)
+        scores, logits = one.reranker.finish(_stacked(rows, one))
+        return Scored(scores, logits, list(map(len, ids)))
 
     async def token_states(
         self,
@@ -126,10 +123,10 @@ class Service:
         model: str | None = None,
         wanted: Wanted | None = None,
     ) -> list[NDArray[np.float32]]:
-        """States [tokens, width] of all tokens of each text; raises Refusal."""
-        one = self._of(model, "embedder")
-        ids = await asyncio.to_thread(one.ids, texts, wanted or Wanted())
-        return await self._states(one, "tokens", ids, [len(i) for i in ids], caller)
+        """States [tokens, width] of all tokens of each text, before pooling; raises Refusal."""
+        one = self._models.of(model, "embedder")
+        ids, seconds = await self._ids(one, texts, caller, lambda: one.ids(texts, wanted or Wanted()))
+        return await self._rows(one, "tokens", ids, ids, caller, seconds)
 
     async def segment(
         self,
@@ -141,8 +138,51 @@ class Service:
         max_tokens: int = 256,
         late: bool = False,
     ) -> list[list[Segment]]:
-        """Each document in segments of whole sentences with their vectors; `late`: each after all before it."""
-        raise NotImplementedError  # next commit
+        """Each document in segments of whole sentences, at most `max_tokens` of its tokens, with vectors.
+
+        Each is embedded by itself, or, with `late`, after all before it (late chunking). Raises Refusal.
+        """
+        one = self._models.of(model, "embedder")
+        one.check_dim(wanted.dim)
+        if not 1 <= max_tokens <= one.card.max_length:
+            raise invalid(
+                f"max_tokens is {max_tokens}", f"choose 1 to {one.card.max_length} tokens", "max_tokens"
+            )
+        cut, seconds = await self._ids(one, documents, caller, lambda: one.cut(documents, max_tokens))
+        texts = [[text[a:b] for a, b in spans] for text, spans in zip(documents, cut, strict=True)]
+        states, tokens = await self._segment_states(one, texts, wanted, caller, seconds, late)
+        vectors = await self._finish(one, states, wanted)
+        bounds = [0, *accumulate(map(len, cut))]
+        return [
+            [
+                Segment(*span, text[slice(*span)], tokens[i], vectors[i])
+                for span, i in zip(spans, range(start, stop), strict=True)
+            ]
+            for text, spans, (start, stop) in zip(documents, cut, pairwise(bounds), strict=True)
+        ]
+
+    async def _segment_states(
+        self,
+        one: Served,
+        texts: Sequence[Sequence[str]],
+        wanted: Wanted,
+        caller: Caller,
+        seconds: float,
+        late: bool,
+    ) -> tuple[NDArray[np.float32], list[int]]:
+        """States [segments, hidden] of all documents' segments, and the tokens of each."""
+        plain = wanted.instruction is None and wanted.prompt_name is None and wanted.prompt is None
+        if not late:
+            how = replace(wanted, prompt_name="document") if plain else wanted
+            ids = await self._threaded(lambda: one.ids([t for some in texts for t in some], how))
+            rows = await self._rows(one, "pooled", ids, ids, caller, seconds)
+            return _stacked(rows, one), list(map(len, ids))
+        if not plain:
+            raise invalid("late chunking takes no instruction", "leave it out", "instruction")
+        laid = await self._threaded(lambda: [part for some in texts for part in one.embedder.laid(some)])
+        rows = await self._rows(one, "laid", laid, [part.ids for part in laid], caller, seconds)
+        found = np.concatenate(rows) if rows else np.empty((0, one.embedder.hidden), np.float32)
+        return found, [stop - start for part in laid for start, stop in part.spans]
 
     async def search(
         self,
@@ -154,42 +194,131 @@ class Service:
         below: Sequence[str] = (),
         rerank: bool = False,
     ) -> list[Hit]:
-        """The best passages of the index, best first; raises Refusal 404 without an index."""
-        if self.index is None:
+        """The best passages of the index, best first; `below` are paths as hits show them.
+
+        Raises Refusal: 404 without an index, or without a reranker where one is asked for.
+        """
+        index = self.index
+        if index is None:
             raise Refusal(404, "not_found", "no index is served here", "start the server with --index")
-        return await asyncio.to_thread(self.index.search, query, top_k, instruction, rerank, below)
+        one, loop = self._models.of(None, "embedder"), asyncio.get_running_loop()
+        one.admit(caller)
+        embedder = QueuedEmbedder(
+            one.card.dim, one.card.fingerprint, lambda texts, how: self.embed(texts, how, caller), loop
+        )
+        reranker = None
+        if rerank:
+            self.card(None, "reranker")
+            reranker = QueuedReranker(lambda pairs, task: self.score(pairs, caller, instruction=task), loop)
+        try:
+            return await self._threaded(
+                lambda: index.search_as(
+                    embedder, reranker, query, top_k=top_k, instruction=instruction, below=below
+                )
+            )
+        except InputError as error:
+            raise refused(error) from None
 
     def tokenize(
         self, texts: Sequence[str], *, model: str | None = None, specials: bool = True
     ) -> list[list[TokenSpan]]:
         """The tokens of each text with their places, as the embedder (else the reranker) reads it."""
-        return self._any(model).tokenize(texts, specials=specials)
+        return self._models.any(model).tokenize(texts, specials=specials)
 
     def decode(
         self, ids: Sequence[Ids], *, model: str | None = None, skip_specials: bool = True
     ) -> list[str]:
         """The text of each run of token ids; raises Refusal 400 for an id that the model has not."""
-        return self._any(model).decode(ids, skip_specials=skip_specials)
+        return self._models.any(model).decode(ids, skip_specials=skip_specials)
 
-    def _any(self, model: str | None) -> Served:
-        if model is not None and model in self._served:
-            return self._served[model]
-        kinds = {one.card.kind for one in self._served.values()}
-        return self._of(model, "embedder" if "embedder" in kinds else "reranker")
+    async def _ids(
+        self,
+        one: Served,
+        texts: Sequence[str | Ids],
+        caller: Caller,
+        make: Callable[[], list[T]],
+        items: int | None = None,
+    ) -> tuple[list[T], float]:
+        """What a tokenizer makes of texts, and the seconds; in a thread where they are long."""
+        one.admit(caller)
+        count, most = len(texts) if items is None else items, self.settings.max_items
+        if count > most:
+            raise Refusal(
+                413, "too_large", f"{count} inputs", f"send at most {most} at a time", param="input"
+            )
+        began = time.monotonic()
+        short = sum(map(len, texts)) < _SHORT
+        made = make() if short else await self._threaded(make)
+        return made, time.monotonic() - began
 
-    async def _states(
-        self, one: Served, kind: str, items: Sequence[Any], lengths: Sequence[int], caller: Caller
+    async def _rows(
+        self,
+        one: Served,
+        kind: str,
+        items: Sequence[Any],
+        ids: Sequence[Ids],
+        caller: Caller,
+        tokenized: float,
     ) -> list[Any]:
-        async with self._turn:
-            return list(await asyncio.to_thread(one.states, kind, items, 0))
+        lengths = list(map(len, ids))
+        most = self.settings.max_request_tokens
+        if sum(lengths) > most:
+            raise Refusal(
+                413, "too_large", f"{sum(lengths)} tokens", f"send at most {most} at a time", param="input"
+            )
+        found = await one.queue.rows(kind, items, lengths, caller)
+        card = one.card
+        self._watch.spent(Spent(card.kind, card.name, lengths, tokenized, found.waited, found.computed))
+        return found.rows
+
+    async def _finish(self, one: Served, states: NDArray[np.float32], wanted: Wanted) -> NDArray[Any]:
+        def make() -> NDArray[Any]:
+            return one.embedder.finish(
+                states, truncate_dim=wanted.dim, precision=wanted.precision, normalize=wanted.normalize
+            )
+
+        try:
+            return make() if len(states) < _SHORT // 100 else await self._threaded(make)
+        except InputError as error:
+            raise refused(error) from None
+
+    async def _threaded(self, make: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, make)
 
     async def start(self) -> None:
-        """Warm up, and check every model against its golden file."""
+        """Warm up and, where the settings say so, check every model against its golden file.
 
-    async def close(self) -> None:
-        """Take no more, finish what is under way, end the threads."""
+        Raises ModelError naming the model whose served vectors or scores are not those of its golden file.
+        """
+        if self._ready:
+            return
+        for card in self.cards():
+            await prove(self, self._models.of(card.name, card.kind), self.settings.self_check)
+        self._ready = True
+
+    def drain(self) -> None:
+        """Take no more requests (503); what is under way is finished."""
+        self._draining = True
+        for one in self._models:
+            one.queue.drain()
+
+    async def idle(self, seconds: float) -> bool:
+        """Wait until nothing is under way, at most so long; whether that is so."""
+        return all(await asyncio.gather(*(one.queue.idle(seconds) for one in self._models)))
+
+    def close(self) -> None:
+        """End the threads after what they are at; what waits is refused."""
+        self.drain()
+        for one in self._models:
+            one.queue.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def state(self) -> State:
-        """What each model has to do."""
-        idle = Load(0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0)
-        return State(True, False, dict.fromkeys(self._served, idle), self.index is not None)
+        """Whether requests are taken, and what each model has to do."""
+        ready = self._ready and not self._draining and all(one.queue.alive() for one in self._models)
+        loads = {one.card.name: one.queue.load() for one in self._models}
+        return State(ready, self._draining, loads, self.index is not None)
+
+
+def _stacked(rows: Sequence[Any], one: Served) -> NDArray[np.float32]:
+    return np.stack(rows) if rows else np.empty((0, one.model.hidden), np.float32)

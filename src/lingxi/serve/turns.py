@@ -1,8 +1,9 @@
 """Whose turn it is: the jobs that wait for one model, in the order that is fair to clients and to requests.
 
-The next sequence is always that of the client that has had the fewest tokens, and of its jobs of the one that
-has had fewest: a large job is taken piece by piece between small ones, a client with many jobs is one client.
-Who comes new, or again, begins where the least served one stands (start-time fair queueing, Goyal et al. 1996).
+The next sequence is always that of the client that has had the fewest tokens, and of its jobs of the one
+that has had fewest: a large job is taken piece by piece between small ones, a client with many jobs is one
+client. Who comes new, or again, begins where the least served one stands (start-time fair queueing, Goyal et
+al. 1996).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class Job:
     """What one request wants computed: items of one kind, their tokens, and the rows that came so far.
 
     `order` holds the items not taken yet, the next one last; of a job that is `over` no row is wanted.
+    `entered` and `begun` (its first batch) are monotonic times, `computed` the seconds of its batches.
     """
 
     kind: str
@@ -33,6 +35,9 @@ class Job:
     rows: list[Any]
     missing: int
     over: bool = False
+    entered: float = 0.0
+    begun: float = 0.0
+    computed: float = 0.0
 
 
 Taken = list[tuple[Job, int]]
