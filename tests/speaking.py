@@ -22,7 +22,8 @@ Answer = tuple[int, Mapping[str, str], Any]
 class Speaker:
     """What is answered, and what was asked; `faults` are answers that come before the right ones.
 
-    A fault is a status with headers and body, or None: the connection is dropped without an answer.
+    A fault is a status with headers and body, or None: the connection is dropped without an answer. It stands
+    for the answer to a POST.
     """
 
     embedder: Embedder
@@ -121,7 +122,7 @@ def speaking(speaker: Speaker) -> Iterator[str]:
                 speaker.seen.append((self.path, body))
                 speaker.running += 1
                 speaker.most_running = max(speaker.most_running, speaker.running)
-                fault = speaker.faults.pop(0) if speaker.faults else ()
+                fault = speaker.faults.pop(0) if speaker.faults and body is not None else ()
             try:
                 self._say(fault, body)
             finally:

@@ -24,14 +24,8 @@ from lingxi.client import plans, wire
 from lingxi.errors import InputError
 from speaking import Speaker, same, speaking
 
-TEXTS = [
-    "The capital of China is Beijing.",
-    "Gravity pulls.",
-    "gravity " * 600,
-    "北京是首都。",
-    "Gravity pulls.",
-]
-PAIRS = [("capital of China", TEXTS[0]), ("why do apples fall", TEXTS[1]), ("capital of China", TEXTS[3])]
+TEXTS = ["The capital of China is Beijing.", "Gravity pulls.", "北京是首都。", "Gravity pulls."]
+PAIRS = [("capital of China", TEXTS[0]), ("why do apples fall", TEXTS[1]), ("capital of China", TEXTS[2])]
 
 
 @pytest.fixture
@@ -45,8 +39,8 @@ def url(speaker: Speaker) -> Iterator[str]:
         yield address
 
 
-def paths(speaker: Speaker) -> list[str]:
-    return [path for path, _ in speaker.seen]
+def posted(speaker: Speaker) -> list[dict]:
+    return [body for _, body in speaker.seen if body is not None]
 
 
 @pytest.mark.filterwarnings("ignore::lingxi.LingxiWarning")  # of what is cut
@@ -61,6 +55,7 @@ def test_vectors_are_those_in_process(speaker: Speaker, url: str) -> None:
             {"truncate_dim": 32},
         ):
             same(client.encode(TEXTS, **options), own.encode(TEXTS, **options))
+        same(client.encode(["gravity " * 600]), own.encode(["gravity " * 600]))
         same(client.encode_query(TEXTS[0]), own.encode_query(TEXTS[0]))
         same(client.encode_document(iter(TEXTS)), own.encode_document(TEXTS))
         for precision in ("int8", "uint8", "binary", "ubinary"):
@@ -136,7 +131,7 @@ def test_a_server_that_is_not_lingxi(speaker: Speaker, url: str) -> None:
                 refused()
     with Client(url, prompts={"query": prompts.query_prefix()}) as client:
         same(client.encode_query(TEXTS), own.encode_query(TEXTS))
-    assert paths(speaker).count("/v1/models") == 2
+    assert [path for path, _ in speaker.seen].count("/v1/models") == 2  # once a client
 
 
 def test_an_index_made_through_a_client_and_searched_there(
@@ -163,7 +158,7 @@ def test_overload_and_lost_connections_are_tried_again(
     speaker.faults = [fault, fault]
     with Client(url, "key", "toy", retries=2) as client:
         same(client.encode(TEXTS), speaker.embedder.encode(TEXTS))
-    assert len(speaker.seen) == 4
+    assert len(posted(speaker)) == 3
 
 
 def test_retry_after_is_heeded_and_too_long_a_wait_refused(speaker: Speaker, url: str) -> None:
@@ -197,7 +192,7 @@ def test_what_is_wrong_is_said_and_not_tried_again(
     speaker.faults = [fault]
     with Client(url, model="toy") as client, pytest.raises(NoAnswerError, match=said):
         client.encode("a")
-    assert len(speaker.seen) == 1
+    assert len(posted(speaker)) == 1
 
 
 def test_keys(speaker: Speaker, url: str) -> None:
@@ -241,7 +236,7 @@ def test_a_slow_answer_is_not_asked_for_again(
 
 
 def test_requests_are_bounded_in_items_tokens_and_number(speaker: Speaker, url: str) -> None:
-    texts = [f"text number {i} " * (i % 7) for i in range(60)]
+    texts = [f"text number {i} " * (1 + i % 7) for i in range(60)]
     with Client(url, parallel=3, max_items=8, max_tokens=2000) as client:
         same(client.encode(texts), speaker.embedder.encode(texts))
     sent = [body["input"] for path, body in speaker.seen if path == "/v1/embeddings"]
@@ -252,7 +247,7 @@ def test_requests_are_bounded_in_items_tokens_and_number(speaker: Speaker, url: 
 
 
 @given(st.lists(st.text(max_size=40)), st.integers(1, 5), st.integers(1, 900))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_batches_hold_all_items_in_order(texts: list[str], most: int, tokens: int) -> None:
     found = list(wire.batches(texts, wire.size, most, tokens))
     assert [text for batch in found for text in batch] == texts
