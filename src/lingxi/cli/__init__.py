@@ -25,6 +25,7 @@ from lingxi.cli import (
     review,
     search,
     select,
+    serve,
     vectors,
 )
 from lingxi.cli.faces import LAZY, Faces
@@ -51,6 +52,7 @@ review.register(app)
 select.register(app)
 evaluate.register(app)
 mcp.register(app)
+serve.register(app)
 
 
 def main() -> None:

@@ -78,7 +78,7 @@ class Accounting:
             return
         headers, start = headers_of(scope), self._clock()
         account = Account(request_id(headers), scope["method"], headers, time.time_ns())
-        scope.setdefault("state", {})["request_id"] = account.request
+        scope.setdefault("state", {})["request"] = account.request
         token = _spent.set(account.spent)
         self._told.came(1)
         try:

@@ -73,7 +73,8 @@ class _Worker:
     ready: bool = False
     born: float = 0.0
     deaths: int = 0
-    again: float | None = 0.0
+    again: float = 0.0
+    said: Any = None
 
 
 def run(settings: Listening, make: Make, *, pace: Pace | None = None, started: Callable[[int], None] = lambda port: None) -> None:
@@ -139,7 +140,7 @@ class Supervisor:
 
     def _start_due(self) -> None:
         for worker in self._workers:
-            if worker.process is None and worker.again is not None and worker.again <= time.monotonic():
+            if worker.process is None and worker.again <= time.monotonic():
                 self._start(worker)
 
     def _start(self, worker: _Worker) -> None:
@@ -160,7 +161,7 @@ class Supervisor:
         for worker in running:
             things += [worker.process.sentinel] if worker.process else []
             things += [worker.line] if worker.line and not worker.ready else []
-        due = [worker.again - time.monotonic() for worker in self._workers if worker.again and not worker.process]
+        due = [worker.again - time.monotonic() for worker in self._workers if not worker.process]
         found = wait(things, timeout=max(0.0, min([1.0, *due])))
         if wake in found:
             wake.recv(4096)
@@ -168,13 +169,14 @@ class Supervisor:
             self._look(worker)
 
     def _look(self, worker: _Worker) -> None:
-        said = _said(worker)
-        if said == "ready":
+        if not worker.ready:
+            worker.said = _said(worker) or worker.said
+        if worker.said == "ready" and not worker.ready:
             worker.ready, self._failures = True, 0
             self._tell_started()
         assert worker.process is not None
         if not worker.process.is_alive():
-            self._buried(worker, said)
+            self._buried(worker)
         elif worker.ready and time.monotonic() - self._rows[worker.place.number, ledger.BEAT] > self.pace.silent:
             _log.error("worker gives no sign of life", extra={"fields": {"worker": worker.place.number}})
             worker.process.kill()
@@ -184,10 +186,10 @@ class Supervisor:
             self._told = True
             self.started(self.listener.getsockname()[1])
 
-    def _buried(self, worker: _Worker, said: Any) -> None:
+    def _buried(self, worker: _Worker) -> None:
         """A worker is dead: say so, and when the next is started; raises StartError where that is in vain."""
         assert worker.process is not None
-        code, lived = worker.process.exitcode, time.monotonic() - worker.born
+        code, lived, said = worker.process.exitcode, time.monotonic() - worker.born, worker.said
         fields = {"worker": worker.place.number, "code": code, "lived": round(lived, 1), "served": worker.ready}
         _log.error("worker died", extra={"fields": fields})
         self._rows[worker.place.number, ledger.UP] = 0
@@ -237,13 +239,12 @@ def _said(worker: _Worker) -> Any:
 def _forget(worker: _Worker) -> None:
     if worker.line is not None:
         worker.line.close()
-    worker.process, worker.line, worker.ready = None, None, False
+    worker.process, worker.line, worker.said, worker.ready = None, None, None, False
 
 
 def serve(settings: Listening, make: Make, place: Place, listener: socket.socket, line: Connection) -> None:
     """The whole life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
-    share_cores(place.total)
     try:
         app = make(settings, place)
     except LingxiError as error:

@@ -1,0 +1,137 @@
+"""Our own paths: `/search` the index, `/segment` documents with vectors, `/fingerprint` what is served."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from lingxi.index.search import Hit
+from lingxi.serve.contract import Caller, Card, Segment, Wanted
+from lingxi.serve.dialects.bodies import Attend, Body, Count, failed, said
+from lingxi.serve.refusal import Refusal, invalid
+from lingxi.serve.service import Service
+
+PATHS = ("/search", "/segment", "/fingerprint")
+
+
+class Search(Body):
+    """What is looked for in the index; `below` names files or folders of it, `rerank` asks the reranker."""
+
+    query: str
+    top_k: Annotated[int, Field(ge=1, le=1000)] = 10
+    instruction: str | None = None
+    below: list[str] = Field(default_factory=list)
+    rerank: bool = False
+
+
+class SegmentDocuments(Body):
+    """Documents to divide; `late` embeds each segment after all before it."""
+
+    documents: Annotated[list[str], Field(min_length=1)]
+    model: str | None = None
+    max_tokens: Annotated[int, Field(ge=8, le=2**31 - 1)] = 256
+    late: bool = False
+    dimensions: Count | None = None
+    precision: Literal["float32", "int8", "uint8", "binary", "ubinary"] = "float32"
+
+
+def router(service: Service, attend: Attend) -> APIRouter:
+    """Our own paths."""
+    routes = APIRouter(tags=["lingxi"])
+
+    @routes.post("/search", response_model=None)
+    async def search(body: Search, request: Request) -> dict[str, Any]:
+        """The best passages of the index, best first."""
+        return await attend(request, lambda caller: found(service, body, caller))
+
+    @routes.post("/segment", response_model=None)
+    async def segment(body: SegmentDocuments, request: Request) -> dict[str, Any]:
+        """Segments of whole sentences: their places, texts and vectors."""
+        return await attend(request, lambda caller: segmented(service, body, caller))
+
+    @routes.get("/fingerprint", response_model=None)
+    def fingerprint() -> dict[str, Any]:
+        """What a stored vector or score depends on, model by model."""
+        return {"models": [_said(card) for card in service.cards()]}
+
+    return routes
+
+
+async def found(service: Service, body: Search, caller: Caller) -> dict[str, Any]:
+    """The hits of a search."""
+    if not body.query.strip():
+        raise invalid("the query is empty", "give the words or the question to search for", "query")
+    hits = await service.search(
+        body.query,
+        caller,
+        top_k=body.top_k,
+        instruction=body.instruction,
+        below=body.below,
+        rerank=body.rerank,
+    )
+    return {"id": caller.request, "query": body.query, "hits": [_shown(hit) for hit in hits]}
+
+
+def _shown(hit: Hit) -> dict[str, Any]:
+    return {
+        "path": hit.path,
+        "place": hit.place,
+        "start": hit.start,
+        "end": hit.end,
+        "first_line": hit.first_line,
+        "last_line": hit.last_line,
+        "text": hit.text,
+        "score": hit.score,
+        "scores": dict(hit.scores),
+        "sentence": list(hit.sentence),
+    }
+
+
+async def segmented(service: Service, body: SegmentDocuments, caller: Caller) -> dict[str, Any]:
+    """The segments of each document, `document[start:stop]` in characters."""
+    wanted = Wanted(prompt_name="document", dim=body.dimensions, precision=body.precision)
+    documents = await service.segment(
+        body.documents, wanted, caller, model=body.model, max_tokens=body.max_tokens, late=body.late
+    )
+    data = [
+        {"index": i, "segments": [_divided(one) for one in segments]} for i, segments in enumerate(documents)
+    ]
+    tokens = sum(one.tokens for segments in documents for one in segments)
+    return {
+        "id": caller.request,
+        "model": service.card(body.model, "embedder").name,
+        "late": body.late,
+        "data": data,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+
+
+def _divided(one: Segment) -> dict[str, Any]:
+    return {
+        "start": one.start,
+        "stop": one.stop,
+        "tokens": one.tokens,
+        "text": one.text,
+        "embedding": one.vector.tolist(),
+    }
+
+
+def _said(card: Card) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "kind": card.kind,
+        "dims": list(card.dims),
+        "max_length": card.max_length,
+        "weights": card.weights,
+        "adapter_of": card.adapter_of,
+        "fingerprint": card.fingerprint,
+    }
+
+
+def refusal(error: Refusal) -> JSONResponse:
+    """Our error: what happened, how to mend it, which field is at fault."""
+    content = {"message": said(error), "type": error.kind, "param": error.param, "remedy": error.remedy}
+    return failed(error, {"error": content})

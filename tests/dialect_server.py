@@ -1,0 +1,128 @@
+"""A server of the dialects on a free port of this machine, and golden requests with their answers.
+
+`python tests/dialect_server.py` (with `src` on the path) writes the answers of `golden/serve_*.json` anew.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.testclient import TestClient
+
+from lingxi import Embedder, Reranker
+from lingxi.serve.dialects import cohere, own, rerank, tei
+from lingxi.serve.refusal import Refusal, invalid
+from lingxi.serve.service import Caller, Service
+
+GOLDEN = Path(__file__).parent / "golden"
+SHAPES = {
+    **dict.fromkeys(own.PATHS, own.refusal),
+    **dict.fromkeys(tei.PATHS, tei.refusal),
+    **dict.fromkeys(cohere.PATHS, cohere.refusal),
+    **dict.fromkeys(rerank.PATHS, rerank.refusal),
+}
+
+
+def nano_service() -> Service:
+    """The models that ship, under their names."""
+    return Service({"lingxi-nano": Embedder()}, {"lingxi-nano-reranker": Reranker()})
+
+
+def app_of(service: Service) -> FastAPI:
+    """The dialects alone, each refusing in its shape."""
+    app = FastAPI()
+
+    async def attend(request: Request, make: Callable[[Caller], Awaitable[Any]]) -> Any:
+        return await make(Caller(request.client.host if request.client else "test", "request-1"))
+
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, error: Refusal) -> JSONResponse:
+        return SHAPES.get(request.url.path, own.refusal)(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def unread(request: Request, error: RequestValidationError) -> JSONResponse:
+        place = ".".join(str(part) for part in error.errors()[0]["loc"][1:])
+        return await refused(request, invalid(f"{place}: {error.errors()[0]['msg']}", "mend it", place))
+
+    for dialect in (own, cohere, tei):
+        app.include_router(dialect.router(service, attend))
+    return app
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """The address of the application, served while the context lasts."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+        server.should_exit = True
+        thread.join()
+
+
+def asked(client: TestClient, case: dict[str, Any]) -> tuple[int, Any]:
+    """Status and answer of a golden request."""
+    method = "POST" if "body" in case else "GET"
+    answer = client.request(method, case["path"], json=case.get("body"))
+    return answer.status_code, answer.json() if answer.content else None
+
+
+def cases(name: str) -> list[dict[str, Any]]:
+    """The requests of a golden file."""
+    found: list[dict[str, Any]] = json.loads((GOLDEN / f"serve_{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def same(got: Any, wanted: Any, where: str = "") -> None:
+    """Fail where two answers differ by more than rounding; the time of day is let through."""
+    if isinstance(wanted, dict):
+        assert isinstance(got, dict) and set(got) == set(wanted), f"{where}: {got} is not {wanted}"
+        for key in set(wanted) - {"created"}:
+            same(got[key], wanted[key], f"{where}.{key}")
+    elif isinstance(wanted, list):
+        assert isinstance(got, list) and len(got) == len(wanted), f"{where}: {got} is not {wanted}"
+        for i, (one, other) in enumerate(zip(got, wanted, strict=True)):
+            same(one, other, f"{where}[{i}]")
+    elif isinstance(wanted, float):
+        assert isinstance(got, float) and math.isclose(got, wanted, abs_tol=1e-4), f"{where}: {got} {wanted}"
+    else:
+        assert got == wanted and type(got) is type(wanted), f"{where}: {got!r} is not {wanted!r}"
+
+
+def _write() -> None:
+    client = TestClient(app_of(nano_service()))
+    for path in sorted(GOLDEN.glob("serve_*.json")):
+        lines = []
+        for case in json.loads(path.read_text(encoding="utf-8")):
+            case["status"], case["answer"] = asked(client, case)
+            lines.append(json.dumps(_rounded(case), ensure_ascii=False))
+        path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return round(value, 6) if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    _write()
