@@ -37,6 +37,7 @@ ORDER = [
     ["compress"],
     ["index"],
     ["serve"],
+    ["client"],
     ["cards", "apps", "bridges", "life", "ablate", "cli", "__init__", "__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}

@@ -9,15 +9,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lingxi.client import AsyncClient, Client
     from lingxi.embedder import Embedder
     from lingxi.errors import LingxiError, LingxiWarning
     from lingxi.index import Index
     from lingxi.reranker import Reranker
 
 __version__ = "0.1.0"
-__all__ = ["Embedder", "Index", "LingxiError", "LingxiWarning", "Reranker", "__version__"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Embedder",
+    "Index",
+    "LingxiError",
+    "LingxiWarning",
+    "Reranker",
+    "__version__",
+]
 
 _HOMES = {
+    "AsyncClient": "lingxi.client",
+    "Client": "lingxi.client",
     "Embedder": "lingxi.embedder",
     "Index": "lingxi.index",
     "LingxiError": "lingxi.errors",

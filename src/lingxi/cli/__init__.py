@@ -18,6 +18,7 @@ from lingxi.cli import (
     data,
     evaluate,
     generate,
+    mcp,
     merge,
     models,
     recipe,
@@ -50,6 +51,7 @@ data.register(app)
 review.register(app)
 select.register(app)
 evaluate.register(app)
+mcp.register(app)
 serve.register(app)
 
 

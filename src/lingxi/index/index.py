@@ -12,7 +12,7 @@ from typing import Any
 from lingxi.errors import InputError, StoreError
 from lingxi.index import build
 from lingxi.index.build import AddReport, Embeds, Progress
-from lingxi.index.search import Hit, Ranks, search
+from lingxi.index.search import Hit, Ranks, search, similar
 from lingxi.index.store import FORMAT, LanceStore
 from lingxi.parse.walk import is_below, resolve
 
@@ -99,6 +99,15 @@ class Index:
             instruction=instruction,
             below=list(roots),
         )
+        return [replace(hit, path=self._shown(hit.path)) for hit in found]
+
+    def similar(self, text: str, top_k: int = 10, below: Sequence[str] = ()) -> list[Hit]:
+        """The `top_k` passages nearest to a text that is read as a document; `score` is the cosine.
+
+        `below` are paths as hits show them. Raises InputError as `search_as` does.
+        """
+        places = self._within(below) if below else ()
+        found = similar(self._store, self._model(), text, top_k=top_k, below=places)
         return [replace(hit, path=self._shown(hit.path)) for hit in found]
 
     def search_as(

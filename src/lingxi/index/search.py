@@ -87,10 +87,7 @@ def search(
 
     Raises InputError for an empty query or a `top_k` below 1.
     """
-    if not isinstance(query, str) or not query.strip():
-        raise InputError("the query is empty", "give the words or the question to search for")
-    if top_k < 1:
-        raise InputError(f"top_k is {top_k}", "choose 1 or more")
+    _check(query, top_k)
     vector = np.asarray(embedder.encode_query([query], instruction=instruction)[0], np.float32)
     store.refresh()
     with in_words(store.path):
@@ -100,6 +97,29 @@ def search(
     if reranker is not None and hits:
         hits = _reranked(reranker, query, hits[: max(_RERANKED, top_k)], instruction)
     return _with_sentences(embedder, query, vector, hits[:top_k])
+
+
+def similar(
+    store: Store, embedder: Embeds, text: str, *, top_k: int = 10, below: Sequence[str] = ()
+) -> list[Hit]:
+    """The `top_k` segments nearest to a text that is read as a document; `score` is the cosine.
+
+    Raises InputError for an empty text or a `top_k` below 1.
+    """
+    _check(text, top_k)
+    vector = np.asarray(embedder.encode_document([text], show_progress_bar=False)[0], np.float32)
+    store.refresh()
+    with in_words(store.path):
+        near = store.nearest(vector, top_k, below)
+    hits = [_hit(row, 1 - float(row["_distance"])) for row in near]
+    return _with_sentences(embedder, text, vector, hits)
+
+
+def _check(text: str, top_k: int) -> None:
+    if not isinstance(text, str) or not text.strip():
+        raise InputError("the query is empty", "give the words or the question to search for")
+    if top_k < 1:
+        raise InputError(f"top_k is {top_k}", "choose 1 or more")
 
 
 def fuse(near: Sequence[Row], matching: Sequence[Row]) -> list[Hit]:
