@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 from lingxi.serve import logs
 from lingxi.serve.app import create_app
-from lingxi.serve.dialects import cohere, openai, own, rerank, tei
+from lingxi.serve.dialects import cohere, openai, own, tei
 from lingxi.serve.listen import Patience, Server, Signs, bound, config
 from lingxi.serve.operations import Operations
 from lingxi.serve.service import Service
 from lingxi.serve.settings import Settings
 
-DIALECTS = (openai, rerank, cohere, tei, own)
+DIALECTS = (openai, cohere, tei, own)
 KEY = "plantedkey-0123456789abcdef"
 QUICK = Settings(port=0, drain_s=1, body_s=0.5, max_body_bytes=2**20, self_check=False)
 
