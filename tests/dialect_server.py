@@ -36,10 +36,9 @@ def models() -> tuple[Embedder, Reranker]:
     return Embedder(), Reranker()
 
 
-def app_of(index: Any = None) -> FastAPI:
-    """An application over the models that ship, under their names."""
-    embedder, reranker = models()
-    served = {"lingxi-nano": embedder}, {"lingxi-nano-reranker": reranker}
+def app_of(index: Any = None, embedder: Embedder | None = None, reranker: Reranker | None = None) -> FastAPI:
+    """An application over the models that ship, or others, under the names of those that ship."""
+    served = {"lingxi-nano": embedder or models()[0]}, {"lingxi-nano-reranker": reranker or models()[1]}
     return create_app(Service(*served, index=index, settings=SETTINGS), SETTINGS)
 
 

@@ -8,13 +8,22 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StrictInt, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictInt,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from lingxi.serve.attend import Attend
 from lingxi.serve.contract import Caller, Card, Embedded, Wanted
+from lingxi.serve.dialects.words import others_words
 from lingxi.serve.exchange import answer, base64_of, read, takes
 from lingxi.serve.refusal import Refusal, RefusalKind, invalid
 from lingxi.serve.service import Service
@@ -84,6 +93,8 @@ class EmbeddingRequest(BaseModel):
         description="Cut longer inputs to so many tokens, -1: to the model's limit; left out: refuse them.",
     )
     truncation_side: Literal["left", "right"] = Field("right", description="What a longer input loses.")
+
+    _others = model_validator(mode="before")(others_words)
 
 
 def router(service: Service, attend: Attend) -> APIRouter:
