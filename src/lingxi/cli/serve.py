@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -152,8 +151,6 @@ def _stated(given: Iterable[str]) -> dict[str, str]:
 
 def _hosts(host: str) -> tuple[str, ...]:
     """Names that requests may be addressed to: behind a key any, on this machine its own."""
-    try:
-        is_here = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_here = host == "localhost"
-    return ("127.0.0.1", "localhost", "::1") if is_here else ("*",)
+    from lingxi.serve.operations import is_here
+
+    return ("127.0.0.1", "localhost", "::1") if is_here(host) else ("*",)
