@@ -11,13 +11,11 @@ from dataclasses import dataclass, replace
 
 from lingxi.serve import logs
 from lingxi.serve.app import create_app
-from lingxi.serve.dialects import cohere, openai, own, rerank, tei
 from lingxi.serve.listen import Patience, Server, Signs, bound, config
 from lingxi.serve.operations import Operations
 from lingxi.serve.service import Service
 from lingxi.serve.settings import Settings
 
-DIALECTS = (openai, rerank, cohere, tei, own)
 KEY = "plantedkey-0123456789abcdef"
 QUICK = Settings(port=0, drain_s=1, body_s=0.5, max_body_bytes=2**20, self_check=False)
 
@@ -72,7 +70,7 @@ def running(embedders, rerankers, settings=QUICK, *, service_of=Service, patienc
     told = replace(settings, api_keys=(f"tester {KEY}",), hosts=("127.0.0.1",))
     around = Operations(told)
     service = service_of(embedders, rerankers, settings=told, watch=around.watch)
-    app = create_app(service, told, extras=[*extras, around.install], dialects=DIALECTS)
+    app = create_app(service, told, extras=[*extras, around.install])
     ready = threading.Event()
     with logged(texts=told.log_texts) as written, bound("127.0.0.1", 0) as listener:
         made = config(app, drain_s=1, patience=patience or Patience())
