@@ -1,92 +1,156 @@
-"""The ledger: every row counted once, as a table, a plot and JSON."""
+"""Counts of several workers in one memory, and what Prometheus reads of them."""
 
-import json
-from pathlib import Path
+from dataclasses import dataclass
+from multiprocessing import get_context
 
 import pytest
 
-from lingxi import life
-from lingxi.cli import run
-from lingxi.curate import CurateSettings, curate_pairs
-from lingxi.curate.ledger import as_markdown, plot, read_ledger
+pytest.importorskip("prometheus_client")
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
 from lingxi.errors import InputError
-from lingxi.records import write_pairs
-from test_curate import pair
-from test_sources import PYTHON
-
-ROWS = [
-    pair("Der Hund schläft tief.", "The dog is fast asleep."),
-    pair("Der Hund schläft tief.", "The dog is fast asleep."),
-    pair("Mbwa amelala usingizi.", "The dog is asleep.", query_language="sw"),
-    pair("x", "y", query_language="sw", licence="CC BY-NC"),
-]
+from lingxi.serve import ledger
+from lingxi.serve.account import Account
+from lingxi.serve.ledger import Ledger, Place, shared
+from lingxi.serve.metrics import KINDS, Metrics, exposition
+from lingxi.serve.watch import Spent
 
 
-@pytest.fixture
-def curated(tmp_path: Path) -> Path:
-    write_pairs(ROWS, tmp_path / "pairs.parquet")
-    curate_pairs(CurateSettings(), tmp_path / "pairs.parquet", tmp_path / "run" / "3-curate")
-    return tmp_path / "run"
+@dataclass
+class Card:
+    name: str = "nano"
+    kind: str = "embedder"
+    dim: int = 8
+    max_length: int = 64
+    weights: str = "int8"
 
 
-def test_every_row_is_counted_once(curated: Path) -> None:
-    report = read_ledger(curated / "3-curate" / "ledger.json")
-    assert (report.total.rows, report.total.kept) == (4, 2)
-    assert report.total.dropped == {"duplicate": 1, "licence not allowed: CC BY-NC": 1}
-    for table in (report.by_source, report.by_language, report.by_task):
-        assert sum(own.rows for own in table.values()) == 4
-        assert all(own.rows == own.kept + sum(own.dropped.values()) for own in table.values())
-    text = as_markdown(report)
-    assert text == (curated / "3-curate" / "ledger.md").read_text("utf-8")
-    assert "# 4 rows in, 2 kept" in text and "| sw | 2 | 1 | licence not allowed: CC BY-NC 1 |" in text
+@dataclass
+class State:
+    ready: bool = True
+    draining: bool = False
 
 
-def test_a_source_has_all_licences_of_its_rows(tmp_path: Path) -> None:
-    licences = ["MIT", "Apache-2.0", "MIT", "GPL-2+"]
-    rows = [
-        pair(f"Satz mit der Nummer {i}", f"Sentence number {i}", licence=name)
-        for i, name in enumerate(licences)
-    ]
-    rows += [
-        pair(f"Zeile {i} von vielen", f"line {i} of many", source="many", licence=f"BSD-{i}-Clause")
-        for i in range(10)
-    ]
-    rows.append(pair("Alles verboten hier", "all is denied here", source="denied", licence="MSR"))
-    write_pairs(rows, tmp_path / "pairs.parquet")
-    found = curate_pairs(CurateSettings(), tmp_path / "pairs.parquet", tmp_path / "out").licences
-    # What was dropped trains nothing, and its licence stands in the reason.
-    assert found["made"] == "MIT; Apache-2.0" and found["denied"] == "MSR"
-    assert found["many"].startswith("BSD-0-Clause; BSD-1-Clause") and found["many"].endswith("; and 2 more")
+class Service:
+    def cards(self):
+        return (Card(),)
+
+    def state(self):
+        return State()
 
 
-def test_the_plot_names_languages_and_reasons(curated: Path) -> None:
-    drawn = plot(read_ledger(curated / "3-curate" / "ledger.json"))
-    assert drawn.startswith("<?xml") and drawn == plot(read_ledger(curated / "3-curate" / "ledger.json"))
+def places(total):
+    memory = shared(get_context("spawn"), total)
+    return [Place(number, total, memory) for number in range(total)]
 
 
-def test_the_verb(curated: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["ledger", str(curated), "--plot", str(curated / "l.svg"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["total"]["kept"] == 2
-    assert (curated / "l.svg").stat().st_size > 1000
-    with pytest.raises(InputError, match="no ledger"):
-        read_ledger(curated / "ledger.json")
+def metrics(place=None):
+    return Metrics(("nano",), ("/embed",), place)
 
 
-def test_a_recipe_of_data_alone(tmp_path: Path) -> None:
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "sums.py").write_text(PYTHON)
-    (tmp_path / "data.toml").write_text(
-        f"""name = "data"
-[collect]
-mediawiki = "none"
-cache = {str(tmp_path / "cache")!r}
-[[collect.sources]]
-reader = "code"
-paths = [{str(tmp_path / "code")!r}]
-licence = "MIT"
-[curate]
-"""
+def read(found):
+    """(name, values of its labels) -> value, by Prometheus' own parser, which adds _total to counters."""
+    text = exposition(found, Service()).decode()
+    return {
+        (
+            sample.name.removesuffix("_total") if sample.name.startswith("te_") else sample.name,
+            *sorted(sample.labels.values()),
+        ): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def asked(status=200, lengths=(3, 5)):
+    spent = [Spent("embedder", "nano", lengths, 0.001, 0.02, 0.3)] if status == 200 else []
+    return Account("r", "POST", {}, 0, path="/embed", status=status, seconds=0.33, spent=spent)
+
+
+def test_counts_of_workers_are_added_and_outlive_them():
+    one, two = (metrics(place) for place in places(2))
+    for found in (one, two):
+        found.answered(asked())
+        found.waiting(4, 40)
+    assert read(one)["te_request_count", "batch"] == 2
+    assert read(one)["te_queue_size",] == 8 and read(one)["lingxi_workers",] == 2
+    # The second dies: what it counted stays, what waited there does not.
+    two.ledger.row[ledger.UP] = 0
+    assert read(one)["te_request_count", "batch"] == 2
+    assert read(one)["te_queue_size",] == 4 and read(one)["lingxi_workers",] == 1
+    again = metrics(two.ledger.place)
+    again.answered(asked())
+    assert read(one)["te_request_count", "batch"] == 3 and read(one)["te_queue_size",] == 4
+
+
+def test_the_names_are_those_of_text_embeddings_inference():
+    found = metrics()
+    found.answered(asked())
+    assert b'\nte_request_count{method="batch"} 1.0\n' in exposition(found, Service())
+    found.answered(asked(429))
+    found.answered(asked(lengths=(7,)))
+    found.spent(Spent("embedder", "nano", (3, 5), 0, 0, 0))
+    found.batch("nano", 2, 8, 0.3)
+    found.waiting(1, 9)
+    values = read(found)
+    assert values["te_request_count", "batch"] == values["te_request_count", "single"] == 1
+    assert values["te_request_success", "batch"] == 1 and values["te_request_failure", "overloaded"] == 1
+    assert values["te_embed_count",] == values["te_embed_success",] == 3
+    for step, mean in (("", 0.33), ("tokenization_", 0.001), ("queue_", 0.02), ("inference_", 0.3)):
+        assert values[f"te_request_{step}duration_sum",] / 2 == pytest.approx(mean)
+        assert values[f"te_embed_{step}duration_count",] == 3
+        assert values[f"te_predict_{step}duration_count",] == 0
+    assert (
+        values["te_request_input_length_sum",] == 8 and values["te_request_input_length_bucket", "4.0"] == 1
     )
-    report = life.run(tmp_path / "data.toml", runs=tmp_path / "runs")
-    assert list(report["stages"]) == ["collect", "curate"]
-    assert report["stages"]["curate"]["total"]["kept"] == report["stages"]["collect"]["rows"] >= 1
+    assert values["te_batch_next_size_sum",] == 2 and values["te_batch_next_tokens_sum",] == 8
+    assert values["te_queue_size",] == 1
+
+
+def test_our_own_names():
+    found = metrics()
+    for status in (200, 400, 401, 404, 413, 429, 500, 503, 504, 418):
+        found.answered(asked(status))
+    found.answered(asked(499))
+    found.dropped("late", 3)
+    found.batch("nano", 2, 8, 0.25)
+    found.batch("another, not foreseen", 2, 8, 0.25)
+    found.opened(2)
+    found.opened(-1)
+    values = read(found)
+    assert (
+        values["lingxi_requests_total", "/embed", "200"]
+        == values["lingxi_requests_total", "/embed", "other"]
+        == 1
+    )
+    assert {key[1] for key in values if key[0] == "lingxi_refused_total"} == set(KINDS)
+    assert values["lingxi_client_gone_total",] == 1 and values["lingxi_dropped_texts_total", "late"] == 3
+    assert values["lingxi_batches_total", "nano"] == 1 and values["lingxi_tokens_total", "nano"] == 8
+    assert values["lingxi_compute_seconds_total", "nano"] == 0.25
+    assert values["lingxi_open_requests",] == values["lingxi_ready",] == 1
+    assert values["lingxi_model", *sorted(("nano", "embedder", "8", "64", "int8"))] == 1
+
+
+@given(st.lists(st.floats(0, 100), max_size=30), st.integers(1, 5))
+def test_a_histogram_counts_as_prometheus_does(values, times):
+    from prometheus_client import CollectorRegistry, Histogram
+
+    bounds = (0.5, 1.0, 2.5, 10.0)
+    book, registry = Ledger(Place()), CollectorRegistry()
+    ours = book.histogram("h", "says", bounds)
+    theirs = Histogram("h", "says", registry=registry, buckets=bounds)
+    book.observe(ours, values, times=times)
+    for value in values * times:
+        theirs.observe(value)
+    for bound in (*map(str, bounds), "+Inf"):
+        [mine] = [s.value for m in book.collect() for s in m.samples if s.labels.get("le") == bound]
+        assert mine == registry.get_sample_value("h_bucket", {"le": bound})
+    [total] = [s.value for m in book.collect() for s in m.samples if s.name == "h_sum"]
+    assert total == pytest.approx(registry.get_sample_value("h_sum"))
+
+
+def test_too_many_labels_are_said():
+    with pytest.raises(InputError, match="too many labels"):
+        Ledger(Place()).counter("c", "says", model=[str(i) for i in range(100_000)])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from time import monotonic
 from typing import Any
 
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from lingxi.serve.account import Account
 from lingxi.serve.ledger import Family, Ledger, Place
 from lingxi.serve.watch import Dropped, Kind, Spent
 
@@ -29,17 +28,6 @@ _OF_STATUS = {
 }  # fmt: skip
 KINDS = tuple(dict.fromkeys(_OF_STATUS.values()))
 _STATUSES = tuple(str(status) for status in (200, 204, 307, *_OF_STATUS))
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request that was answered: its path as the API names it, HTTP's status, seconds, texts, client gone."""
-
-    path: str
-    status: int
-    seconds: float
-    spent: Sequence[Spent]
-    gone: bool
 
 
 class Metrics:
@@ -62,7 +50,10 @@ class Metrics:
         self._waiting = book.gauge("lingxi_waiting_tokens", "tokens that wait")
         self._open = book.gauge("lingxi_open_requests", "requests under way")
         self._requests = book.counter(
-            "lingxi_requests", "requests by path and status", path=(*paths, "other"), status=(*_STATUSES, "other")
+            "lingxi_requests",
+            "requests by path and status",
+            path=(*paths, "other"),
+            status=(*_STATUSES, "other"),
         )
         self._refused = book.counter("lingxi_refused", "requests refused, by kind", kind=KINDS)
         self._gone = book.counter("lingxi_client_gone", "requests whose client left before the answer")
@@ -102,28 +93,29 @@ class Metrics:
         """A request came (1) or ended (-1)."""
         self.ledger.add(self._open, by=by)
 
-    def answered(self, request: Request) -> None:
+    def answered(self, account: Account) -> None:
         """Count one request that ended."""
-        book, status = self.ledger, str(request.status)
-        path = request.path if request.path in self._paths else "other"
-        if request.gone:
+        book, status = self.ledger, str(account.status)
+        path = account.path if account.path in self._paths else "other"
+        if account.gone:
             book.add(self._gone)
             return
         book.add(self._requests, path, status if status in _STATUSES else "other")
-        if request.status >= 400:
-            kind = _OF_STATUS.get(request.status, "invalid_input" if request.status < 500 else "backend")
+        if account.status >= 400:
+            kind = _OF_STATUS.get(account.status, "invalid_input" if account.status < 500 else "backend")
             book.add(self._refused, kind)
-            book.add(self._failure, _FAILED.get(kind, "validation"))
-        for spent in request.spent:
-            self._count_work(spent, request)
+            if kind not in ("unauthorized", "not_found"):
+                book.add(self._failure, _FAILED.get(kind, "validation"))
+        for spent in account.spent:
+            self._count_work(spent, account)
 
-    def _count_work(self, spent: Spent, request: Request) -> None:
-        book, texts, good = self.ledger, len(spent.lengths), request.status < 400
+    def _count_work(self, spent: Spent, account: Account) -> None:
+        book, texts, good = self.ledger, len(spent.lengths), account.status < 400
         method = "single" if texts == 1 else "batch"
         book.add(self._count, method)
         if good:
             book.add(self._success, method)
-        seconds = (request.seconds, spent.tokenized, spent.waited, spent.computed)
+        seconds = (account.seconds, spent.tokenized, spent.waited, spent.computed)
         for family, value in zip(self._request, seconds, strict=True):
             book.observe(family, value)
         self._work[spent.kind].done(book, texts, seconds, good)
@@ -138,7 +130,7 @@ class _Work:
         self._durations = _durations(book, name, "a text's request")
 
     def done(self, book: Ledger, texts: int, seconds: Sequence[float], good: bool) -> None:
-        """Count the texts of a request."""
+        """Count the texts of a account."""
         book.add(self._count, by=texts)
         if good:
             book.add(self._success, by=texts)
@@ -164,7 +156,9 @@ class Shown:
     def _now(self) -> Iterator[Metric]:
         state, book = self._service.state(), self._metrics.ledger
         yield GaugeMetricFamily("lingxi_ready", "whether requests are taken", value=float(state.ready))
-        yield GaugeMetricFamily("lingxi_draining", "whether the server is on its way out", value=float(state.draining))
+        yield GaugeMetricFamily(
+            "lingxi_draining", "whether the server is on its way out", value=float(state.draining)
+        )
         yield GaugeMetricFamily("lingxi_workers", "worker processes that are up", value=book.ups())
         yield CounterMetricFamily("lingxi_worker_restarts", "workers started again", value=book.restarts())
         labels = ("model", "kind", "dim", "max_length", "weights")
@@ -182,8 +176,3 @@ def exposition(metrics: Metrics, service: Any) -> bytes:
         if family.kind == "counter" and family.name.startswith("te_"):
             text = text.replace(f"{family.name}_total".encode(), family.name.encode())
     return text
-
-
-def seconds_since(start: float) -> float:
-    """Seconds since a moment of the monotonic clock, which no change of the date moves."""
-    return monotonic() - start

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lingxi.errors import InputError
 
@@ -13,14 +13,18 @@ class Settings:
 
     `max_batch_tokens` None is the engine's own choice for the device. A batch is made smaller than that
     where it would take longer than `batch_s` and others wait. `max_waiting_tokens` is the room for what
-    waits for one model, of which one client holds at most half.
+    waits for one model, of which one client holds at most half. `open_paths` are answered without a key
+    and whatever the Host; a body has `body_s` seconds (and one more for every 64 KB) to come; `log_texts`
+    writes what is sent into the log; `otlp` is where spans go.
     """
 
     host: str = "127.0.0.1"
     port: int = 8080
-    api_keys: tuple[str, ...] = ()
+    # No key in a traceback or a log that shows the settings.
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost")
     origins: tuple[str, ...] = ()
+    open_paths: tuple[str, ...] = ()
     workers: int = 1
     max_batch_tokens: int | None = None
     max_waiting_tokens: int = 600_000
@@ -30,6 +34,9 @@ class Settings:
     deadline_s: float = 60.0
     batch_s: float = 0.5
     drain_s: float = 30.0
+    body_s: float = 10.0
+    log_texts: bool = False
+    otlp: str | None = None
     self_check: bool = True
 
     def __post_init__(self) -> None:
@@ -40,7 +47,7 @@ class Settings:
             value, bound = getattr(self, name), least.get(name, 1)
             if value is not None and value < bound:
                 raise InputError(f"{name} is {value}", f"choose {bound} or more")
-        for name in ("deadline_s", "batch_s"):
+        for name in ("deadline_s", "batch_s", "body_s"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}", "choose more than 0 seconds")
         if self.port > 65535:

@@ -1,6 +1,6 @@
 """Several processes at one port: started, watched, started again when they die, drained when told to end.
 
-Workers are spawned, never forked, and share the socket (a dead worker's connections to come go to the others),
+Workers are spawned, never forked, and share the socket (what would have come to a dead one goes to others),
 the pages of mapped weights (packed directories are mapped by the engine), and the memory of counts.
 """
 
@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from lingxi.errors import InputError, LingxiError
 from lingxi.serve import ledger
 from lingxi.serve.ledger import Place, shared
-from lingxi.serve.listen import Application, Server, bound, config
+from lingxi.serve.listen import Server, Signs, bound
 
 _log = logging.getLogger("lingxi.serve.workers")
 _context = get_context("spawn")
@@ -44,8 +44,8 @@ class Listening(Protocol):
     def drain_s(self) -> float: ...  # noqa: D102
 
 
-# Makes the application of one worker, in its own process: found by name there, so a function of a module.
-Make = Callable[[Any, Place], Application]
+# Makes the server of one worker, in its own process: found by name there, so a function of a module.
+Make = Callable[[Any, Place, Signs], Server]
 
 
 class StartError(LingxiError):
@@ -54,8 +54,8 @@ class StartError(LingxiError):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds before a dead worker is started again (doubled each time, up to `longest`, forgotten after `well`
-    seconds of life), seconds without a sign of life after which one is killed, and how many starts may fail.
+    """Seconds before a dead worker is started again (doubled each time, up to `longest`, forgotten after
+    `well` seconds of life), seconds without a sign of life before one is killed, and starts that may fail.
     """
 
     first: float = 0.5
@@ -73,11 +73,18 @@ class _Worker:
     ready: bool = False
     born: float = 0.0
     deaths: int = 0
-    again: float | None = 0.0
+    again: float = 0.0
+    said: Any = None
 
 
-def run(settings: Listening, make: Make, *, pace: Pace | None = None, started: Callable[[int], None] = lambda port: None) -> None:
-    """Serve with `settings.workers` processes until SIGTERM or SIGINT; `started` hears the port when all are up.
+def run(
+    settings: Listening,
+    make: Make,
+    *,
+    pace: Pace | None = None,
+    started: Callable[[int], None] = lambda port: None,
+) -> None:
+    """Serve with `settings.workers` processes until SIGTERM or SIGINT; `started` hears the port when all run.
 
     Raises StartError where workers die before they serve, InputError where the address is taken.
     """
@@ -139,7 +146,7 @@ class Supervisor:
 
     def _start_due(self) -> None:
         for worker in self._workers:
-            if worker.process is None and worker.again is not None and worker.again <= time.monotonic():
+            if worker.process is None and worker.again <= time.monotonic():
                 self._start(worker)
 
     def _start(self, worker: _Worker) -> None:
@@ -151,7 +158,9 @@ class Supervisor:
         worker.process.start()
         theirs.close()
         worker.born, worker.ready = time.monotonic(), False
-        _log.info("worker started", extra={"fields": {"worker": worker.place.number, "pid": worker.process.pid}})
+        _log.info(
+            "worker started", extra={"fields": {"worker": worker.place.number, "pid": worker.process.pid}}
+        )
 
     def _turn(self, wake: socket.socket) -> None:
         """Wait until a worker speaks or dies, a signal comes, or one is due; then see to it."""
@@ -160,7 +169,7 @@ class Supervisor:
         for worker in running:
             things += [worker.process.sentinel] if worker.process else []
             things += [worker.line] if worker.line and not worker.ready else []
-        due = [worker.again - time.monotonic() for worker in self._workers if worker.again and not worker.process]
+        due = [worker.again - time.monotonic() for worker in self._workers if not worker.process]
         found = wait(things, timeout=max(0.0, min([1.0, *due])))
         if wake in found:
             wake.recv(4096)
@@ -168,14 +177,18 @@ class Supervisor:
             self._look(worker)
 
     def _look(self, worker: _Worker) -> None:
-        said = _said(worker)
-        if said == "ready":
+        if not worker.ready:
+            worker.said = _said(worker) or worker.said
+        if worker.said == "ready" and not worker.ready:
             worker.ready, self._failures = True, 0
             self._tell_started()
         assert worker.process is not None
         if not worker.process.is_alive():
-            self._buried(worker, said)
-        elif worker.ready and time.monotonic() - self._rows[worker.place.number, ledger.BEAT] > self.pace.silent:
+            self._buried(worker)
+        elif (
+            worker.ready
+            and time.monotonic() - self._rows[worker.place.number, ledger.BEAT] > self.pace.silent
+        ):
             _log.error("worker gives no sign of life", extra={"fields": {"worker": worker.place.number}})
             worker.process.kill()
 
@@ -184,11 +197,16 @@ class Supervisor:
             self._told = True
             self.started(self.listener.getsockname()[1])
 
-    def _buried(self, worker: _Worker, said: Any) -> None:
+    def _buried(self, worker: _Worker) -> None:
         """A worker is dead: say so, and when the next is started; raises StartError where that is in vain."""
         assert worker.process is not None
-        code, lived = worker.process.exitcode, time.monotonic() - worker.born
-        fields = {"worker": worker.place.number, "code": code, "lived": round(lived, 1), "served": worker.ready}
+        code, lived, said = worker.process.exitcode, time.monotonic() - worker.born, worker.said
+        fields = {
+            "worker": worker.place.number,
+            "code": code,
+            "lived": round(lived, 1),
+            "served": worker.ready,
+        }
         _log.error("worker died", extra={"fields": fields})
         self._rows[worker.place.number, ledger.UP] = 0
         self._rows[worker.place.number, ledger.RESTARTS] += 1
@@ -209,7 +227,7 @@ class Supervisor:
             )
 
     def _drain(self, wake: socket.socket) -> None:
-        """Let the workers end what they began; a second signal, or a time longer than the drain, kills them."""
+        """Let the workers end what they began; a second signal, or more time than the drain, kills them."""
         end = time.monotonic() + self.settings.drain_s + 5
         running = [worker.process for worker in self._workers if worker.process is not None]
         for process in running:
@@ -237,36 +255,24 @@ def _said(worker: _Worker) -> Any:
 def _forget(worker: _Worker) -> None:
     if worker.line is not None:
         worker.line.close()
-    worker.process, worker.line, worker.ready = None, None, False
+    worker.process, worker.line, worker.said, worker.ready = None, None, None, False
 
 
 def serve(settings: Listening, make: Make, place: Place, listener: socket.socket, line: Connection) -> None:
     """The whole life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
-    share_cores(place.total)
+    row = place.rows()[place.number]
+
+    def alive() -> None:
+        row[ledger.UP], row[ledger.BEAT] = 1, time.monotonic()
+
     try:
-        app = make(settings, place)
+        server = make(settings, place, Signs(lambda: line.send("ready"), alive))
     except LingxiError as error:
         line.send((error.reason, error.remedy))
         sys.exit(_FAILED)
-    server = _Beating(config(app, drain_s=settings.drain_s), lambda: line.send("ready"))
-    server.row = place.rows()[place.number]
     threading.Thread(target=_outlive_not, args=(server,), daemon=True).start()
     server.run([listener])
-
-
-class _Beating(Server):
-    """A server whose event loop gives signs of life."""
-
-    row: Any
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self.row[ledger.UP], self.row[ledger.BEAT] = 1, time.monotonic()
-        await super().startup(sockets)
-
-    async def on_tick(self, counter: int) -> bool:
-        self.row[ledger.BEAT] = time.monotonic()
-        return await super().on_tick(counter)
 
 
 def _outlive_not(server: Server) -> None:

@@ -207,7 +207,7 @@ def refusal(error: Refusal) -> Response:
     kind, code = _SAID[error.kind]
     if error.kind == "not_found" and error.param == "model":
         code = "model_not_found"
-    status = 400 if error.status in (413, 422) and error.param else error.status
+    status = 400 if error.status == 422 or (error.status == 413 and error.param) else error.status
     said = {"message": str(error), "type": kind, "param": error.param, "code": code}
     return answer({"error": said}, status)
 
