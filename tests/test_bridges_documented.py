@@ -42,7 +42,7 @@ def test_the_examples_run(
     code: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     for library in needs:
         if library != "server":
@@ -56,7 +56,7 @@ def test_the_examples_run(
         code = code.replace("args=command)", f"args=command, env={{'PYTHONPATH': {sources!r}}})")
     with server() if "server" in needs else nullcontext(ADDRESS) as url:
         exec(compile(code.replace(ADDRESS, url), "example", "exec"), {})
-    assert capsys.readouterr().out.strip()
+    assert capfd.readouterr().out.strip()
 
 
 def test_every_block_of_python_is_run() -> None:
