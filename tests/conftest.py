@@ -21,6 +21,13 @@ from toys import toy_size, write_toy
 _TOKENIZER_SCRIPT = Path(__file__).parent.parent / "benchmarks" / "qwen3_tokenizer.py"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Programs that are not installed beside this package."""
+    parser.addoption(
+        "--infinity", default=None, help="path of infinity_emb 0.0.78, in an environment of its own"
+    )
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,13 @@ pytest.importorskip("prometheus_client")
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lingxi.errors import InputError
-from lingxi.serve.bodies import Limits
+from lingxi.serve.bodies import Limits, check_characters
 from lingxi.serve.guard import POLICY, Rules, put_on
+from lingxi.serve.refusal import Refusal
 from lingxi.serve.keys import keys_of, owner, read_keys
 
 SECRET = "correct-horse-battery"
@@ -26,7 +30,8 @@ def shape(path, refusal):
 
 def guarded(**given):
     values = {
-        "keys": (), "hosts": ("127.0.0.1", "localhost", "::1"), "origins": (), "limits": Limits(1000, linger=0.05),
+        "keys": (), "hosts": ("127.0.0.1", "localhost", "::1"), "origins": (),
+        "limits": Limits(1000, linger=0.05),
     }  # fmt: skip
     app = FastAPI()
 
@@ -51,7 +56,8 @@ def ask(app, method="POST", path="/echo", parts=(b"x",), pause=0.0, **headers):
     named = {"host": "127.0.0.1:8080", **{name.replace("_", "-"): value for name, value in headers.items()}}
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path,
-        "raw_path": path.encode(), "query_string": b"", "scheme": "http", "client": ("10.0.0.9", 5), "root_path": "",
+        "raw_path": path.encode(), "query_string": b"", "scheme": "http", "client": ("10.0.0.9", 5),
+        "root_path": "",
         "headers": [(name.encode(), value.encode()) for name, value in named.items() if value is not None],
     }  # fmt: skip
     left, got = parts if isinstance(parts, list) else list(parts), []
@@ -109,7 +115,9 @@ def test_hosts_served_under(host):
     assert ask(guarded(), host=host)[0] == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "127.0.0.1@evil.example", "", "[", None])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "127.0.0.1@evil.example", "", "[", None]
+)
 def test_other_hosts_are_refused(host):
     status, _, body = ask(guarded(), host=host)
     assert (status, body) == (400, b'{"kind":"invalid_input","at":"/echo"}')
@@ -141,11 +149,17 @@ def test_cors_only_for_origins_allowed():
     plain = ask(guarded(), origin="http://127.0.0.1:8080")[1]
     assert not [name for name in plain if name.startswith("access-control")]
     app = guarded(origins=(ours,), keys=keys_of([SECRET]))
-    asked = {"origin": ours, "access_control_request_method": "POST", "access_control_request_headers": "x-api-key"}
+    asked = {
+        "origin": ours,
+        "access_control_request_method": "POST",
+        "access_control_request_headers": "x-api-key",
+    }
     status, head, _ = ask(app, "OPTIONS", **asked)
     assert status == 200 and head["access-control-allow-origin"] == ours
     assert ask(app, origin=ours, x_api_key=SECRET)[1]["access-control-allow-origin"] == ours
-    assert ask(app, origin=ours)[1]["access-control-allow-origin"] == ours  # so that the page can read the 401
+    assert (
+        ask(app, origin=ours)[1]["access-control-allow-origin"] == ours
+    )  # so that the page can read the 401
     assert ask(app, "OPTIONS", **{**asked, "origin": "https://evil.example"})[0] == 403
 
 
@@ -184,7 +198,9 @@ def test_a_slow_body_is_given_up():
     status, _, body = ask(guarded(limits=limits), parts=[b"x"] * 50, pause=0.02)
     assert (status, body) == (408, b'{"kind":"late","at":"/echo"}')
     # One that comes slowly but steadily, for its size, is waited for.
-    assert ask(guarded(limits=Limits(1000, seconds=0.2, rate=10)), parts=[b"x" * 10] * 20, pause=0.02)[0] == 200
+    assert (
+        ask(guarded(limits=Limits(1000, seconds=0.2, rate=10)), parts=[b"x" * 10] * 20, pause=0.02)[0] == 200
+    )
 
 
 def test_a_client_that_left_is_not_answered():
@@ -204,6 +220,21 @@ def test_pages_get_a_strict_policy_and_all_answers_their_headers():
     assert "server" not in head
 
 
+HALVES = ["a", "\\", '"', "ü", "\U0001f600", "\ud83d", "\ude00", "\ud800", "u", "/"]
+
+
+@given(st.lists(st.sampled_from(HALVES), max_size=12).map("".join))
+def test_half_characters_are_found_and_whole_ones_let_through(text):
+    body = json.dumps([text]).encode()
+    try:
+        json.loads(body)[0].encode("utf-8")
+    except UnicodeEncodeError:
+        with pytest.raises(Refusal):
+            check_characters(body)
+    else:
+        check_characters(body)
+
+
 def test_websockets_are_closed():
     got = []
 
@@ -218,12 +249,17 @@ def test_keys_are_read_named_and_kept_as_hashes(tmp_path: Path):
     path = tmp_path / "keys"
     path.write_text(f"# ours\n\nshop  {SECRET}   # of the shop\n{SECRET}2\n", "utf-8")
     keys = keys_of(read_keys(path))
-    assert [key.name for key in keys] == ["shop", "key-" + hashlib.sha256(f"{SECRET}2".encode()).hexdigest()[:8]]
+    assert [key.name for key in keys] == [
+        "shop",
+        "key-" + hashlib.sha256(f"{SECRET}2".encode()).hexdigest()[:8],
+    ]
     assert SECRET not in repr(keys)
     assert owner(keys, SECRET.encode()) == "shop" and owner(keys, b"") is None
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "short\n", "a b c-long-enough-key\n", "naïve-long-enough-key-ü\n"])
+@pytest.mark.parametrize(
+    "text", ["", "# nothing\n", "short\n", "a b c-long-enough-key\n", "naïve-long-enough-key-ü\n"]
+)
 def test_unfit_keys_are_said_without_showing_them(tmp_path: Path, text: str):
     path = tmp_path / "keys"
     path.write_text(text, "utf-8")

@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lingxi.errors import InputError
 from lingxi.serve import ledger
-from lingxi.serve.ledger import Ledger, Place, shared
 from lingxi.serve.account import Account
+from lingxi.serve.ledger import Ledger, Place, shared
 from lingxi.serve.metrics import KINDS, Metrics, exposition
 from lingxi.serve.watch import Spent
 
@@ -55,7 +55,10 @@ def read(found):
     """(name, values of its labels) -> value, by Prometheus' own parser, which adds _total to counters."""
     text = exposition(found, Service()).decode()
     return {
-        (sample.name.removesuffix("_total") if sample.name.startswith("te_") else sample.name, *sorted(sample.labels.values())): sample.value
+        (
+            sample.name.removesuffix("_total") if sample.name.startswith("te_") else sample.name,
+            *sorted(sample.labels.values()),
+        ): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
@@ -99,7 +102,9 @@ def test_the_names_are_those_of_text_embeddings_inference():
         assert values[f"te_request_{step}duration_sum",] / 2 == pytest.approx(mean)
         assert values[f"te_embed_{step}duration_count",] == 3
         assert values[f"te_predict_{step}duration_count",] == 0
-    assert values["te_request_input_length_sum",] == 8 and values["te_request_input_length_bucket", "4.0"] == 1
+    assert (
+        values["te_request_input_length_sum",] == 8 and values["te_request_input_length_bucket", "4.0"] == 1
+    )
     assert values["te_batch_next_size_sum",] == 2 and values["te_batch_next_tokens_sum",] == 8
     assert values["te_queue_size",] == 1
 
@@ -115,7 +120,11 @@ def test_our_own_names():
     found.opened(2)
     found.opened(-1)
     values = read(found)
-    assert values["lingxi_requests_total", "/embed", "200"] == values["lingxi_requests_total", "/embed", "other"] == 1
+    assert (
+        values["lingxi_requests_total", "/embed", "200"]
+        == values["lingxi_requests_total", "/embed", "other"]
+        == 1
+    )
     assert {key[1] for key in values if key[0] == "lingxi_refused_total"} == set(KINDS)
     assert values["lingxi_client_gone_total",] == 1 and values["lingxi_dropped_texts_total", "late"] == 3
     assert values["lingxi_batches_total", "nano"] == 1 and values["lingxi_tokens_total", "nano"] == 8

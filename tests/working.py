@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lingxi.errors import InputError
 from lingxi.serve.ledger import Ledger
+from lingxi.serve.listen import Server, config
 from lingxi.serve.workers import Pace, StartError, run
 
 
@@ -23,7 +24,7 @@ class Told:
     drain_s: float = 5.0
 
 
-def answering(settings, place):
+def answering(settings, place, signs):
     """Says its process, counts requests of all workers; /slow takes a second, /stop blocks the event loop."""
     book = Ledger(place)
     count = book.counter("c", "requests")
@@ -42,18 +43,24 @@ def answering(settings, place):
         book.add(count)
         [metric] = book.collect()
         said = f"{os.getpid()} {int(metric.samples[0].value)} {book.restarts()}".encode()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(said))]})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-length", b"%d" % len(said))],
+            }
+        )
         await send({"type": "http.response.body", "body": said})
 
-    return app
+    return Server(config(app, drain_s=settings.drain_s), signs)
 
 
-def refusing(settings, place):
+def refusing(settings, place, signs):
     """Cannot be started, and says why."""
     raise InputError("the model is not there", "name another")
 
 
-def dying(settings, place):
+def dying(settings, place, signs):
     """Dies while it starts."""
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -288,6 +288,11 @@ class Embedder:
         return self.dim
 
     @property
+    def pooling(self) -> str:
+        """How the states of a text's tokens become one: `lasttoken`, `mean`, `cls`."""
+        return self._network.pooling
+
+    @property
     def token_vectors(self) -> np.ndarray[Any, Any]:
         """The vectors of the vocabulary's tokens [vocab, hidden], as the network reads them."""
         return np.asarray(token_vectors(self._network).numpy())

@@ -75,6 +75,12 @@ def export(
     dtype: Annotated[
         str, typer.Option(help="float32, float16, bfloat16, int8 or int8-fine (ours alone).")
     ] = "float32",
+    compat: Annotated[
+        bool,
+        typer.Option(
+            "--compat", help="For servers that know no reranker of this kind: as a sequence classifier."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a model as a directory that sentence-transformers, TEI, vLLM and infinity load."""
@@ -83,8 +89,10 @@ def export(
     from lingxi.check import make_golden
     from lingxi.model.files import locate
     from lingxi.model.layout import read_directory, write_directory
+    from lingxi.model.twin import write_compat
 
-    write_directory(read_directory(locate(directory)), out, dtype)
+    write = write_compat if compat else write_directory
+    write(read_directory(locate(directory)), out, dtype)
     make_golden(out)
     _tell(out, dtype, as_json)
 

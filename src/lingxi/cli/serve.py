@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,49 @@ if TYPE_CHECKING:
     from lingxi.serve.settings import Settings
 
 Several = list[str] | None
+Embedders = Annotated[
+    Several, typer.Option("--embedder", "--model-id", help="MODEL or NAME=MODEL; may be repeated.")
+]
+Rerankers = Annotated[Several, typer.Option(help="MODEL or NAME=MODEL; may be repeated.")]
+Adapters = Annotated[
+    Several, typer.Option(help="NAME=FOLDER of a LoRA adapter of a model served; may be repeated.")
+]
+IndexFolder = Annotated[Path | None, typer.Option(help="Folder of an index, for /search.")]
+Host = Annotated[str, typer.Option(help="Address; another than this machine's own needs keys.")]
+Port = Annotated[int, typer.Option(help="Port; 0 takes a free one.")]
+Keys = Annotated[
+    Path | None,
+    typer.Option("--api-keys", "--api-key-file", help="File of keys: SECRET or NAME SECRET a line."),
+]
+Hosts = Annotated[
+    Several,
+    typer.Option("--allow-host", help="Name requests may be addressed to, * for any; may be repeated."),
+]
+Origins = Annotated[
+    Several, typer.Option("--allow-origin", help="A site whose pages may ask; may be repeated.")
+]
+Open = Annotated[Several, typer.Option("--open", help="Path that needs no key, as /ready; may be repeated.")]
+Workers = Annotated[int, typer.Option(help="Processes that share the port.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, …")]
+Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")]
+Engine = Annotated[str | None, typer.Option(help="native or torch: who computes.")]
+Weights = Annotated[str | None, typer.Option(help="float32 or int8: what is computed in.")]
+BatchTokens = Annotated[int | None, typer.Option(help="Tokens computed at a time.")]
+WaitingTokens = Annotated[
+    int, typer.Option(help="Tokens that may wait for a model; more is refused with 429.")
+]
+RequestTokens = Annotated[int, typer.Option(help="Tokens of one request.")]
+Items = Annotated[int, typer.Option("--max-items", "--max-client-batch-size", help="Texts of one request.")]
+Bytes = Annotated[int, typer.Option("--max-body-bytes", "--payload-limit", help="Bytes of one request.")]
+Deadline = Annotated[
+    float, typer.Option("--deadline", help="Seconds after which a request is given up (504).")
+]
+Drain = Annotated[float, typer.Option("--drain", help="Seconds that a stop waits for requests under way.")]
+LogTexts = Annotated[bool, typer.Option("--log-texts", help="Write what is sent into the log.")]
+Otlp = Annotated[str | None, typer.Option("--otlp", "--otlp-endpoint", help="Where OpenTelemetry spans go.")]
+SelfCheck = Annotated[
+    bool, typer.Option(help="Compare what is served with the models' golden files at the start.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -24,95 +67,63 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    embedder: Annotated[
-        Several, typer.Option("--embedder", "--model-id", help="MODEL or NAME=MODEL; may be repeated.")
-    ] = None,
-    reranker: Annotated[Several, typer.Option(help="MODEL or NAME=MODEL; may be repeated.")] = None,
-    adapter: Annotated[
-        Several, typer.Option(help="NAME=FOLDER of a LoRA adapter of a model served; may be repeated.")
-    ] = None,
-    index: Annotated[Path | None, typer.Option(help="Folder of an index, for /search.")] = None,
-    host: Annotated[
-        str, typer.Option(help="Address; another than this machine's own needs keys.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
-    api_keys: Annotated[
-        Path | None,
-        typer.Option(
-            "--api-keys", "--api-key-file", help="File of keys, a line each: SECRET or NAME SECRET."
-        ),
-    ] = None,
-    allow_host: Annotated[
-        Several, typer.Option(help="A name that requests may be addressed to, * for any; may be repeated.")
-    ] = None,
-    allow_origin: Annotated[
-        Several, typer.Option(help="A site whose pages may ask; may be repeated.")
-    ] = None,
-    open_path: Annotated[
-        Several, typer.Option("--open", help="A path that needs no key, as /ready; may be repeated.")
-    ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that share the port.")] = 1,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, …")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None,
-    engine: Annotated[str | None, typer.Option(help="native or torch: who computes.")] = None,
-    weights: Annotated[str | None, typer.Option(help="float32 or int8: what is computed in.")] = None,
-    max_batch_tokens: Annotated[int | None, typer.Option(help="Tokens computed at a time.")] = None,
-    max_waiting_tokens: Annotated[
-        int, typer.Option(help="Tokens that may wait for a model; more is refused with 429.")
-    ] = 600_000,
-    max_request_tokens: Annotated[int, typer.Option(help="Tokens of one request.")] = 300_000,
-    max_items: Annotated[
-        int, typer.Option("--max-items", "--max-client-batch-size", help="Texts of one request.")
-    ] = 2048,
-    max_body_bytes: Annotated[
-        int, typer.Option("--max-body-bytes", "--payload-limit", help="Bytes of one request.")
-    ] = 32 * 2**20,
-    deadline: Annotated[float, typer.Option(help="Seconds after which a request is given up (504).")] = 60.0,
-    drain: Annotated[float, typer.Option(help="Seconds that a stop waits for requests under way.")] = 30.0,
-    log_texts: Annotated[bool, typer.Option("--log-texts", help="Write what is sent into the log.")] = False,
-    otlp: Annotated[
-        str | None, typer.Option("--otlp", "--otlp-endpoint", help="Where OpenTelemetry spans go.")
-    ] = None,
-    self_check: Annotated[
-        bool, typer.Option(help="Compare what is served with the models' golden files at the start.")
-    ] = True,
+    context: typer.Context,
+    embedder: Embedders = None,
+    reranker: Rerankers = None,
+    adapter: Adapters = None,
+    index: IndexFolder = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
+    api_keys: Keys = None,
+    hosts: Hosts = None,
+    origins: Origins = None,
+    open_paths: Open = None,
+    workers: Workers = 1,
+    device: Device = None,
+    dtype: Dtype = None,
+    engine: Engine = None,
+    weights: Weights = None,
+    max_batch_tokens: BatchTokens = None,
+    max_waiting_tokens: WaitingTokens = 600_000,
+    max_request_tokens: RequestTokens = 300_000,
+    max_items: Items = 2048,
+    max_body_bytes: Bytes = 32 * 2**20,
+    deadline_s: Deadline = 60.0,
+    drain_s: Drain = 30.0,
+    log_texts: LogTexts = False,
+    otlp: Otlp = None,
+    self_check: SelfCheck = True,
 ) -> None:
     """Serve embedders, rerankers, adapters and an index as OpenAI, Cohere and TEI do, and in our own way."""
     try:
-        from lingxi.serve.keys import read_keys
         from lingxi.serve.opening import Plan, named
-        from lingxi.serve.settings import Settings
     except ImportError as error:
         raise MissingExtraError(error.name or "fastapi", "serve", "lingxi serve") from None
-    settings = Settings(
-        host=host,
-        port=port,
-        api_keys=read_keys(api_keys) if api_keys else (),
-        hosts=tuple(allow_host or _hosts(host)),
-        origins=tuple(allow_origin or ()),
-        open_paths=tuple(open_path or ()),
-        workers=workers,
-        max_batch_tokens=max_batch_tokens,
-        max_waiting_tokens=max_waiting_tokens,
-        max_request_tokens=max_request_tokens,
-        max_items=max_items,
-        max_body_bytes=max_body_bytes,
-        deadline_s=deadline,
-        drain_s=drain,
-        log_texts=log_texts,
-        otlp=otlp,
-        self_check=self_check,
-    )
-    how: dict[str, Any] = {"device": device, "dtype": dtype, "engine": engine, "weights": weights}
+    settings = _settings(context.params, api_keys, hosts or _hosts(host))
     # What ships is served where nothing is named.
     models: dict[str, Any] = {"embedders": named(embedder or ()), "rerankers": named(reranker or ())}
     plan = Plan(
         **(models if embedder or reranker else {}),
         adapters=_stated(adapter or ()),
         index=str(index) if index else None,
-        **how,
+        device=device,
+        dtype=dtype,
+        engine=engine,
+        weights=weights,
     )
     _run(plan, settings)
+
+
+def _settings(given: Mapping[str, Any], keys: Path | None, hosts: Sequence[str]) -> Settings:
+    """The settings of options, which have their names."""
+    from lingxi.serve.keys import read_keys
+    from lingxi.serve.settings import Settings
+
+    names = {field.name for field in fields(Settings)} & set(given)
+    stated = {name: given[name] for name in names}
+    lists = {"origins": stated["origins"] or (), "open_paths": stated["open_paths"] or (), "hosts": hosts}
+    stated |= {name: tuple(values) for name, values in lists.items()}
+    return Settings(**{**stated, "api_keys": read_keys(keys) if keys else ()})
 
 
 def _run(plan: Plan, settings: Settings) -> None:
@@ -140,8 +151,6 @@ def _stated(given: Iterable[str]) -> dict[str, str]:
 
 def _hosts(host: str) -> tuple[str, ...]:
     """Names that requests may be addressed to: behind a key any, on this machine its own."""
-    try:
-        is_here = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_here = host == "localhost"
-    return ("127.0.0.1", "localhost", "::1") if is_here else ("*",)
+    from lingxi.serve.operations import is_here
+
+    return ("127.0.0.1", "localhost", "::1") if is_here(host) else ("*",)

@@ -101,7 +101,7 @@ def write_directory(
         config["lingxi_weights"] = {"dtype": dtype, "scale": "row"}
     write_json(out / "config.json", config)
     write_weights(out, _published_names(files), dtype, max_shard_bytes=max_shard_bytes)
-    write_json(out / "tokenizer_config.json", _tokenizer_config(files))
+    write_json(out / "tokenizer_config.json", tokenizer_config(files))
     (out / "README.md").write_text(files.card, encoding="utf-8")
     if files.kind == "embedder":
         _write_embedder_modules(out, files)
@@ -137,7 +137,8 @@ def _with_end_token(files: ModelFiles) -> str:
     return text
 
 
-def _tokenizer_config(files: ModelFiles) -> dict[str, Any]:
+def tokenizer_config(files: ModelFiles) -> dict[str, Any]:
+    """What `tokenizer_config.json` says: the side of padding, the special tokens, a reranker's template."""
     config: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "padding_side": "left",

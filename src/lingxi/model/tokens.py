@@ -128,6 +128,17 @@ def top_id(description: dict[str, Any]) -> int:
     return max(values, default=0)
 
 
+# What a twin's tokenizer (`twin`) puts before each text of a pair, where the prompt ends in a space.
+PAIR_SPACE = {"type": "Prepend", "prepend": " "}
+
+
+def _without_space(normalizer: Any) -> Any:
+    steps = normalizer.get("normalizers") if isinstance(normalizer, dict) else None
+    if not steps or steps[-1] != PAIR_SPACE:
+        return normalizer
+    return {**normalizer, "normalizers": steps[:-1]}
+
+
 def build(
     where: str,
     description: dict[str, Any],
@@ -140,6 +151,7 @@ def build(
     """
     plain = {
         **description,
+        "normalizer": _without_space(description.get("normalizer")),
         "added_tokens": added_tokens,
         # The end token, truncation and padding are this package's to place.
         "post_processor": post_processor,

@@ -58,10 +58,14 @@ class Spending(Unwatched):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Who hears of requests: `came` when one begins, `ended` with its account; `bodies` keeps their beginning."""
+    """Who hears of requests: `came` when one begins, `ended` with its account.
+
+    Of paths only routes and those that are `known` are told; `bodies` keeps the beginning of bodies.
+    """
 
     ended: Sequence[Callable[[Account], None]]
     came: Callable[[int], None] = lambda by: None
+    known: frozenset[str] = frozenset()
     bodies: bool = False
 
 
@@ -91,9 +95,14 @@ class Accounting:
             self._told.came(-1)
             account.seconds = self._clock() - start
             account.client = scope["state"].get("client", "-")
-            account.path = str(getattr(scope.get("route"), "path", "-"))
+            account.path = self._path(scope)
             for tell in self._told.ended:
                 tell(account)
+
+    def _path(self, scope: Message) -> str:
+        """The path of the route, or the path asked for where it is the API's; another may hold anything."""
+        asked = scope["path"] if scope["path"] in self._told.known else "-"
+        return str(getattr(scope.get("route"), "path", asked))
 
     def _receiving(self, receive: Receive, account: Account) -> Receive:
         async def counted() -> Message:
@@ -117,7 +126,9 @@ def _sending(send: Send, account: Account) -> Send:
     async def counted(message: Message) -> None:
         if message["type"] == "http.response.start":
             account.status = message["status"]
-            kept = [(name, value) for name, value in message.get("headers", ()) if name.lower() != b"x-request-id"]
+            kept = [
+                (name, value) for name, value in message.get("headers", ()) if name.lower() != b"x-request-id"
+            ]
             message = {**message, "headers": [*kept, (b"x-request-id", account.request.encode())]}
         else:
             account.sent += len(message.get("body", b""))

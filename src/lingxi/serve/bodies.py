@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 
 from lingxi.serve.listen import Message, Receive, Send
@@ -21,6 +22,10 @@ class Limits:
     seconds: float = 10.0
     rate: float = 65536.0
     linger: float = 1.0
+
+
+# An escape of JSON: half of a character outside the basic plane, or any other.
+_ESCAPE = re.compile(rb"\\(?:u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL)
 
 
 class Gone(Exception):
@@ -61,8 +66,28 @@ def _part(message: Message) -> tuple[bytes, bool]:
 
 def _too_large(limits: Limits) -> Refusal:
     return Refusal(
-        413, "too_large", f"the request is larger than {limits.most:,} bytes", "send fewer or shorter texts at a time"
+        413,
+        "too_large",
+        f"the request is larger than {limits.most:,} bytes",
+        "send fewer or shorter texts at a time",
     )
+
+
+def check_characters(body: bytes) -> None:
+    """Raise Refusal 400 where a text of a JSON body has half a character, which cannot be written as UTF-8."""
+    open_at = -1
+    for found in _ESCAPE.finditer(body) if b"\\ud" in body or b"\\uD" in body else ():
+        half = int(found[1], 16) if found[1] else 0
+        if (open_at >= 0 and found.start() != open_at) or (half >= 0xDC00) != (open_at >= 0):
+            raise _half()
+        open_at = found.end() if 0xD800 <= half < 0xDC00 else -1
+    if open_at >= 0:
+        raise _half()
+
+
+def _half() -> Refusal:
+    reason = "a text holds half a character (a lone surrogate)"
+    return Refusal(400, "invalid_input", reason, "send valid Unicode")
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:

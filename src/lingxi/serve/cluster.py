@@ -1,27 +1,33 @@
 """More than one machine: the application as a Ray Serve deployment, a proxy on every node, replicas anywhere.
 
-Each replica opens the models itself and has a queue of its own; Ray's proxies spread requests over them by how
-many each has under way, and do not cut bodies: put the limit of bodies into what stands before them too.
+Each replica opens the models itself and has a queue of its own; Ray's proxies spread requests over them by
+how many each has under way, and do not cut bodies: limit those in what stands before them too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lingxi.errors import MissingExtraError
 from lingxi.serve.ledger import Place
-from lingxi.serve.workers import Listening, Make
+from lingxi.serve.listen import Application as Asgi
+from lingxi.serve.workers import Listening
 
 if TYPE_CHECKING:
     from ray.serve import Application
 
 NAME = "lingxi"
+# Makes the application in a replica.
+Make = Callable[[Any, Place], Asgi]
 
 
-def deployment(settings: Listening, make: Make, *, replicas: int, cores: float, ongoing: int = 256) -> Application:
+def deployment(
+    settings: Listening, make: Make, *, replicas: int, cores: float, ongoing: int = 256
+) -> Application:
     """The application for `ray.serve.run`: so many replicas, each with so many cores and requests under way.
 
-    `make` is that of `workers.run`, called in each replica. Raises MissingExtraError without Ray.
+    `make` is called in each replica. Raises MissingExtraError without Ray.
     """
     serve = _serve()
 
@@ -35,10 +41,19 @@ def deployment(settings: Listening, make: Make, *, replicas: int, cores: float, 
         ray_actor_options={"num_cpus": cores},
         graceful_shutdown_timeout_s=settings.drain_s,
     )(serve.ingress(build)())
-    return made.bind()
+    bound: Application = made.bind()
+    return bound
 
 
-def run(settings: Listening, make: Make, *, replicas: int, cores: float, address: str | None = None, blocking: bool = True) -> None:
+def run(
+    settings: Listening,
+    make: Make,
+    *,
+    replicas: int,
+    cores: float,
+    address: str | None = None,
+    blocking: bool = True,
+) -> None:
     """Serve on a running Ray cluster (`address`; None: the one this machine belongs to, or a new one).
 
     Every node answers at `settings.port`. Raises MissingExtraError without Ray.
@@ -48,11 +63,12 @@ def run(settings: Listening, make: Make, *, replicas: int, cores: float, address
 
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False)
-    serve.start(
-        proxy_location="EveryNode", http_options={"host": settings.host, "port": settings.port}
-    )
+    serve.start(proxy_location="EveryNode", http_options={"host": settings.host, "port": settings.port})
     serve.run(
-        deployment(settings, make, replicas=replicas, cores=cores), name=NAME, route_prefix="/", blocking=blocking
+        deployment(settings, make, replicas=replicas, cores=cores),
+        name=NAME,
+        route_prefix="/",
+        blocking=blocking,
     )
 
 

@@ -54,6 +54,7 @@ class Card:
     prompts: tuple[str, ...]
     opened: int
     adapter_of: str | None = None
+    pooling: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

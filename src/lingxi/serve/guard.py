@@ -1,7 +1,7 @@
-"""Who may come in: Host and Origin checked, API keys, bodies in limits, headers that keep pages to themselves.
+"""Who may come in: Host and Origin checked, API keys, bodies in limits, headers that keep pages apart.
 
-Two pure ASGI layers: `Door` looks at where a request comes from and at the headers of the answer, `Gate` at its
-key and body. Between them stands CORS, where origins are allowed at all.
+Two pure ASGI layers: `Door` looks at where a request comes from and at the headers of the answer, `Gate` at
+its key and body. Between them stands CORS, where origins are allowed at all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from lingxi.serve.bodies import Gone, Limits, lingering, read_body, replayed, stated_length
+from lingxi.serve.bodies import (
+    Gone,
+    Limits,
+    check_characters,
+    lingering,
+    read_body,
+    replayed,
+    stated_length,
+)
 from lingxi.serve.keys import Key, owner
 from lingxi.serve.listen import Message, Receive, Send
 from lingxi.serve.refusal import Refusal
@@ -100,7 +108,9 @@ class Door:
         origin = headers.get(b"origin")
         if origin is not None:
             stated = origin.decode("latin-1")
-            return stated in self._rules.origins or _authority(stated) == headers.get(b"host", b"").decode("latin-1")
+            return stated in self._rules.origins or _authority(stated) == headers.get(b"host", b"").decode(
+                "latin-1"
+            )
         # A link from elsewhere may open a page here; scripts and images from elsewhere may not.
         site, mode = headers.get(b"sec-fetch-site"), headers.get(b"sec-fetch-mode")
         return site in (None, b"same-origin", b"none") or mode == b"navigate"
@@ -155,6 +165,7 @@ class Gate:
             headers = headers_of(scope)
             scope.setdefault("state", {})["client"] = self._client(scope, headers)
             body = await read_body(receive, self._rules.limits, stated_length(headers))
+            check_characters(body)
         except Gone:
             return
         except Refusal as refusal:

@@ -25,7 +25,7 @@ class Key:
 def read_keys(path: Path) -> tuple[str, ...]:
     """The keys of a file, one a line: `SECRET` or `NAME SECRET`; what follows a # is a remark.
 
-    Raises InputError where the file cannot be read or holds no key or an unfit one; errors name lines, not keys.
+    Raises InputError where the file cannot be read, or holds no key or an unfit one, without showing it.
     """
     try:
         lines = path.read_text("utf-8").splitlines()

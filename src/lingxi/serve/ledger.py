@@ -20,7 +20,7 @@ from prometheus_client.metrics_core import Metric
 from lingxi.errors import InputError
 
 Rows = NDArray[np.float64]
-# A row begins with what the supervisor reads and writes: is the worker up, its last sign of life, its restarts.
+# A row begins with what the supervisor reads and writes: is the worker up, its last sign of life, restarts.
 UP, BEAT, RESTARTS, _FREE = 0, 1, 2, 3
 _SLOTS = 32_768
 
@@ -37,7 +37,8 @@ class Place:
         """The counts of all workers [workers, slots]."""
         if self.memory is None:
             return np.zeros((self.total, _SLOTS))
-        return np.frombuffer(self.memory, np.float64).reshape(self.total, _SLOTS)
+        rows: Rows = np.frombuffer(self.memory, np.float64)
+        return rows.reshape(self.total, _SLOTS)
 
 
 def shared(context: SpawnContext, workers: int) -> Any:
@@ -47,7 +48,7 @@ def shared(context: SpawnContext, workers: int) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One name: its labels, where the numbers of each combination of their values start, and bounds of buckets."""
+    """One name: its labels, where the numbers of each combination of their values start, and bounds."""
 
     name: str
     says: str
@@ -92,7 +93,9 @@ class Ledger:
         """How many values were at most each bound, and their sum."""
         return self._laid(name, says, "histogram", labels, bounds)
 
-    def _laid(self, name: str, says: str, kind: Any, labels: Mapping[str, Sequence[str]], bounds: Sequence[float]) -> Family:
+    def _laid(
+        self, name: str, says: str, kind: Any, labels: Mapping[str, Sequence[str]], bounds: Sequence[float]
+    ) -> Family:
         width = len(bounds) + 2 if kind == "histogram" else 1
         keys = list(product(*labels.values()))
         if self._next + width * len(keys) > _SLOTS:

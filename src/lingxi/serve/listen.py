@@ -21,6 +21,8 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 # How many connections wait at the port while all workers are busy.
 _WAITING = 1024
+# Bytes of an answer that a client has to take in the time it is waited for.
+_READ = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +63,32 @@ class _Timed(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        # Closing would wait for the client to read: only aborting lets go of the connection.
-        self._answer = self.loop.call_later(self.patience.answer, self.transport.abort)
+        self._wait_for_reading()
 
     def resume_writing(self) -> None:
         self._answer = _ended(self._answer)
         super().resume_writing()
 
+    def _wait_for_reading(self) -> None:
+        self._answer = self.loop.call_later(
+            self.patience.answer, self._has_read, self.transport.get_write_buffer_size()
+        )
+
+    def _has_read(self, before: int) -> None:
+        if before - self.transport.get_write_buffer_size() >= _READ:
+            self._wait_for_reading()
+        else:
+            # Closing would wait for the client to read: only aborting lets go of the connection.
+            self.transport.abort()
+
     def _wait_for_head(self) -> None:
         self._head = self.loop.call_later(self.patience.head, self.transport.close)
 
 
-def _ended(timer: asyncio.TimerHandle | None) -> None:
+def _ended(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
     if timer is not None:
         timer.cancel()
+    return None
 
 
 def patient(patience: Patience) -> type[asyncio.Protocol]:
@@ -116,23 +130,39 @@ def bound(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         listener.close()
         why = error.strerror if isinstance(error, OSError) and error.strerror else "no such address"
-        raise InputError(f"cannot listen on {host}:{port}: {why.lower()}", "choose another --port or --host") from None
+        raise InputError(
+            f"cannot listen on {host}:{port}: {why.lower()}", "choose another --port or --host"
+        ) from None
     listener.listen(_WAITING)
     listener.set_inheritable(True)
     return listener
 
 
-class Server(uvicorn.Server):
-    """A uvicorn server on a bound socket; `started` is called when it takes requests."""
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What a server says of itself: that it takes requests, and ten times a second that its loop turns."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None] | None = None) -> None:
+    ready: Callable[[], None] = lambda: None
+    alive: Callable[[], None] = lambda: None
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server on a bound socket, which gives signs."""
+
+    def __init__(self, config: uvicorn.Config, signs: Signs | None = None) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._signs = signs or Signs()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, make room again for what waits at the port (asyncio's backlog is the turn), and say so."""
+        self._signs.alive()
         await super().startup(sockets)
         for listener in sockets or ():
             listener.listen(_WAITING)
-        if self._ready is not None and self.started:
-            self._ready()
+        if self.started:
+            self._signs.ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """As uvicorn's, with a sign of life."""
+        self._signs.alive()
+        return await super().on_tick(counter)

@@ -1,7 +1,7 @@
-"""Logs: a line of JSON a request and an event. No texts, no paths of files, no keys, unless texts are asked for.
+"""Logs: a line of JSON a request and an event. No texts, no paths of files, no keys, unless asked for texts.
 
-Messages of other libraries may quote what a client sent or where a file lies: of those the wording without its
-arguments is written, and of an exception its class and the functions it passed, not its message.
+Messages of other libraries may quote what a client sent or where a file lies: of those the wording without
+its arguments is written, and of an exception its class and the functions it passed, not its message.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Lines(logging.Formatter):
 def _frames(traceback: TracebackType | None) -> list[str]:
     """The functions an exception passed last, by module: no path of a file."""
     found = [
-        f"{frame.f_globals.get('__name__', '?')}.{frame.f_code.co_name}:{line}" for frame, line in walk_tb(traceback)
+        f"{frame.f_globals.get('__name__', '?')}.{frame.f_code.co_name}:{line}"
+        for frame, line in walk_tb(traceback)
     ]
     return found[-_FRAMES:]
 

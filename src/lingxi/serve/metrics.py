@@ -50,7 +50,10 @@ class Metrics:
         self._waiting = book.gauge("lingxi_waiting_tokens", "tokens that wait")
         self._open = book.gauge("lingxi_open_requests", "requests under way")
         self._requests = book.counter(
-            "lingxi_requests", "requests by path and status", path=(*paths, "other"), status=(*_STATUSES, "other")
+            "lingxi_requests",
+            "requests by path and status",
+            path=(*paths, "other"),
+            status=(*_STATUSES, "other"),
         )
         self._refused = book.counter("lingxi_refused", "requests refused, by kind", kind=KINDS)
         self._gone = book.counter("lingxi_client_gone", "requests whose client left before the answer")
@@ -101,7 +104,8 @@ class Metrics:
         if account.status >= 400:
             kind = _OF_STATUS.get(account.status, "invalid_input" if account.status < 500 else "backend")
             book.add(self._refused, kind)
-            book.add(self._failure, _FAILED.get(kind, "validation"))
+            if kind not in ("unauthorized", "not_found"):
+                book.add(self._failure, _FAILED.get(kind, "validation"))
         for spent in account.spent:
             self._count_work(spent, account)
 
@@ -152,7 +156,9 @@ class Shown:
     def _now(self) -> Iterator[Metric]:
         state, book = self._service.state(), self._metrics.ledger
         yield GaugeMetricFamily("lingxi_ready", "whether requests are taken", value=float(state.ready))
-        yield GaugeMetricFamily("lingxi_draining", "whether the server is on its way out", value=float(state.draining))
+        yield GaugeMetricFamily(
+            "lingxi_draining", "whether the server is on its way out", value=float(state.draining)
+        )
         yield GaugeMetricFamily("lingxi_workers", "worker processes that are up", value=book.ups())
         yield CounterMetricFamily("lingxi_worker_restarts", "workers started again", value=book.restarts())
         labels = ("model", "kind", "dim", "max_length", "weights")

@@ -1,12 +1,13 @@
 """What stands around the application, put on in the right order: guard, metrics, logs, traces, probes.
 
-    around = Operations(settings, place)
-    service = Service(..., settings=settings, watch=around.watch)
-    app = create_app(service, settings, extras=[..., around.install])
+around = Operations(settings, place)
+service = Service(..., settings=settings, watch=around.watch)
+app = create_app(service, settings, extras=[..., around.install])
 """
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Sequence
 
 from fastapi import FastAPI
@@ -32,7 +33,6 @@ from lingxi.serve.workers import share_cores
 # What may be opened to everyone: says nothing of what is served, but for /metrics, which says how much.
 PROBES = ("/live", "/ready", "/health", "/ping")
 OPENABLE = (*PROBES, "/metrics")
-_HERE = ("127.0.0.1", "localhost", "::1")
 
 
 class Operations:
@@ -51,12 +51,13 @@ class Operations:
 
     def install(self, app: FastAPI, service: Service) -> None:
         """Add `/metrics`, `/live` and `/ready`, and put the guard and the accounts around the application."""
-        metrics = Metrics([card.name for card in service.cards()], _paths(app), self._place)
+        paths = _paths(app)
+        metrics = Metrics([card.name for card in service.cards()], paths, self._place)
         self._watches.append(metrics)
         _add_probes(app, service)
         _add_metrics(app, service, metrics)
         put_on(app, rules_of(self._settings), app.state.shape)
-        told = Told(self._listeners(metrics), metrics.opened, self._settings.log_texts)
+        told = Told(self._listeners(metrics), metrics.opened, frozenset(paths), self._settings.log_texts)
         app.add_middleware(Accounting, told=told)
 
     def _listeners(self, metrics: Metrics) -> Sequence[Callable[[Account], None]]:
@@ -68,16 +69,23 @@ class Operations:
 
 
 def check(settings: Settings) -> None:
-    """Raise InputError where others could reach the server without a key, or a path is opened that may not be."""
-    if settings.host not in _HERE and not settings.api_keys:
+    """Raise InputError where others could ask without a key, or a path is opened that may not be."""
+    if not settings.api_keys and not is_here(settings.host):
         raise InputError(
-            f"{settings.host} can be reached from other machines, and no API key is set",
-            "name a file of keys with --api-keys FILE, or leave --host at 127.0.0.1",
+            f"{settings.host} can be reached by others, and no key is set", "add --api-keys FILE"
         )
     wrong = sorted(set(settings.open_paths) - set(OPENABLE))
     if wrong:
         raise InputError(f"{', '.join(wrong)} cannot be open to all", f"choose of: {', '.join(OPENABLE)}")
     keys_of(settings.api_keys)
+
+
+def is_here(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -105,15 +113,17 @@ def _add_probes(app: FastAPI, service: Service) -> None:
         if state.ready:
             return JSONResponse({"ready": True})
         why = "the server is shutting down" if state.draining else "the models are not ready"
-        shaped: Response = app.state.shape("/ready", Refusal(503, "unready", why, "ask again soon", retry_after=1))
+        shaped: Response = app.state.shape(
+            "/ready", Refusal(503, "unready", why, "ask again soon", retry_after=1)
+        )
         return shaped
 
-    app.add_route("/live", live, include_in_schema=False)
-    app.add_route("/ready", ready, include_in_schema=False)
+    app.add_api_route("/live", live, include_in_schema=False)
+    app.add_api_route("/ready", ready, include_in_schema=False)
 
 
 def _add_metrics(app: FastAPI, service: Service, metrics: Metrics) -> None:
     async def scrape(request: Request) -> Response:
         return Response(exposition(metrics, service), media_type=CONTENT_TYPE)
 
-    app.add_route("/metrics", scrape, include_in_schema=False)
+    app.add_api_route("/metrics", scrape, include_in_schema=False)

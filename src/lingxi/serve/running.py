@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,7 +14,7 @@ from fastapi import FastAPI
 from lingxi.serve import logs, workers
 from lingxi.serve.app import Extra, create_app
 from lingxi.serve.ledger import Place
-from lingxi.serve.listen import Server, bound, config
+from lingxi.serve.listen import Server, Signs, bound, config
 from lingxi.serve.opening import Plan, open_service, prepared
 from lingxi.serve.operations import Operations, check
 from lingxi.serve.service import Service
@@ -66,15 +67,24 @@ def open_app(
     service = open_service(plan, settings, around.watch)
     try:
         asyncio.run(service.start())
-        return create_app(service, settings, extras=(*extras, around.install)), service
+        app = create_app(service, settings, extras=(*extras, around.install))
     except BaseException:
         service.close()
         raise
+    # What libraries and models are made of stays: the collector need not walk through it while requests wait.
+    gc.collect()
+    gc.freeze()
+    return app, service
 
 
-def make_app(plan: Plan, extras: Sequence[Extra], settings: Settings, place: Place) -> FastAPI:
-    """`open_app` as a worker process asks for it."""
-    return open_app(plan, extras, settings, place)[0]
+def make_server(
+    plan: Plan, extras: Sequence[Extra], settings: Settings, place: Place, signs: Signs
+) -> DrainingServer:
+    """The server of one process, as a worker asks for it; raises as `open_app`."""
+    app, service = open_app(plan, extras, settings, place)
+    server = DrainingServer(config(app, drain_s=settings.drain_s), signs)
+    server.service, server.drain_s = service, settings.drain_s
+    return server
 
 
 def run(
@@ -86,21 +96,21 @@ def run(
 ) -> None:
     """Serve until a signal, in one process or in `settings.workers`; `started` is told the port.
 
-    Raises InputError where the address is taken or a setting would leave the server open, and what
-    `open_app` raises. `extras` are functions of modules, which workers find by name.
+    Raises InputError where the address is taken or a setting would leave the server open, StartError where
+    workers die at the start, and what `open_app` raises. `extras` are functions of modules, which workers
+    find by name.
     """
     check(settings)
+    logs.configure(texts=settings.log_texts)
     if settings.workers > 1:
         workers.check_workers(settings.workers)
         with prepared(plan) as ready:
-            workers.run(settings, partial(make_app, ready, tuple(extras)), started=started)
+            workers.run(settings, partial(make_server, ready, tuple(extras)), started=started)
         return
     with bound(settings.host, settings.port) as listener, prepared(plan) as ready:
-        app, service = open_app(ready, extras, settings)
         port = listener.getsockname()[1]
-        server = DrainingServer(config(app, drain_s=settings.drain_s), lambda: started(port))
-        server.service, server.drain_s = service, settings.drain_s
+        server = make_server(ready, extras, settings, Place(), Signs(lambda: started(port)))
         try:
             server.run([listener])
         finally:
-            service.close()
+            server.service.close()

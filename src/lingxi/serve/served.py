@@ -213,5 +213,5 @@ def _card(name: str, model: Embedder | Reranker, base: str | None) -> Card:
     fingerprint = {**model.fingerprint(), "name": Path(model.name).name}
     return Card(
         name, "embedder", model.dim, dims, model.max_seq_length, model.weights, fingerprint,
-        tuple(model.prompts), opened, base,
+        tuple(model.prompts), opened, base, model.pooling,
     )  # fmt: skip

@@ -85,11 +85,27 @@ class Service:
         self, inputs: Sequence[str | Ids], wanted: Wanted, caller: Caller, *, model: str | None = None
     ) -> Embedded:
         """Vectors [n, dim] of texts or token ids; raises Refusal."""
+        return (await self.embed_each(inputs, wanted, (wanted.precision,), caller, model=model))[0]
+
+    async def embed_each(
+        self,
+        inputs: Sequence[str | Ids],
+        wanted: Wanted,
+        precisions: Sequence[str],
+        caller: Caller,
+        *,
+        model: str | None = None,
+    ) -> list[Embedded]:
+        """`embed` in each of several precisions, computed once; raises Refusal."""
         one = self._models.of(model, "embedder")
         one.check_dim(wanted.dim)
         ids, seconds = await self._ids(one, inputs, caller, lambda: one.ids(inputs, wanted))
         rows = await self._rows(one, "pooled", ids, ids, caller, seconds)
-        return Embedded(await self._finish(one, _stacked(rows, one), wanted), list(map(len, ids)))
+        states, tokens = _stacked(rows, one), list(map(len, ids))
+        return [
+            Embedded(await self._finish(one, states, replace(wanted, precision=precision)), tokens)
+            for precision in precisions
+        ]
 
     async def score(
         self,

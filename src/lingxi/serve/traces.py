@@ -1,5 +1,5 @@
-"""OpenTelemetry: a span a request, in the trace its `traceparent` names, with tokenizing, waiting and computing
-as its children. No texts; off unless an exporter's endpoint is given.
+"""OpenTelemetry: a span a request, in the trace its `traceparent` names, and in it tokenizing, waiting and
+computing. No texts; off unless an exporter's endpoint is given.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _STEPS = ("tokenized", "waited", "computed")
 
 
 def exporting(endpoint: str) -> TracerProvider:
-    """What sends spans to an OTLP collector over HTTP; raises MissingExtraError without OpenTelemetry's libraries."""
+    """What sends spans to an OTLP collector over HTTP; raises MissingExtraError without OpenTelemetry."""
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
@@ -46,7 +46,8 @@ def _request_span(tracer: Tracer, account: Account) -> None:
     from opentelemetry.trace.status import Status, StatusCode
 
     span = tracer.start_span(
-        f"{account.method} {account.path}", context=_parent(account), kind=SpanKind.SERVER, start_time=account.began,
+        f"{account.method} {account.path}",
+        context=_parent(account), kind=SpanKind.SERVER, start_time=account.began,
         attributes={
             "http.request.method": account.method, "http.route": account.path,
             "http.response.status_code": account.status, "http.request.body.size": account.received,
@@ -64,7 +65,7 @@ def _step_spans(tracer: Tracer, account: Account, context: Context) -> None:
     for spent in account.spent:
         whole = sum(getattr(spent, step) for step in _STEPS)
         at = account.began + _nanoseconds(max(account.seconds - whole, 0.0))
-        attributes = {"lingxi.model": spent.model, "lingxi.texts": len(spent.lengths)}
+        attributes: dict[str, str | int] = {"lingxi.model": spent.model, "lingxi.texts": len(spent.lengths)}
         for step in _STEPS:
             span = tracer.start_span(step, context=context, start_time=at, attributes=attributes)
             at += _nanoseconds(getattr(spent, step))
@@ -74,7 +75,11 @@ def _step_spans(tracer: Tracer, account: Account, context: Context) -> None:
 def _parent(account: Account) -> Context:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-    said = {name: account.headers[name.encode()].decode("latin-1") for name in ("traceparent", "tracestate") if name.encode() in account.headers}
+    said = {
+        name: account.headers[name.encode()].decode("latin-1")
+        for name in ("traceparent", "tracestate")
+        if name.encode() in account.headers
+    }
     return TraceContextTextMapPropagator().extract(said)
 
 

@@ -1,6 +1,6 @@
 """Several processes at one port: started, watched, started again when they die, drained when told to end.
 
-Workers are spawned, never forked, and share the socket (a dead worker's connections to come go to the others),
+Workers are spawned, never forked, and share the socket (what would have come to a dead one goes to others),
 the pages of mapped weights (packed directories are mapped by the engine), and the memory of counts.
 """
 
@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from lingxi.errors import InputError, LingxiError
 from lingxi.serve import ledger
 from lingxi.serve.ledger import Place, shared
-from lingxi.serve.listen import Application, Server, bound, config
+from lingxi.serve.listen import Server, Signs, bound
 
 _log = logging.getLogger("lingxi.serve.workers")
 _context = get_context("spawn")
@@ -44,8 +44,8 @@ class Listening(Protocol):
     def drain_s(self) -> float: ...  # noqa: D102
 
 
-# Makes the application of one worker, in its own process: found by name there, so a function of a module.
-Make = Callable[[Any, Place], Application]
+# Makes the server of one worker, in its own process: found by name there, so a function of a module.
+Make = Callable[[Any, Place, Signs], Server]
 
 
 class StartError(LingxiError):
@@ -54,8 +54,8 @@ class StartError(LingxiError):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds before a dead worker is started again (doubled each time, up to `longest`, forgotten after `well`
-    seconds of life), seconds without a sign of life after which one is killed, and how many starts may fail.
+    """Seconds before a dead worker is started again (doubled each time, up to `longest`, forgotten after
+    `well` seconds of life), seconds without a sign of life before one is killed, and starts that may fail.
     """
 
     first: float = 0.5
@@ -77,8 +77,14 @@ class _Worker:
     said: Any = None
 
 
-def run(settings: Listening, make: Make, *, pace: Pace | None = None, started: Callable[[int], None] = lambda port: None) -> None:
-    """Serve with `settings.workers` processes until SIGTERM or SIGINT; `started` hears the port when all are up.
+def run(
+    settings: Listening,
+    make: Make,
+    *,
+    pace: Pace | None = None,
+    started: Callable[[int], None] = lambda port: None,
+) -> None:
+    """Serve with `settings.workers` processes until SIGTERM or SIGINT; `started` hears the port when all run.
 
     Raises StartError where workers die before they serve, InputError where the address is taken.
     """
@@ -152,7 +158,9 @@ class Supervisor:
         worker.process.start()
         theirs.close()
         worker.born, worker.ready = time.monotonic(), False
-        _log.info("worker started", extra={"fields": {"worker": worker.place.number, "pid": worker.process.pid}})
+        _log.info(
+            "worker started", extra={"fields": {"worker": worker.place.number, "pid": worker.process.pid}}
+        )
 
     def _turn(self, wake: socket.socket) -> None:
         """Wait until a worker speaks or dies, a signal comes, or one is due; then see to it."""
@@ -177,7 +185,10 @@ class Supervisor:
         assert worker.process is not None
         if not worker.process.is_alive():
             self._buried(worker)
-        elif worker.ready and time.monotonic() - self._rows[worker.place.number, ledger.BEAT] > self.pace.silent:
+        elif (
+            worker.ready
+            and time.monotonic() - self._rows[worker.place.number, ledger.BEAT] > self.pace.silent
+        ):
             _log.error("worker gives no sign of life", extra={"fields": {"worker": worker.place.number}})
             worker.process.kill()
 
@@ -190,7 +201,12 @@ class Supervisor:
         """A worker is dead: say so, and when the next is started; raises StartError where that is in vain."""
         assert worker.process is not None
         code, lived, said = worker.process.exitcode, time.monotonic() - worker.born, worker.said
-        fields = {"worker": worker.place.number, "code": code, "lived": round(lived, 1), "served": worker.ready}
+        fields = {
+            "worker": worker.place.number,
+            "code": code,
+            "lived": round(lived, 1),
+            "served": worker.ready,
+        }
         _log.error("worker died", extra={"fields": fields})
         self._rows[worker.place.number, ledger.UP] = 0
         self._rows[worker.place.number, ledger.RESTARTS] += 1
@@ -211,7 +227,7 @@ class Supervisor:
             )
 
     def _drain(self, wake: socket.socket) -> None:
-        """Let the workers end what they began; a second signal, or a time longer than the drain, kills them."""
+        """Let the workers end what they began; a second signal, or more time than the drain, kills them."""
         end = time.monotonic() + self.settings.drain_s + 5
         running = [worker.process for worker in self._workers if worker.process is not None]
         for process in running:
@@ -245,29 +261,18 @@ def _forget(worker: _Worker) -> None:
 def serve(settings: Listening, make: Make, place: Place, listener: socket.socket, line: Connection) -> None:
     """The whole life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
+    row = place.rows()[place.number]
+
+    def alive() -> None:
+        row[ledger.UP], row[ledger.BEAT] = 1, time.monotonic()
+
     try:
-        app = make(settings, place)
+        server = make(settings, place, Signs(lambda: line.send("ready"), alive))
     except LingxiError as error:
         line.send((error.reason, error.remedy))
         sys.exit(_FAILED)
-    server = _Beating(config(app, drain_s=settings.drain_s), lambda: line.send("ready"))
-    server.row = place.rows()[place.number]
     threading.Thread(target=_outlive_not, args=(server,), daemon=True).start()
     server.run([listener])
-
-
-class _Beating(Server):
-    """A server whose event loop gives signs of life."""
-
-    row: Any
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self.row[ledger.UP], self.row[ledger.BEAT] = 1, time.monotonic()
-        await super().startup(sockets)
-
-    async def on_tick(self, counter: int) -> bool:
-        self.row[ledger.BEAT] = time.monotonic()
-        return await super().on_tick(counter)
 
 
 def _outlive_not(server: Server) -> None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from lingxi.serve.attend import Attend
-from lingxi.serve.dialects import openai
+from lingxi.serve.dialects import cohere, openai, own, rerank, tei, vllm
 from lingxi.serve.refusal import Refusal
 from lingxi.serve.service import Service
 
@@ -24,4 +24,4 @@ class Dialect(Protocol):
 
 
 # The first that has a path answers it; the last one's shape is that of unknown paths.
-DIALECTS: tuple[Dialect, ...] = (openai,)
+DIALECTS: tuple[Dialect, ...] = (own, cohere, rerank, vllm, tei, openai)

@@ -1,24 +1,28 @@
-"""What the dialects share: strict bodies, prompts by others' names, the order of results, errors as JSON."""
+"""What the dialects share: strict bodies and their routes, prompts by others' names, the order of results."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from fastapi import Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
 
+from lingxi.serve.attend import Attend
 from lingxi.serve.contract import Caller, Wanted
-from lingxi.serve.refusal import Refusal, invalid
+from lingxi.serve.exchange import answer, read, takes
+from lingxi.serve.refusal import invalid
+from lingxi.serve.service import Service
 
-T = TypeVar("T")
+B = TypeVar("B", bound=BaseModel)
+Make = Callable[[Service, B, Caller], Awaitable[Any]]
 
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
-
 # What others call a query and a document, and the names of the model's prompts for them.
 _PROMPTS = {
     "query": "query",
@@ -28,20 +32,42 @@ _PROMPTS = {
     "search_document": "document",
     "retrieval.passage": "document",
 }
-
-
-class Attend(Protocol):
-    """Does the work of a request for its caller, and stops it where the client leaves."""
-
-    async def __call__(self, request: Request, make: Callable[[Caller], Awaitable[T]]) -> T:
-        """What `make` gives."""
-        ...
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "Something in the request is not understood, or not done here"},
+    404: {"description": "No such model or index"},
+    413: {"description": "Too much in one request"},
+    422: {"description": "The body has not the fields that are taken"},
+    424: {"description": "No model here computes this"},
+    429: {"description": "Too much waits: Retry-After says how long"},
+    503: {"description": "Starting or shutting down"},
+    504: {"description": "Not ready in time"},
+}
 
 
 class Body(BaseModel):
     """A request's body: a field that is not known, or of another type, is refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+def posts(
+    routes: APIRouter, path: str, model: type[B], make: Make[B], service: Service, attend: Attend
+) -> None:
+    """A route that reads a body, and answers with what is made of it."""
+
+    async def route(request: Request) -> Response:
+        body = await read(request, model)
+        return answer(await attend(request, lambda caller: make(service, body, caller)))
+
+    routes.add_api_route(
+        path,
+        route,
+        methods=["POST"],
+        name=make.__name__,
+        description=make.__doc__,
+        openapi_extra=takes(model),
+        responses=_REFUSALS,
+    )
 
 
 def prompted(
@@ -70,14 +96,3 @@ def ranked(scores: NDArray[Any], top: int | None) -> list[int]:
     """Places by falling score, equal ones in the order given."""
     order: list[int] = np.argsort(-scores, kind="stable")[:top].tolist()
     return order
-
-
-def said(error: Refusal) -> str:
-    """A refusal in one line."""
-    return f"{error.reason}; {error.remedy}"
-
-
-def failed(error: Refusal, content: Any, status: int | None = None) -> JSONResponse:
-    """An error's body with its status, and when to ask again."""
-    wait = {} if error.retry_after is None else {"Retry-After": str(max(1, round(error.retry_after)))}
-    return JSONResponse(content, status or error.status, wait)

@@ -1,33 +1,27 @@
-"""Cohere: `/v2/embed` and `/v1/embed`, with what its clients ask of them; reranking is `rerank`'s.
+"""Cohere: `/v2/embed` and `/v1/embed`, and the paths of reranking that others share (`rerank`).
 
 `input_type` picks the model's prompt: `search_query` and `search_document`, or a prompt by its own name.
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
-from numpy.typing import NDArray
+from fastapi import APIRouter
 from pydantic import Field
+from starlette.responses import Response
 
-from lingxi import vectors
+from lingxi.serve.attend import Attend
 from lingxi.serve.contract import Caller, Card, Embedded, Wanted
-from lingxi.serve.dialects import rerank
-from lingxi.serve.dialects.bodies import Attend, Body, Count, failed, prompted, said
+from lingxi.serve.dialects.bodies import Body, Count, posts, prompted
+from lingxi.serve.dialects.rerank import Rerank, reranked
+from lingxi.serve.exchange import answer, base64_of
 from lingxi.serve.refusal import Refusal, invalid
 from lingxi.serve.service import Service
 
-PATHS = ("/v1/embed", "/v2/embed", "/v1/rerank", "/v2/rerank")
-
 EmbeddingType = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
-_MADE_OF = {"float32": {"float", "base64", "binary", "ubinary"}, "int8": {"int8", "uint8"}}
+_PRECISIONS = {"float": "float32", "base64": "float32"}
 
 
 class Part(Body):
@@ -61,65 +55,52 @@ class Embed(Body):
 
 
 def router(service: Service, attend: Attend) -> APIRouter:
-    """Cohere's paths, those of reranking among them."""
-    routes = APIRouter(tags=["cohere"])
-
-    @routes.post("/v2/embed", response_model=None)
-    async def second(body: Embed, request: Request) -> dict[str, Any]:
-        """Vectors of every type asked for."""
-        return await attend(request, lambda caller: embedded(service, body, caller, "2"))
-
-    @routes.post("/v1/embed", response_model=None)
-    async def first(body: Embed, request: Request) -> dict[str, Any]:
-        """Vectors as floats, or by type where types are asked for."""
-        return await attend(request, lambda caller: embedded(service, body, caller, "1"))
-
-    routes.include_router(rerank.router(service, attend))
+    """Cohere's paths, which Jina, Voyage and vLLM share for reranking."""
+    routes = APIRouter(tags=["Cohere"])
+    posts(routes, "/v1/embed", Embed, embedded_1, service, attend)
+    posts(routes, "/v2/embed", Embed, embedded_2, service, attend)
+    posts(routes, "/v1/rerank", Rerank, reranked_1, service, attend)
+    posts(routes, "/v2/rerank", Rerank, reranked_2, service, attend)
     return routes
 
 
-async def embedded(service: Service, body: Embed, caller: Caller, version: str) -> dict[str, Any]:
-    """The answer of either version; version 1 without types is a bare list of floats."""
+async def reranked_1(service: Service, body: Rerank, caller: Caller) -> dict[str, Any]:
+    """Order documents by how well they answer a query: Cohere v1, Jina, Voyage, vLLM."""
+    return await reranked(service, body, caller, "1")
+
+
+async def reranked_2(service: Service, body: Rerank, caller: Caller) -> dict[str, Any]:
+    """Order documents by how well they answer a query: Cohere v2, vLLM."""
+    return await reranked(service, body, caller, "2")
+
+
+async def embedded_1(service: Service, body: Embed, caller: Caller) -> dict[str, Any]:
+    """Vectors as floats, or by type where types are asked for."""
+    found = await embedded_2(service, body, caller)
+    found["meta"]["api_version"]["version"] = "1"
+    if body.embedding_types is not None:
+        return found
+    return {**found, "response_type": "embeddings_floats", "embeddings": found["embeddings"]["float"]}
+
+
+async def embedded_2(service: Service, body: Embed, caller: Caller) -> dict[str, Any]:
+    """Vectors of every type asked for."""
     texts = _texts(body)
     wanted = _wanted(body, service.card(body.model, "embedder"))
     types: Sequence[EmbeddingType] = body.embedding_types or ["float"]
-    found = await _precisions(service, texts, wanted, types, caller, body.model)
-    bare = version == "1" and body.embedding_types is None
-    by_type = {kind: _coded(found, kind) for kind in types}
-    tokens = sum(next(iter(found.values())).tokens)
+    precisions = [_PRECISIONS.get(kind, kind) for kind in types]
+    found = await service.embed_each(texts, wanted, precisions, caller, model=body.model)
     return {
         "id": caller.request,
-        "response_type": "embeddings_floats" if bare else "embeddings_by_type",
-        "embeddings": by_type["float"] if bare else by_type,
+        "response_type": "embeddings_by_type",
+        "embeddings": {kind: _rows(one, kind) for kind, one in zip(types, found, strict=True)},
         "texts": texts,
-        "meta": {"api_version": {"version": version}, "billed_units": {"input_tokens": tokens}},
+        "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": sum(found[0].tokens)}},
     }
 
 
-async def _precisions(
-    service: Service,
-    texts: Sequence[str],
-    wanted: Wanted,
-    types: Sequence[EmbeddingType],
-    caller: Caller,
-    model: str | None,
-) -> dict[str, Embedded]:
-    """What the types are made of: signs and base64 of floats, uint8 of int8."""
-    names = [name for name, made in _MADE_OF.items() if made & {*types}]
-    found = await asyncio.gather(
-        *(service.embed(texts, replace(wanted, precision=name), caller, model=model) for name in names)
-    )
-    return dict(zip(names, found, strict=True))
-
-
-def _coded(found: dict[str, Embedded], kind: EmbeddingType) -> list[Any]:
-    if kind in ("int8", "uint8"):
-        codes = found["int8"].vectors.astype(np.int16)
-        return list((codes if kind == "int8" else codes + 128).tolist())
-    floats: NDArray[np.float32] = found["float32"].vectors
-    if kind == "base64":
-        return [base64.b64encode(row.astype("<f4").tobytes()).decode() for row in floats]
-    return list((floats if kind == "float" else vectors.quantize(floats, kind)).tolist())
+def _rows(found: Embedded, kind: EmbeddingType) -> list[Any]:
+    return [base64_of(row) if kind == "base64" else row for row in found.vectors]
 
 
 def _wanted(body: Embed, card: Card) -> Wanted:
@@ -146,15 +127,7 @@ def _text(parts: Sequence[Part]) -> str:
     return texts[0]
 
 
-def jina_task(wanted: Wanted, prompts: Sequence[str], task: str | None) -> Wanted:
-    """With the prompt that Jina's `task` of `/v1/embeddings` asks for; raises Refusal 400 for one not taught.
-
-    `retrieval.query` and `retrieval.passage` are the model's prompts; a symmetric task is an instruction.
-    """
-    return prompted(wanted, prompts, task, "task")
-
-
-def refusal(error: Refusal) -> JSONResponse:
+def refusal(error: Refusal) -> Response:
     """Cohere's error: a message. `detail` is where Jina's and Voyage's clients look."""
-    text = said(error)
-    return failed(error, {"message": text, "detail": text})
+    said = str(error)
+    return answer({"message": said, "detail": said}, 400 if error.status == 422 else error.status)

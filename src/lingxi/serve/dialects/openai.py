@@ -8,13 +8,22 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StrictInt, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictInt,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from lingxi.serve.attend import Attend
 from lingxi.serve.contract import Caller, Card, Embedded, Wanted
+from lingxi.serve.dialects.words import others_words
 from lingxi.serve.exchange import answer, base64_of, read, takes
 from lingxi.serve.refusal import Refusal, RefusalKind, invalid
 from lingxi.serve.service import Service
@@ -84,6 +93,8 @@ class EmbeddingRequest(BaseModel):
         description="Cut longer inputs to so many tokens, -1: to the model's limit; left out: refuse them.",
     )
     truncation_side: Literal["left", "right"] = Field("right", description="What a longer input loses.")
+
+    _others = model_validator(mode="before")(others_words)
 
 
 def router(service: Service, attend: Attend) -> APIRouter:
@@ -196,7 +207,7 @@ def refusal(error: Refusal) -> Response:
     kind, code = _SAID[error.kind]
     if error.kind == "not_found" and error.param == "model":
         code = "model_not_found"
-    status = 400 if error.status in (413, 422) and error.param else error.status
+    status = 400 if error.status == 422 or (error.status == 413 and error.param) else error.status
     said = {"message": str(error), "type": kind, "param": error.param, "code": code}
     return answer({"error": said}, status)
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter
 from pydantic import Field
+from starlette.responses import Response
 
 from lingxi.index.search import Hit
+from lingxi.serve.attend import Attend
 from lingxi.serve.contract import Caller, Card, Segment, Wanted
-from lingxi.serve.dialects.bodies import Attend, Body, Count, failed, said
+from lingxi.serve.dialects.bodies import Body, Count, posts
+from lingxi.serve.exchange import answer
 from lingxi.serve.refusal import Refusal, invalid
 from lingxi.serve.service import Service
-
-PATHS = ("/search", "/segment", "/fingerprint")
 
 
 class Search(Body):
@@ -42,17 +42,10 @@ def router(service: Service, attend: Attend) -> APIRouter:
     """Our own paths."""
     routes = APIRouter(tags=["lingxi"])
 
-    @routes.post("/search", response_model=None)
-    async def search(body: Search, request: Request) -> dict[str, Any]:
-        """The best passages of the index, best first."""
-        return await attend(request, lambda caller: found(service, body, caller))
+    posts(routes, "/search", Search, found, service, attend)
+    posts(routes, "/segment", SegmentDocuments, segmented, service, attend)
 
-    @routes.post("/segment", response_model=None)
-    async def segment(body: SegmentDocuments, request: Request) -> dict[str, Any]:
-        """Segments of whole sentences: their places, texts and vectors."""
-        return await attend(request, lambda caller: segmented(service, body, caller))
-
-    @routes.get("/fingerprint", response_model=None)
+    @routes.get("/fingerprint")
     def fingerprint() -> dict[str, Any]:
         """What a stored vector or score depends on, model by model."""
         return {"models": [_said(card) for card in service.cards()]}
@@ -61,7 +54,7 @@ def router(service: Service, attend: Attend) -> APIRouter:
 
 
 async def found(service: Service, body: Search, caller: Caller) -> dict[str, Any]:
-    """The hits of a search."""
+    """The best passages of the index, best first."""
     if not body.query.strip():
         raise invalid("the query is empty", "give the words or the question to search for", "query")
     hits = await service.search(
@@ -91,8 +84,8 @@ def _shown(hit: Hit) -> dict[str, Any]:
 
 
 async def segmented(service: Service, body: SegmentDocuments, caller: Caller) -> dict[str, Any]:
-    """The segments of each document, `document[start:stop]` in characters."""
-    wanted = Wanted(prompt_name="document", dim=body.dimensions, precision=body.precision)
+    """Segments of whole sentences, `document[start:stop]` in characters, with their vectors."""
+    wanted = Wanted(dim=body.dimensions, precision=body.precision)
     documents = await service.segment(
         body.documents, wanted, caller, model=body.model, max_tokens=body.max_tokens, late=body.late
     )
@@ -115,7 +108,7 @@ def _divided(one: Segment) -> dict[str, Any]:
         "stop": one.stop,
         "tokens": one.tokens,
         "text": one.text,
-        "embedding": one.vector.tolist(),
+        "embedding": one.vector,
     }
 
 
@@ -131,7 +124,7 @@ def _said(card: Card) -> dict[str, Any]:
     }
 
 
-def refusal(error: Refusal) -> JSONResponse:
+def refusal(error: Refusal) -> Response:
     """Our error: what happened, how to mend it, which field is at fault."""
-    content = {"message": said(error), "type": error.kind, "param": error.param, "remedy": error.remedy}
-    return failed(error, {"error": content})
+    content = {"message": error.reason, "remedy": error.remedy, "type": error.kind, "param": error.param}
+    return answer({"error": content}, 400 if error.status == 422 else error.status)

@@ -1,4 +1,4 @@
-"""Reranking as Cohere, Jina, Voyage, vLLM and infinity ask for it, and vLLM's `/score`.
+"""Reranking as Cohere, Jina, Voyage, vLLM and infinity ask for it; here is the path they share with TEI.
 
 `/rerank` is TEI's too, which sends `texts` where the others send `documents`. Voyage is told by `top_k` or
 `truncation`, and answered in its shape. Documents come back where `return_documents` says so, as Cohere v1,
@@ -7,23 +7,21 @@ Voyage and infinity have it; vLLM, which always sends them, and Jina cannot be t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag
+from starlette.responses import Response
 
+from lingxi.serve.attend import Attend
 from lingxi.serve.contract import Caller, Scored
 from lingxi.serve.dialects import tei
-from lingxi.serve.dialects.bodies import Attend, Body, Count, failed, ranked, said
-from lingxi.serve.dialects.tei_bodies import Rerank as TeiRerank
+from lingxi.serve.dialects.bodies import Body, Count, posts, ranked
+from lingxi.serve.dialects.tei_bodies import TeiRerank
+from lingxi.serve.exchange import answer
 from lingxi.serve.refusal import Refusal, invalid
 from lingxi.serve.service import Service
-
-PATHS = ("/rerank",)
-SCORE_PATHS = ("/score", "/v1/score")
 
 
 class TextDocument(BaseModel):
@@ -69,56 +67,31 @@ class Rerank(Scoring):
         return [d if isinstance(d, str) else d.text for d in self.documents]
 
 
-class Score(Scoring):
-    """One query (or text) with many documents, or as many of one as of the other."""
-
-    queries: str | list[str] | None = None
-    documents: str | list[str] | None = None
-    text_1: str | list[str] | None = None
-    text_2: str | list[str] | None = None
-
-
 def _asked_by(body: Any) -> str:
     tei_like = isinstance(body, dict) and "texts" in body and "documents" not in body
     return "texts" if tei_like else "documents"
 
 
-AnyRerank = Annotated[
-    Annotated[Rerank, Tag("documents")] | Annotated[TeiRerank, Tag("texts")], Discriminator(_asked_by)
-]
+class AnyRerank(RootModel[Any]):
+    """`documents` (vLLM, infinity, Jina) or `texts` (TEI)."""
+
+    root: Annotated[
+        Annotated[Rerank, Tag("documents")] | Annotated[TeiRerank, Tag("texts")], Discriminator(_asked_by)
+    ]
 
 
 def router(service: Service, attend: Attend) -> APIRouter:
-    """The paths of reranking."""
+    """The path that TEI shares with others."""
     routes = APIRouter(tags=["rerank"])
-
-    @routes.post("/v1/rerank", response_model=None)
-    async def first(body: Rerank, request: Request) -> dict[str, Any]:
-        """Order documents: Cohere v1, Jina, Voyage, vLLM."""
-        return await attend(request, lambda caller: reranked(service, body, caller, "1"))
-
-    @routes.post("/v2/rerank", response_model=None)
-    async def second(body: Rerank, request: Request) -> dict[str, Any]:
-        """Order documents: Cohere v2, vLLM."""
-        return await attend(request, lambda caller: reranked(service, body, caller, "2"))
-
-    @routes.post("/rerank", response_model=None)
-    async def either(body: AnyRerank, request: Request) -> Any:
-        """Order `documents` (vLLM, infinity, Jina) or `texts` (TEI)."""
-        if isinstance(body, Rerank):
-            return await attend(request, lambda caller: reranked(service, body, caller, "1"))
-        try:
-            return await attend(request, lambda caller: tei.reranked(service, body, caller))
-        except Refusal as error:
-            return tei.refusal(error)
-
-    @routes.post("/score", response_model=None)
-    @routes.post("/v1/score", response_model=None)
-    async def score(body: Score, request: Request) -> dict[str, Any]:
-        """Score pairs: vLLM."""
-        return await attend(request, lambda caller: scored(service, body, caller))
-
+    posts(routes, "/rerank", AnyRerank, either, service, attend)
     return routes
+
+
+async def either(service: Service, body: AnyRerank, caller: Caller) -> Any:
+    """Order `documents` (vLLM, infinity, Jina) or `texts` (TEI) by how well they answer a query."""
+    if isinstance(body.root, Rerank):
+        return await reranked(service, body.root, caller, "1")
+    return await tei.reranked(service, body.root, caller)
 
 
 async def reranked(service: Service, body: Rerank, caller: Caller, version: str) -> dict[str, Any]:
@@ -127,7 +100,7 @@ async def reranked(service: Service, body: Rerank, caller: Caller, version: str)
         raise invalid("documents are judged by their text alone", "put all into text", "rank_fields")
     if body.top_n is not None and body.top_k is not None:
         raise invalid("top_n and top_k are the same", "send one of them", "top_k")
-    found = await _scores(service, body, [(body.query, text) for text in body.texts], caller)
+    found = await scores_of(service, body, [(body.query, text) for text in body.texts], caller)
     name = service.card(body.model, "reranker").name
     tokens = sum(found.tokens)
     if body.model_fields_set & {"top_k", "truncation"}:
@@ -149,7 +122,7 @@ async def reranked(service: Service, body: Rerank, caller: Caller, version: str)
 def _results(body: Rerank, found: Scored, top: int | None, *, plain: bool = False) -> list[dict[str, Any]]:
     values = found.logits if body.raw else found.scores
     return [
-        {"index": i, "relevance_score": float(values[i])}
+        {"index": i, "relevance_score": values[i]}
         | ({"document": _document(body, i, plain)} if body.return_documents else {})
         for i in ranked(values, top)
     ]
@@ -162,44 +135,10 @@ def _document(body: Rerank, place: int, plain: bool) -> str | dict[str, Any]:
     return {"text": document} if isinstance(document, str) else document.model_dump()
 
 
-async def scored(service: Service, body: Score, caller: Caller) -> dict[str, Any]:
-    """A score for each pair, in order."""
-    found = await _scores(service, body, _pairs(body), caller)
-    values, tokens = (found.logits if body.raw else found.scores), sum(found.tokens)
-    return {
-        "id": caller.request,
-        "object": "list",
-        "created": int(time.time()),
-        "model": service.card(body.model, "reranker").name,
-        "data": [{"index": i, "object": "score", "score": float(s)} for i, s in enumerate(values)],
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0},
-    }
-
-
-def _pairs(body: Score) -> list[tuple[str, str]]:
-    given = {n: getattr(body, n) for n in ("queries", "documents", "text_1", "text_2")}
-    names = [name for name, value in given.items() if value is not None]
-    if names not in (["queries", "documents"], ["text_1", "text_2"]):
-        raise invalid(
-            "a score needs two sides", "send queries and documents, or text_1 and text_2", "queries"
-        )
-    left, right = (_listed(given[name]) for name in names)
-    if not left or not right or len(left) not in (1, len(right)):
-        raise invalid(
-            f"{len(left)} and {len(right)} texts make no pairs",
-            "send one and many, or as many of each",
-            names[0],
-        )
-    return list(zip(left * len(right) if len(left) == 1 else left, right, strict=True))
-
-
-def _listed(texts: str | Sequence[str]) -> list[str]:
-    return [texts] if isinstance(texts, str) else list(texts)
-
-
-async def _scores(
+async def scores_of(
     service: Service, body: Scoring, pairs: Sequence[tuple[str, str]], caller: Caller
 ) -> Scored:
+    """What the service makes of pairs, as a body wants them read."""
     return await service.score(
         pairs,
         caller,
@@ -210,8 +149,8 @@ async def _scores(
     )
 
 
-def refusal(error: Refusal) -> JSONResponse:
+def refusal(error: Refusal) -> Response:
     """`/rerank`'s error, in which the clients of all its dialects find their words."""
-    text = said(error)
-    kind = tei.error_type(error)
-    return failed(error, {"message": text, "detail": text, "error": text, "error_type": kind})
+    text = str(error)
+    content = {"message": text, "detail": text, "error": text, "error_type": tei.error_type(error)}
+    return answer(content, error.status)

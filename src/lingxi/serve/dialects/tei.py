@@ -5,36 +5,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi import APIRouter
+from starlette.responses import Response
 
 import lingxi
+from lingxi.serve.attend import Attend
 from lingxi.serve.contract import Caller, Card, Wanted
-from lingxi.serve.dialects.bodies import Attend, failed, ranked, said
+from lingxi.serve.dialects.bodies import posts, ranked
 from lingxi.serve.dialects.tei_bodies import (
     Decode,
-    Embed,
-    EmbedAll,
     Pair,
     Parameters,
-    Rerank,
     Root,
     Similarity,
+    TeiEmbed,
+    TeiEmbedAll,
+    TeiRerank,
     Tokenize,
 )
+from lingxi.serve.exchange import answer
 from lingxi.serve.refusal import Refusal, invalid
 from lingxi.serve.service import Service
 
 _POOLING = {"lasttoken": "last_token"}
-
-PATHS = (
-    "/embed", "/embed_all", "/embed_sparse", "/similarity", "/predict", "/tokenize", "/decode", "/info",
-    "/health", "/ping", "/",
-)  # fmt: skip
 
 
 class EmptyError(Refusal):
@@ -46,85 +43,76 @@ class EmptyError(Refusal):
 
 def router(service: Service, attend: Attend) -> APIRouter:
     """TEI's paths."""
-    routes = APIRouter(tags=["tei"])
+    routes = APIRouter(tags=["TEI"])
 
-    def post(path: str, body: Any, make: Callable[[Service, Any, Caller], Awaitable[Any]]) -> None:
-        async def route(body: Any, request: Request) -> Any:
-            return await attend(request, lambda caller: make(service, body, caller))
+    def post(path: str, body: Any, make: Any) -> None:
+        posts(routes, path, body, make, service, attend)
 
-        route.__annotations__ = {"body": body, "request": Request, "return": Any}
-        route.__name__, route.__doc__ = make.__name__, make.__doc__
-        routes.post(path, response_model=None)(route)
-
-    post("/embed", Embed, embedded)
-    post("/embed_all", EmbedAll, all_tokens)
-    post("/embed_sparse", EmbedAll, sparse)
+    post("/embed", TeiEmbed, embedded)
+    post("/embed_all", TeiEmbedAll, all_tokens)
+    post("/embed_sparse", TeiEmbedAll, sparse)
     post("/similarity", Similarity, similar)
     post("/predict", Pair, predicted)
     post("/tokenize", Tokenize, tokenized)
     post("/decode", Decode, decoded)
     post("/", Root, at_root)
 
-    @routes.get("/info", response_model=None)
+    @routes.get("/info")
     def info() -> dict[str, Any]:
         """What is served, in TEI's words."""
         return described(service)
 
-    @routes.get("/health", response_model=None)
-    @routes.get("/ping", response_model=None)
-    @routes.get("/", response_model=None)
+    @routes.get("/health", responses={503: {"description": "Not ready"}})
+    @routes.get("/ping", responses={503: {"description": "Not ready"}})
+    @routes.get("/", responses={503: {"description": "Not ready"}})
     def health() -> Response:
         """200 while requests are taken, 503 otherwise."""
         if service.state().ready:
             return Response()
-        return refusal(Refusal(503, "unready", "unhealthy", "ask again when the models are loaded"))
+        raise Refusal(503, "unready", "unhealthy", "ask again when the models are loaded")
 
     return routes
 
 
-async def embedded(service: Service, body: Embed, caller: Caller) -> list[list[float]]:
+async def embedded(service: Service, body: TeiEmbed, caller: Caller) -> list[Any]:
     """A vector for each input."""
     wanted = Wanted(
         prompt_name=body.prompt_name, dim=body.dimensions, normalize=body.normalize, truncate=body.mode
     )
-    found = await service.embed(_some(body.many, "inputs"), wanted, caller)
-    vectors: list[list[float]] = found.vectors.tolist()
-    return vectors
+    return list((await service.embed(_some(body.many, "inputs"), wanted, caller)).vectors)
 
 
-async def all_tokens(service: Service, body: EmbedAll, caller: Caller) -> list[list[list[float]]]:
+async def all_tokens(service: Service, body: TeiEmbedAll, caller: Caller) -> list[Any]:
     """The state of every token of each input, before pooling."""
     wanted = Wanted(prompt_name=body.prompt_name, truncate=body.mode)
-    found = await service.token_states(_some(body.many, "inputs"), caller, wanted=wanted)
-    return [states.tolist() for states in found]
+    return await service.token_states(_some(body.many, "inputs"), caller, wanted=wanted)
 
 
-async def sparse(service: Service, body: EmbedAll, caller: Caller) -> None:
+async def sparse(service: Service, body: TeiEmbedAll, caller: Caller) -> None:
     """Refused: no model here makes sparse vectors."""
     raise Refusal(
         424, "backend", "no sparse model is served here", "use /embed, or search by words in an index"
     )
 
 
-async def reranked(service: Service, body: Rerank, caller: Caller) -> list[dict[str, Any]]:
+async def reranked(service: Service, body: TeiRerank, caller: Caller) -> list[dict[str, Any]]:
     """The texts by falling score."""
     pairs = [(body.query, text) for text in _some(body.texts, "texts")]
     found = await service.score(pairs, caller, truncate=body.mode)
     values = found.logits if body.raw_scores else found.scores
     return [
-        {"index": i, "score": float(values[i])} | ({"text": body.texts[i]} if body.return_text else {})
+        {"index": i, "score": values[i]} | ({"text": body.texts[i]} if body.return_text else {})
         for i in ranked(values, None)
     ]
 
 
-async def similar(service: Service, body: Similarity, caller: Caller) -> list[float]:
+async def similar(service: Service, body: Similarity, caller: Caller) -> Any:
     """The cosine of the source sentence with each sentence."""
     how = body.parameters or Parameters()
     texts = [body.inputs.source_sentence, *_some(body.inputs.sentences, "sentences")]
     wanted = Wanted(prompt_name=how.prompt_name, truncate=how.mode)
     found = (await service.embed(texts, wanted, caller)).vectors
-    cosines: list[float] = np.asarray(found[1:] @ found[0], np.float32).tolist()
-    return cosines
+    return np.asarray(found[1:] @ found[0], np.float32)
 
 
 async def predicted(service: Service, body: Pair, caller: Caller) -> list[Any]:
@@ -138,7 +126,7 @@ async def predicted(service: Service, body: Pair, caller: Caller) -> list[Any]:
         raise invalid("a reranker judges pairs", "send [query, text], or a list of such pairs", "inputs")
     found = await service.score([(a, b) for a, b in given], caller, truncate=body.mode)
     values = found.logits if body.raw_scores else found.scores
-    labels = [[{"score": float(value), "label": "LABEL_0"}] for value in values]
+    labels = [[{"score": value, "label": "LABEL_0"}] for value in values]
     return labels[0] if single else labels
 
 
@@ -163,11 +151,12 @@ async def decoded(service: Service, body: Decode, caller: Caller) -> list[str]:
 
 async def at_root(service: Service, body: Root, caller: Caller) -> Any:
     """What a client that knows the address alone sends there: texts, sentences to compare, or a reranking."""
-    if isinstance(body, Similarity):
-        return await similar(service, body, caller)
-    return await (
-        reranked(service, body, caller) if isinstance(body, Rerank) else embedded(service, body, caller)
-    )
+    asked = body.root
+    if isinstance(asked, Similarity):
+        return await similar(service, asked, caller)
+    if isinstance(asked, TeiRerank):
+        return await reranked(service, asked, caller)
+    return await embedded(service, asked, caller)
 
 
 def described(service: Service) -> dict[str, Any]:
@@ -212,9 +201,9 @@ def error_type(error: Refusal) -> str:
     return names.get(error.kind, "Validation")
 
 
-def refusal(error: Refusal) -> JSONResponse:
+def refusal(error: Refusal) -> Response:
     """TEI's error: 400 for nothing sent, 422 for what cannot be read, 424 for what cannot be computed."""
     unread = error.kind == "invalid_input" and error.status == 400 and not isinstance(error, EmptyError)
     uncomputed = error.kind == "backend" and error.status == 500
     status = 422 if unread else 424 if uncomputed else error.status
-    return failed(error, {"error": said(error), "error_type": error_type(error)}, status)
+    return answer({"error": str(error), "error_type": error_type(error)}, status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, RootModel
 
 from lingxi.serve.dialects.bodies import Body, Count
 from lingxi.texts import Truncate
@@ -29,7 +29,7 @@ class Cut(Body):
         return "start" if self.truncation_direction.lower() == "left" else "end"
 
 
-class EmbedAll(Cut):
+class TeiEmbedAll(Cut):
     """Texts, or token ids, and the model's prompt to put before them."""
 
     inputs: Input | list[Input]
@@ -44,14 +44,14 @@ class EmbedAll(Cut):
         return [ids] if ids else [one for one in self.inputs if not isinstance(one, int)]
 
 
-class Embed(EmbedAll):
+class TeiEmbed(TeiEmbedAll):
     """What `/embed` takes."""
 
     normalize: bool = True
     dimensions: Count | None = None
 
 
-class Rerank(Cut):
+class TeiRerank(Cut):
     """A query and texts to order by it."""
 
     query: str
@@ -102,4 +102,5 @@ class Decode(Body):
     skip_special_tokens: bool = True
 
 
-Root = Similarity | Rerank | Embed
+class Root(RootModel[Similarity | TeiRerank | TeiEmbed]):
+    """What may be sent to `/`: the kinds of bodies have no field in common that is read otherwise."""
