@@ -29,10 +29,9 @@ def server() -> Iterator[str]:
     pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
     from dialect_server import nano_service, serving
     from lingxi.serve.app import create_app
-    from lingxi.serve.dialects import cohere, openai, own
     from lingxi.serve.settings import Settings
 
-    with serving(create_app(nano_service(), Settings(), dialects=(openai, cohere, own))) as url:
+    with serving(create_app(nano_service(), Settings())) as url:
         yield url
 
 
