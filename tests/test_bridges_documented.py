@@ -29,10 +29,9 @@ def server() -> Iterator[str]:
     pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
     from dialect_server import nano_service, serving
     from lingxi.serve.app import create_app
-    from lingxi.serve.dialects import cohere, openai, own
     from lingxi.serve.settings import Settings
 
-    with serving(create_app(nano_service(), Settings(), dialects=(openai, cohere, own))) as url:
+    with serving(create_app(nano_service(), Settings())) as url:
         yield url
 
 
@@ -42,7 +41,7 @@ def test_the_examples_run(
     code: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     for library in needs:
         if library != "server":
@@ -56,7 +55,7 @@ def test_the_examples_run(
         code = code.replace("args=command)", f"args=command, env={{'PYTHONPATH': {sources!r}}})")
     with server() if "server" in needs else nullcontext(ADDRESS) as url:
         exec(compile(code.replace(ADDRESS, url), "example", "exec"), {})
-    assert capsys.readouterr().out.strip()
+    assert capfd.readouterr().out.strip()
 
 
 def test_every_block_of_python_is_run() -> None:

@@ -18,7 +18,6 @@ from dialect_server import serving  # noqa: E402
 from lingxi import AsyncClient, Client, Embedder, Index, Reranker  # noqa: E402
 from lingxi.asking import NoAnswerError  # noqa: E402
 from lingxi.serve.app import create_app  # noqa: E402
-from lingxi.serve.dialects import cohere, openai, own, tei  # noqa: E402
 from lingxi.serve.service import Service  # noqa: E402
 from lingxi.serve.settings import Settings  # noqa: E402
 
@@ -43,7 +42,7 @@ def index(embedder: Embedder, reranker: Reranker, tmp_path_factory: pytest.TempP
 def url(embedder: Embedder, reranker: Reranker, index: Index) -> Iterator[str]:
     settings = Settings(self_check=False)
     service = Service({"toy": embedder}, {"toy-reranker": reranker}, index=index, settings=settings)
-    with serving(create_app(service, settings, dialects=(openai, cohere, tei, own))) as address:
+    with serving(create_app(service, settings)) as address:
         yield address
 
 

@@ -1,8 +1,5 @@
 """Our models and index as LangChain takes them: `Embeddings`, a document compressor, a retriever.
 
-from lingxi import Embedder, Index, Reranker
-from lingxi.bridges.langchain import LingxiEmbeddings, LingxiReranker, LingxiRetriever
-
 store = InMemoryVectorStore(LingxiEmbeddings(Embedder(), instruction="…"))
 best = LingxiReranker(model=Reranker(), top_k=3).compress_documents(documents, "…")
 """

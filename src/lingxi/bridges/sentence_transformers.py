@@ -24,13 +24,13 @@ except ImportError:
     ) from None
 
 
-class _Ours(InputModule):  # type: ignore[misc]
+class _Ours(InputModule):
     """The one module of a model: texts go through as they are, for our engine to read."""
 
-    forward_kwargs = frozenset({"instruction"})
+    forward_kwargs = {"instruction"}  # noqa: RUF012  (as the base has it)
 
     def __init__(self, model: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.model = model
         self.max_seq_length = getattr(model, "max_seq_length", None) or getattr(model, "max_length", None)
 
@@ -74,7 +74,7 @@ def to_sentence_transformers(embedder: Any, instruction: str | None = None) -> S
     """A SentenceTransformer that computes with an embedder; `instruction` stands before its queries."""
     own = dict(getattr(embedder, "prompts", {})) or {"query": prompts.query_prefix(), "document": ""}
     asked = {} if instruction is None else {"query": prompts.query_prefix(instruction)}
-    modules = [LingxiModule(embedder)]
+    modules: list[Any] = [LingxiModule(embedder)]
     return SentenceTransformer(
         modules=modules, device="cpu", prompts={**own, **asked}, similarity_fn_name="cosine"
     )
@@ -83,7 +83,8 @@ def to_sentence_transformers(embedder: Any, instruction: str | None = None) -> S
 def to_cross_encoder(reranker: Any, instruction: str | None = None) -> CrossEncoder:
     """A CrossEncoder that computes with a reranker; `instruction` is its task where none is said."""
     said = {} if instruction is None else {"task": instruction}
-    return CrossEncoder(
+    made: CrossEncoder = CrossEncoder(
         modules=[LingxiScores(reranker)], device="cpu", activation_fn=torch.nn.Identity(), prompts=said,
         default_prompt_name="task" if said else None,
     )  # fmt: skip
+    return made
