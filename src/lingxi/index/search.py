@@ -111,7 +111,7 @@ def similar(
     store.refresh()
     with in_words(store.path):
         near = store.nearest(vector, top_k, below)
-    hits = [_hit(row, 1 - float(row["_distance"])) for row in near]
+    hits = [_hit(row, 1 - float(row["_distance"]), {"vector": rank}) for rank, row in enumerate(near, 1)]
     return _with_sentences(embedder, text, vector, hits)
 
 
