@@ -29,16 +29,25 @@ def attending(deadline_s: float) -> Attend:
     """An `attend` whose callers have so many seconds."""
 
     async def attend(request: Request, make: Callable[[Caller], Awaitable[T]]) -> T:
-        work = asyncio.ensure_future(make(caller_of(request, deadline_s)))
-        gone = asyncio.ensure_future(_gone(request))
-        try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise Refusal(CLIENT_LEFT, "late", "the client left", "stay for the answer")
-            return work.result()
-        finally:
-            gone.cancel()
+        work, left = asyncio.current_task(), False
+
+        async def watch() -> None:
+            nonlocal left
+            await _gone(request)
+            left = True
+            assert work is not None
             work.cancel()
+
+        watcher = asyncio.ensure_future(watch())
+        try:
+            return await make(caller_of(request, deadline_s))
+        except asyncio.CancelledError:
+            # Another may have cancelled this task too, as a server that stops does.
+            if not left or work is None or work.uncancel() > 0:
+                raise
+            raise Refusal(CLIENT_LEFT, "late", "the client left", "stay for the answer") from None
+        finally:
+            watcher.cancel()
 
     return attend
 

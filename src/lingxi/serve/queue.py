@@ -86,21 +86,21 @@ class Queue:
         """
         if not items:
             return Rows([], 0.0, 0.0)
-        job = job_of(kind, items, lengths, caller, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        job = job_of(kind, items, lengths, caller, loop.create_future())
         self._enter(job)
-        left = None if caller.deadline is None else caller.deadline - time.monotonic()
+        end = caller.deadline
+        alarm = loop.call_later(end - time.monotonic(), _settle, job, _late()) if end is not None else None
         dropped: Dropped = "gone"
         try:
-            async with asyncio.timeout(left):
-                rows = await job.future
+            rows = await job.future
             return Rows(rows, job.begun - job.entered, job.computed)
-        except TimeoutError:
-            dropped = "late"
-            raise _late() from None
         except Refusal as refusal:
             dropped = "late" if refusal.kind == "late" else "failed"
             raise
         finally:
+            if alarm is not None:
+                alarm.cancel()
             self._leave(job, dropped)
 
     def _leave(self, job: Job, why: Dropped) -> None:

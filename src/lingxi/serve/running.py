@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -66,10 +67,14 @@ def open_app(
     service = open_service(plan, settings, around.watch)
     try:
         asyncio.run(service.start())
-        return create_app(service, settings, extras=(*extras, around.install)), service
+        app = create_app(service, settings, extras=(*extras, around.install))
     except BaseException:
         service.close()
         raise
+    # What libraries and models are made of stays: the collector need not walk through it while requests wait.
+    gc.collect()
+    gc.freeze()
+    return app, service
 
 
 def make_server(
