@@ -21,6 +21,8 @@ SCRIPT = """
 set -e
 ip link set lo up
 export RAY_USAGE_STATS_ENABLED=0
+# Proxies have five seconds to come up, which a machine with other work does not always give.
+export RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S=120 RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S=120
 python=$1; ray="$python -m ray.scripts.scripts"
 $ray start --head --node-ip-address=127.0.0.1 --port=6399 --num-cpus=1 --include-dashboard=false >/dev/null
 $ray start --address=127.0.0.1:6399 --node-ip-address=127.0.0.1 --num-cpus=1 >/dev/null

@@ -12,8 +12,8 @@ from lingxi import Embedder, Reranker
 from operating import KEY, running
 
 CHECKS = (
-    "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance",
-    "response_headers_conformance", "negative_data_rejection",
+    "not_a_server_error", "status_code_conformance", "content_type_conformance",
+    "response_schema_conformance", "response_headers_conformance", "negative_data_rejection",
 )  # fmt: skip
 
 
