@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from multiprocessing.context import SpawnContext
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,7 +76,8 @@ class Ledger:
     @property
     def row(self) -> Rows:
         """This worker's own numbers."""
-        return cast(Rows, self._rows[self.place.number])
+        row: Rows = self._rows[self.place.number]
+        return row
 
     def counter(self, name: str, says: str, **labels: Sequence[str]) -> Family:
         """A number that only grows, one of each combination of the labels' values."""
