@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import lingxi
-from lingxi import Embedder
+from lingxi import Embedder, Reranker
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"<!-- needs: (.*?) -->\n```python\n(.*?)```", re.S)
@@ -27,11 +27,14 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def server() -> Iterator[str]:
     """The address of what `lingxi serve` serves."""
     pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
-    from dialect_server import nano_service, serving
+    from dialect_server import serving
     from lingxi.serve.app import create_app
+    from lingxi.serve.service import Service
     from lingxi.serve.settings import Settings
 
-    with serving(create_app(nano_service(), Settings())) as url:
+    service = Service({"lingxi-nano": Embedder()}, {"lingxi-nano-reranker": Reranker()})
+
+    with serving(create_app(service, Settings())) as url:
         yield url
 
 
