@@ -55,6 +55,7 @@ def hit_values(hit: Hit) -> dict[str, Any]:
         "end": hit.end,
         "score": hit.score,
         "scores": dict(hit.scores),
+        "ranks": dict(hit.ranks),
         "text": hit.text,
         "sentence": {"start": start, "end": end, "text": hit.text[start - hit.start : end - hit.start]},
     }

@@ -61,7 +61,7 @@ async def segment(
 
 
 def _hits(answer: Any) -> list[Hit]:
-    names = ("path", "start", "end", "first_line", "last_line", "text", "score", "scores")
+    names = ("path", "start", "end", "first_line", "last_line", "text", "score", "scores", "ranks")
     return [
         Hit(**{name: one[name] for name in names}, sentence=tuple(one["sentence"])) for one in answer["hits"]
     ]

@@ -79,6 +79,7 @@ def _shown(hit: Hit) -> dict[str, Any]:
         "text": hit.text,
         "score": hit.score,
         "scores": dict(hit.scores),
+        "ranks": dict(hit.ranks),
         "sentence": list(hit.sentence),
     }
 
