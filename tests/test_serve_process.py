@@ -97,15 +97,26 @@ def test_no_descriptors_left_and_then_some_again(tmp_path):
         held = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (held + 8, held + 8))
         crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(64)]
-        time.sleep(2.5)
+        time.sleep(1)
+        with pytest.raises((OSError, http.client.HTTPException)):  # none is left for another
+            ask(port, body={"inputs": "hello"}, timeout=1)
         assert process.poll() is None
         for one in crowd:
             one.close()
-        assert ask(port, body={"inputs": "hello"})[0] == 200
+        end = time.monotonic() + 10
+        while not answers(port) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert answers(port)
         written = (tmp_path / "log").read_text()
-        assert "out of system resource" in written
         assert len(written.splitlines()) < 200, "a line for every connection that could not be taken"
         assert str(tmp_path) not in written and all(json.loads(line) for line in written.splitlines())
+
+
+def answers(port):
+    try:
+        return ask(port, body={"inputs": "hello"})[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def test_mapped_weights_are_one_in_memory_for_all_workers(tmp_path):
