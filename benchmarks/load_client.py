@@ -26,9 +26,11 @@ async def main() -> None:
     parser.add_argument("--path", default="/v1/embeddings")
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--model", default="model")
+    parser.add_argument("--together", type=int, default=1, help="texts of one request")
     options = parser.parse_args()
     texts = json.loads(options.texts.read_text(encoding="utf-8"))
-    requests = [_request(options, text) for text in texts]
+    starts = range(0, len(texts), options.together)
+    requests = [_request(options, texts[i : i + options.together]) for i in starts]
     address = urlsplit(options.url)
     host, port = str(address.hostname), int(address.port or 80)
     await _clients(host, port, iter(requests[: 2 * options.clients]), options.clients)
@@ -43,8 +45,8 @@ async def main() -> None:
     print(json.dumps(found))
 
 
-def _request(options: argparse.Namespace, text: str) -> bytes:
-    body = json.dumps({"model": options.model, "input": [text]}).encode()
+def _request(options: argparse.Namespace, texts: list[str]) -> bytes:
+    body = json.dumps({"model": options.model, "input": texts}).encode()
     head = (
         f"POST {options.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"

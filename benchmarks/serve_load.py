@@ -3,9 +3,9 @@
     python benchmarks/serve_load.py [--quick] [--model DIRECTORY] [--infinity infinity_emb] [--out FOLDER]
 
 Each system is a process on `--server-cpus` with as many threads, asked by another process on `--client-cpu`;
-texts of mixed lengths are sent one a request. `offline` is `Embedder.encode` on the same texts. The model
-is the one that ships, written out in fp32, so that all compute the same network; our int8 is a system of its
-own.
+texts of mixed lengths are sent one a request (or `--together`). `offline` is `Embedder.encode` on the same
+texts. The model is the one that ships, written out in fp32, so that all compute the same network; our int8
+is a system of its own.
 Writes load.json, load.md and load.svg.
 """
 
@@ -99,6 +99,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--clients", help="numbers of clients, as 1,16,256")
+    parser.add_argument("--together", type=int, default=1, help="texts of one request")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--server-cpus", default="0")
@@ -214,17 +215,18 @@ def _measured(
         for clients in levels:
             command = [sys.executable, str(HERE / "load_client.py"), url, str(texts), "--path", system.path]
             command += ["--clients", str(clients), "--model", system.served]
+            command += ["--together", str(options.together)]
             pinned = _pinned(options.client_cpu)
             run = subprocess.run(command, check=True, capture_output=True, text=True, **pinned)
-            level = _level(system.name, clients, json.loads(run.stdout))
+            level = _level(system.name, clients, json.loads(run.stdout), options.together)
             print(_line(level), flush=True)
             yield level
 
 
-def _level(name: str, clients: int, said: dict[str, Any]) -> Level:
+def _level(name: str, clients: int, said: dict[str, Any], together: int) -> Level:
     latencies = sorted(said["latencies"])
     p50, p99 = (1000 * latencies[min(len(latencies) - 1, int(q * len(latencies)))] for q in (0.5, 0.99))
-    rate = (len(latencies) - said["failures"]) / said["seconds"]
+    rate = together * (len(latencies) - said["failures"]) / said["seconds"]
     return Level(name, clients, rate, p50, p99, said["failures"], said["cpu"] / said["seconds"])
 
 

@@ -124,7 +124,7 @@ def test_mistakes_at_the_start_are_said_in_a_line(
         return line
 
     model = ("--embedder", str(embedder_directory))
-    assert "no API key" in said(*model, "--host", "0.0.0.0")
+    assert "no key" in said(*model, "--host", "0.0.0.0")
     assert "unknown model" in said("--embedder", "nope", "--port", "0")
     assert "no index" in said(*model, "--port", "0", "--index", "nowhere")
     assert "no name" in said(*model, "--adapter", "folder")

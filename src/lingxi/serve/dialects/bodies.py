@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from lingxi.serve.attend import Attend
 from lingxi.serve.contract import Caller, Wanted
-from lingxi.serve.exchange import answer, read, takes
+from lingxi.serve.exchange import Bare, answer, read, takes
 from lingxi.serve.refusal import invalid
 from lingxi.serve.service import Service
 
@@ -63,6 +63,7 @@ def posts(
         path,
         route,
         methods=["POST"],
+        route_class_override=Bare,
         name=make.__name__,
         description=make.__doc__,
         openapi_extra=takes(model),

@@ -24,7 +24,7 @@ from starlette.responses import Response
 from lingxi.serve.attend import Attend
 from lingxi.serve.contract import Caller, Card, Embedded, Wanted
 from lingxi.serve.dialects.words import others_words
-from lingxi.serve.exchange import answer, base64_of, read, takes
+from lingxi.serve.exchange import Bare, answer, base64_of, read, takes
 from lingxi.serve.refusal import Refusal, RefusalKind, invalid
 from lingxi.serve.service import Service
 from lingxi.texts import Truncate
@@ -117,6 +117,7 @@ def router(service: Service, attend: Attend) -> APIRouter:
             path,
             embeddings,
             methods=["POST"],
+            route_class_override=Bare,
             openapi_extra=takes(EmbeddingRequest),
             responses=_RESPONSES,
         )
