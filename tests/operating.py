@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -46,6 +47,16 @@ class Running:
     def lines(self):
         """The log so far, a dictionary a line."""
         return [json.loads(line) for line in self.written.getvalue().splitlines()]
+
+    def line_of(self, request):
+        """The line of a request, which is written once its answer is out."""
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            for line in self.lines():
+                if line.get("request") == request:
+                    return line
+            time.sleep(0.01)
+        raise AssertionError(f"no line of {request}")
 
 
 @contextmanager

@@ -256,7 +256,7 @@ def test_a_crash_is_an_error_without_detail(folder, case):
 
 def test_the_log_says_who_and_how_much_and_shows_no_text(server, folder):
     server.ask("/embed", {"inputs": [f"{SECRET} one", "two"]}, headers={"x-request-id": "mine-1"})
-    line = next(line for line in reversed(server.lines()) if line.get("request") == "mine-1")
+    line = server.line_of("mine-1")
     assert line["client"] == "tester" and line["path"] == "/embed" and line["status"] == 200
     assert line["texts"] == 2 and line["tokens"] > 2 and line["model"] == "toy"
     assert 0 <= line["waited"] + line["computed"] <= line["seconds"] < 60
@@ -269,7 +269,8 @@ def test_texts_are_logged_where_asked_for(folder):
     with running(
         {"toy": Embedder(write_toy(folder / "other"))}, {}, replace(QUICK, log_texts=True)
     ) as server:
-        server.ask("/embed", {"inputs": SECRET})
+        server.ask("/embed", {"inputs": SECRET}, headers={"x-request-id": "mine-2"})
+        server.line_of("mine-2")
         assert SECRET in server.written.getvalue() and KEY not in server.written.getvalue()
 
 
