@@ -5,6 +5,7 @@ The int8 step belongs to a width, and never to a batch, so a row has one code wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -53,4 +54,4 @@ def coder(layout: Layout) -> Codes:
 
 def int8_step(dim: int) -> float:
     """The int8 step for unit vectors of a width."""
-    return min(1.0, _LARGEST / dim**0.5) / 127
+    return min(1.0, _LARGEST / math.sqrt(dim)) / 127

@@ -37,7 +37,11 @@ class Collection:
         return cls(open_store(place, layout))
 
     def add(
-        self, ids: Sequence[str], vectors: npt.ArrayLike, metadata: Sequence[Metadata] = (), namespace: str = ""
+        self,
+        ids: Sequence[str],
+        vectors: npt.ArrayLike,
+        metadata: Sequence[Metadata] = (),
+        namespace: str = "",
     ) -> None:
         """Write new rows in one commit; raises StoreError where an id is there already.
 
@@ -48,12 +52,17 @@ class Collection:
         there = self.store.get(rows.ids, _namespace(namespace)).ids if len(rows) else ()
         if there:
             raise StoreError(
-                f"{self.store.place}: {len(there)} of the ids are there ({there[0]!r})", "use upsert to replace"
+                f"{self.store.place}: {len(there)} of the ids are there ({there[0]!r})",
+                "use upsert to replace",
             )
         self._put(rows, namespace)
 
     def upsert(
-        self, ids: Sequence[str], vectors: npt.ArrayLike, metadata: Sequence[Metadata] = (), namespace: str = ""
+        self,
+        ids: Sequence[str],
+        vectors: npt.ArrayLike,
+        metadata: Sequence[Metadata] = (),
+        namespace: str = "",
     ) -> None:
         """Write rows in one commit, replacing those whose ids are there; raises InputError as `add`."""
         self._put(self._rows(ids, vectors, metadata), namespace)
@@ -111,7 +120,9 @@ class Collection:
         """The collection, closed at the end of the block."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close it."""
         self.close()
 
@@ -127,7 +138,8 @@ class Collection:
         told = list(metadata) if len(metadata) or self.layout.fields else [{}] * len(named)
         if not len(named) == len(found) == len(told):
             raise InputError(
-                f"{len(named)} ids, {len(found)} vectors and {len(told)} of metadata", "give one of each a row"
+                f"{len(named)} ids, {len(found)} vectors and {len(told)} of metadata",
+                "give one of each a row",
             )
         twice = [name for name, count in Counter(named).items() if count > 1]
         if twice:
@@ -150,7 +162,8 @@ class Collection:
             return np.zeros((0, self.layout.dim), np.float32)
         if found.ndim != 2 or found.shape[1] < self.layout.dim:
             raise InputError(
-                f"vectors of the shape {found.shape} in a store {self.layout.dim} wide", "give [n, dim] or wider"
+                f"vectors of the shape {found.shape} in a store {self.layout.dim} wide",
+                "give [n, dim] or wider",
             )
         if not np.isfinite(found).all():
             raise InputError("a vector holds what is no number", "check the model with `lingxi check`")

@@ -58,7 +58,7 @@ class FaissStore:
             return self._slots.get(list(ids), namespace)
 
     def search(self, queries: Floats, k: int, where: Where | None, namespace: str) -> list[list[Found]]:
-        """The nearest rows among the slots that meet the condition, ordered by the full vector if rescored."""
+        """The nearest rows among slots that meet the condition, by the full vector if rescored."""
         with self._failing():
             self._fill()
             allowed = self._slots.of(where, namespace)
@@ -119,11 +119,15 @@ class FaissStore:
         is_graph = self.layout.look == "ann" and not self._codes.binary
         if is_graph and len(allowed) > self._next // 20:
             parameters = self._faiss.SearchParametersHNSW(sel=selector, **width)
-            return self._index.search(self._codes(queries), wanted, params=parameters)
+            return self._nearest(queries, wanted, parameters)
         if is_graph:
             return self._compared(queries, wanted, allowed)
         parameters = self._faiss.SearchParameters(sel=selector)
-        return self._index.search(self._codes(queries), wanted, params=parameters)
+        return self._nearest(queries, wanted, parameters)
+
+    def _nearest(self, queries: Floats, wanted: int, parameters: Any) -> tuple[Any, Any]:
+        scores, slots = self._index.search(self._codes(queries), wanted, params=parameters)
+        return scores, slots
 
     def _compared(self, queries: Floats, wanted: int, allowed: NDArray[np.int64]) -> tuple[Any, Any]:
         scores = queries @ self._slots.vectors(allowed).T
@@ -162,9 +166,7 @@ class FaissStore:
             whole = self.layout.precision == "float32"
             return faiss.IndexFlatIP(dim) if whole else faiss.IndexScalarQuantizer(dim, eight, by)
         whole = self.layout.precision == "float32"
-        made = (
-            faiss.IndexHNSWFlat(dim, _LINKS, by) if whole else faiss.IndexHNSWSQ(dim, eight, _LINKS, by)
-        )
+        made = faiss.IndexHNSWFlat(dim, _LINKS, by) if whole else faiss.IndexHNSWSQ(dim, eight, _LINKS, by)
         made.hnsw.efConstruction = _BUILD_WIDTH
         return made
 

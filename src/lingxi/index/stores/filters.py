@@ -111,7 +111,7 @@ def checked_value(field: str, kind: Kind, value: object) -> Value:
 
 def checked_text(what: str, text: str) -> str:
     """A text that every store can hold; raises InputError for another."""
-    if "\0" in text or not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+    if "\0" in text or (not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)):
         raise InputError(f"{what} holds a zero byte or half a character", "clean the text first")
     if len(text.encode()) > LONGEST_TEXT:
         raise InputError(

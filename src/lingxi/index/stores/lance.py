@@ -16,9 +16,9 @@ import numpy as np
 
 from lingxi.errors import MissingExtraError, StoreError
 from lingxi.index.stores import filters
-from lingxi.index.stores.filters import All, Compare, Not, OneOf, Where
-from lingxi.index.stores.layout import Floats, Found, Kind, Layout, Rows, agreed, read, written
-from lingxi.index.stores.seam import failing
+from lingxi.index.stores.filters import All, Compare, Not, OneOf, Op, Where
+from lingxi.index.stores.layout import Floats, Found, Kind, Layout, Rows, Value, agreed, read, written
+from lingxi.index.stores.seam import absent, failing
 from lingxi.index.stores.sql import column
 
 _NAME = "vectors"
@@ -46,7 +46,9 @@ class LanceVectors:
         """Write rows in one commit."""
         with self._failing():
             merge = self._table.merge_insert(["namespace", "id"])
-            merge.when_matched_update_all().when_not_matched_insert_all().execute(self._arrow(rows, namespace))
+            merge.when_matched_update_all().when_not_matched_insert_all().execute(
+                self._arrow(rows, namespace)
+            )
 
     def remove(self, ids: Many[str], namespace: str) -> None:
         """Take rows out, some hundred in a commit."""
@@ -173,27 +175,28 @@ def _table(place: str, layout: Layout | None) -> Anything:
         raise MissingExtraError("lancedb", "search", "a store of vectors") from None
     is_folder = "://" not in place
     is_there = (Path(place) / f"{_NAME}.lance").exists() if is_folder else None
-    if is_folder and not is_there and (Path(place).is_file() or Path(place).is_dir() and any(Path(place).iterdir())):
+    if (
+        is_folder
+        and not is_there
+        and (Path(place).is_file() or (Path(place).is_dir() and any(Path(place).iterdir())))
+    ):
         raise StoreError(f"{place}: not a store of vectors", "name one, or a place that is empty")
     if not is_there and layout is None and is_folder:
-        raise _absent(place)
+        raise absent(place)
     connection = lancedb.connect(place)
-    if is_there or is_there is None and _NAME in connection.table_names():
+    if is_there or (is_there is None and _NAME in connection.table_names()):
         return connection.open_table(_NAME)
     if layout is None:
-        raise _absent(place)
+        raise absent(place)
     return connection.create_table(_NAME, schema=_schema(layout), exist_ok=True)
-
-
-def _absent(place: str) -> StoreError:
-    return StoreError(f"{place}: no store there", "check the place, or give a layout to make one")
 
 
 def _schema(layout: Layout) -> Anything:
     import pyarrow as pa
 
     types: dict[Kind, Anything] = {
-        "text": pa.string(), "path": pa.string(), "whole": pa.int64(), "number": pa.float64(), "flag": pa.bool_(),
+        "text": pa.string(), "path": pa.string(), "whole": pa.int64(), "number": pa.float64(),
+        "flag": pa.bool_(),
     }  # fmt: skip
     named = {"namespace": pa.string(), "id": pa.string(), "vector": pa.list_(pa.float32(), layout.dim)}
     named |= {column(name): types[kind] for name, kind in layout.fields.items()}
@@ -230,7 +233,7 @@ def _of_condition(where: Where) -> Anything:
             return ~_of_condition(part)
 
 
-def _of_comparison(own: Anything, op: filters.Op, value: filters.Value) -> Anything:
+def _of_comparison(own: Anything, op: Op, value: Value) -> Anything:
     from lancedb.expr import lit
 
     if op == "below":

@@ -50,6 +50,8 @@ class Layout:
             raise InputError(f"dim is {self.dim!r}", "choose a whole number from 1 to 16000")
         _one_of("precision", self.precision, get_args(Precision))
         _one_of("look", self.look, get_args(Look))
+        if self.precision == "binary" and self.dim % 8:
+            raise InputError(f"dim is {self.dim}", "binary codes need a multiple of 8")
         if not 0 <= self.rescore <= 1000:
             raise InputError(f"rescore is {self.rescore}", "choose from 0 (none) to 1000 candidates a result")
         for name, kind in self.fields.items():

@@ -1,7 +1,7 @@
 """Vectors in Milvus: in this process (milvus-lite) or on a server, version 2.3 or later.
 
-Neither takes parameters beside an expression, so values stand in it as JSON, the one way both read them.
-An int8 first look is the index IVF_SQ8; its candidates are ordered here by their full vectors.
+Neither takes parameters beside an expression, so values are written into it by `_literal`, in the one way
+both read. An int8 first look is the index IVF_SQ8; its candidates are ordered here by their full vectors.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any as Anything
 
 import numpy as np
 
-from lingxi.errors import InputError, MissingExtraError, StoreError
+from lingxi.errors import InputError, MissingExtraError
 from lingxi.index.stores import filters
 from lingxi.index.stores.filters import All, Compare, Not, OneOf, Where
-from lingxi.index.stores.layout import Floats, Found, Layout, Metadata, Rows, agreed, read, written
-from lingxi.index.stores.seam import failing
+from lingxi.index.stores.layout import Floats, Found, Layout, Metadata, Rows, Value, agreed, read, written
+from lingxi.index.stores.seam import absent, closing, failing
 from lingxi.index.stores.sql import column
 
 # A row's key is its namespace and id; a unit separator is in neither.
@@ -45,9 +45,10 @@ class MilvusStore:
             if self._is_local:
                 Path(place).parent.mkdir(parents=True, exist_ok=True)
             self._client = self._milvus.MilvusClient(uri=place, timeout=60)
+        with self._failing(), closing(self._client.close):
             if not self._client.has_collection(name):
                 if layout is None:
-                    raise StoreError(f"{self.place}: no store there", "check the place, or give a layout")
+                    raise absent(self.place)
                 self._make(layout)
             told = self._client.describe_collection(name)
             # A server keeps the description, milvus-lite the properties.
@@ -142,6 +143,11 @@ class MilvusStore:
     def _make(self, layout: Layout) -> None:
         if layout.precision == "binary":
             raise InputError("the Milvus store has no binary look", "choose float32 or int8")
+        if layout.precision == "int8" and self._is_local:
+            raise InputError(
+                "milvus-lite holds int8 rows against a condition after it searched, and loses some",
+                "choose float32, or a Milvus server",
+            )
         kinds = self._milvus.DataType
         schema = self._milvus.MilvusClient.create_schema(
             auto_id=False, enable_dynamic_field=False, description=written(layout)
@@ -156,7 +162,9 @@ class MilvusStore:
         indexes = self._client.prepare_index_params()
         name, parameters = _index(layout)
         indexes.add_index("vector", index_type=name, metric_type="IP", params=parameters)
-        self._client.create_collection(self._name, schema=schema, index_params=indexes, **self._properties(layout))
+        self._client.create_collection(
+            self._name, schema=schema, index_params=indexes, **self._properties(layout)
+        )
 
     def _properties(self, layout: Layout) -> dict[str, Anything]:
         return {"properties": {"lingxi": written(layout)}} if self._is_local else {}
@@ -217,8 +225,11 @@ def _name_of(key: str) -> str:
     return key.partition(_BETWEEN)[2]
 
 
-def _literal(value: filters.Value) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def _literal(value: Value) -> str:
+    """A value as it stands in an expression: only these escapes are known to both."""
+    if isinstance(value, str):
+        return f'"{value.translate(_ESCAPES)}"'
+    return json.dumps(value)
 
 
 def _expression(where: Where | None, namespace: str) -> str:
@@ -245,6 +256,7 @@ def _condition(where: Where) -> str:
             return f"not ({_condition(part)})"
 
 
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _ALWAYS, _NEVER = 'key != ""', 'key == ""'
 
 

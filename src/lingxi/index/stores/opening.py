@@ -32,12 +32,16 @@ def open_store(place: str, layout: Layout | None = None) -> VectorStore:
         from lingxi.index.stores.qdrant import QdrantStore
 
         is_local = scheme == "qdrant"
-        return QdrantStore(*((_path(rest), "rows") if is_local else _named(place.removeprefix("qdrant+"))), layout)
+        return QdrantStore(
+            *((_path(rest), "rows") if is_local else _named(place.removeprefix("qdrant+"))), layout
+        )
     if scheme in ("milvus", "milvus+http", "milvus+https"):
         from lingxi.index.stores.milvus import MilvusStore
 
         is_local = scheme == "milvus"
-        return MilvusStore(*((_path(rest), "rows") if is_local else _named(place.removeprefix("milvus+"))), layout)
+        return MilvusStore(
+            *((_path(rest), "rows") if is_local else _named(place.removeprefix("milvus+"))), layout
+        )
     if scheme == "faiss":
         from lingxi.index.stores.faiss import FaissStore
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from lingxi.errors import InputError, MissingExtraError, StoreError
+from lingxi.errors import InputError, MissingExtraError
 from lingxi.index.stores.filters import Where
 from lingxi.index.stores.layout import Floats, Found, Layout, Metadata, Rows, agreed, read, written
-from lingxi.index.stores.seam import failing
+from lingxi.index.stores.seam import absent, closing, failing
 from lingxi.index.stores.sql import clause, column, columns
 
 _BATCH = 4096
@@ -36,7 +36,8 @@ class PgStore:
         psycopg = _library()
         self._error: type[Exception] = psycopg.Error
         with self._failing():
-            self._rows = psycopg.connect(url, autocommit=True)
+            self._rows = psycopg.connect(url, autocommit=True, connect_timeout=15)
+        with self._failing(), closing(self._rows.close):
             self._rows.execute("CREATE EXTENSION IF NOT EXISTS vector")
             _library("pgvector.psycopg").register_vector(self._rows)
             self.layout = agreed(self.place, self._opened(layout), layout)
@@ -49,7 +50,8 @@ class PgStore:
         into = f"INSERT INTO {self._name} ({', '.join(names)}) SELECT * FROM coming "
         with self._failing(), self._rows.transaction(), self._rows.cursor() as cursor:
             cursor.execute(
-                f"CREATE TEMP TABLE coming ON COMMIT DROP AS SELECT {', '.join(names)} FROM {self._name} LIMIT 0"
+                f"CREATE TEMP TABLE coming ON COMMIT DROP AS SELECT {', '.join(names)} "
+                f"FROM {self._name} LIMIT 0"
             )
             with cursor.copy(f"COPY coming ({', '.join(names)}) FROM STDIN WITH (FORMAT BINARY)") as copy:
                 copy.set_types(self._types())
@@ -85,7 +87,7 @@ class PgStore:
         last = ""
         with self._failing():
             while found := self._rows.execute(
-                f'{self._select()} WHERE namespace = %s AND id COLLATE "C" > %s ORDER BY id COLLATE "C" LIMIT {_BATCH}',
+                f"{self._select()} WHERE namespace = %s AND id > %s ORDER BY id LIMIT {_BATCH}",
                 (namespace, last),
             ).fetchall():
                 last = found[-1][0]
@@ -109,7 +111,8 @@ class PgStore:
         with self._failing():
             if self.layout.look == "ann":
                 self._rows.execute(
-                    f"CREATE INDEX IF NOT EXISTS {self._name}_near ON {self._name} USING hnsw ({self._indexed()})"
+                    f"CREATE INDEX IF NOT EXISTS {self._name}_near ON {self._name} "
+                    f"USING hnsw ({self._indexed()})"
                 )
             self._rows.execute(f"VACUUM ANALYZE {self._name}")
 
@@ -129,11 +132,13 @@ class PgStore:
             yield
 
     def _opened(self, layout: Layout | None) -> Layout:
-        self._rows.execute("CREATE TABLE IF NOT EXISTS lingxi_made (name text PRIMARY KEY, layout text NOT NULL)")
+        self._rows.execute(
+            "CREATE TABLE IF NOT EXISTS lingxi_made (name text PRIMARY KEY, layout text NOT NULL)"
+        )
         asked = "SELECT layout FROM lingxi_made WHERE name = %s"
         found = self._rows.execute(asked, (self._name,)).fetchone()
         if found is None and layout is None:
-            raise StoreError(f"{self.place}: no store there", "check the name, or give a layout to make one")
+            raise absent(self.place)
         if found is None and layout is not None:
             self._make(layout)
             found = self._rows.execute(asked, (self._name,)).fetchone()
@@ -150,7 +155,7 @@ class PgStore:
         own = "".join(f", {said}" for said in columns(dict(layout.fields), "postgres"))
         with self._rows.transaction():
             self._rows.execute(
-                f'CREATE TABLE {self._name} (namespace text COLLATE "C" NOT NULL, id text COLLATE "C" NOT NULL, '
+                f'CREATE TABLE {self._name} (namespace text NOT NULL, id text COLLATE "C" NOT NULL, '
                 f"vector vector({layout.dim}) NOT NULL{own}, PRIMARY KEY (namespace, id))"
             )
             self._rows.execute("INSERT INTO lingxi_made VALUES (%s, %s)", (self._name, written(layout)))

@@ -15,11 +15,11 @@ from typing import Any as Anything
 
 import numpy as np
 
-from lingxi.errors import MissingExtraError, StoreError
+from lingxi.errors import MissingExtraError
 from lingxi.index.stores import filters
-from lingxi.index.stores.filters import All, Compare, Not, OneOf, Where, ancestors
-from lingxi.index.stores.layout import Floats, Found, Layout, Metadata, Rows, agreed, read, written
-from lingxi.index.stores.seam import failing
+from lingxi.index.stores.filters import All, Compare, Not, OneOf, Op, Where, ancestors
+from lingxi.index.stores.layout import Floats, Found, Layout, Metadata, Rows, Value, agreed, read, written
+from lingxi.index.stores.seam import absent, closing, failing
 from lingxi.index.stores.sql import column
 
 # Points have ids of their own kind; ours stand in the payload, and theirs are made of them.
@@ -37,14 +37,17 @@ class QdrantStore:
         self.place = f"qdrant:{place}" if self._is_local else f"{place}#{name}"
         self._name = name
         with self._failing():
-            self._client = client(path=place) if self._is_local else client(url=place, timeout=60)
+            # The server's version is asked for on a thread, whose complaint nobody could hear.
+            far: dict[str, Anything] = {"url": place, "timeout": 60, "check_compatibility": False}
+            self._client = client(path=place) if self._is_local else client(**far)
+        with self._failing(), closing(self._client.close):
             said = self._made()
             if said is None:
                 if layout is None:
-                    raise StoreError(f"{self.place}: no store there", "check the place, or give a layout")
+                    raise absent(self.place)
                 self._make(layout)
                 said = written(layout)
-        self.layout = agreed(self.place, read(self.place, said), layout)
+            self.layout = agreed(self.place, read(self.place, said), layout)
 
     def put(self, rows: Rows, namespace: str) -> None:
         """Write rows, some hundred in a request."""
@@ -160,11 +163,17 @@ class QdrantStore:
             quantization_config=kinds.get(layout.precision),
             metadata={"lingxi": written(layout)},
         )
-        of_kind = {"text": "keyword", "path": "keyword", "whole": "integer", "number": "float", "flag": "bool"}
+        of_kind = {
+            "text": "keyword",
+            "path": "keyword",
+            "whole": "integer",
+            "number": "float",
+            "flag": "bool",
+        }
         for field, kind in {"namespace": "keyword", **layout.fields}.items():
             name = field if field == "namespace" else column(field)
             if not self._is_local:
-                self._client.create_payload_index(self._name, name, of_kind[kind] if kind in of_kind else kind)
+                self._client.create_payload_index(self._name, name, of_kind.get(kind, kind))
 
     def _payloads(self, rows: Rows, namespace: str) -> Iterator[dict[str, Anything]]:
         paths = [field for field, kind in self.layout.fields.items() if kind == "path"]
@@ -224,7 +233,7 @@ class QdrantStore:
             case Not(part):
                 return models.Filter(must_not=[self._condition(part)])
 
-    def _comparison(self, field: str, op: filters.Op, value: filters.Value) -> Anything:
+    def _comparison(self, field: str, op: Op, value: Value) -> Anything:
         models, key = self._models, column(field)
         if op == "!=":
             return models.Filter(must_not=[self._comparison(field, "=", value)])

@@ -6,8 +6,8 @@ can hold. A store keeps the full vector of every row, whatever its first look re
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Collection as Many
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -34,9 +34,7 @@ class VectorStore(Protocol):
     def get(self, ids: Many[str], namespace: str) -> Rows:
         """The rows that are there of these ids, in any order, with their full vectors."""
 
-    def search(
-        self, queries: Floats, k: int, where: Where | None, namespace: str
-    ) -> list[list[Found]]:
+    def search(self, queries: Floats, k: int, where: Where | None, namespace: str) -> list[list[Found]]:
         """The k nearest rows that meet the condition, for each of the unit vectors [n, dim], best first."""
 
     def scan(self, namespace: str) -> Iterator[Rows]:
@@ -59,13 +57,24 @@ class VectorStore(Protocol):
 
 
 @contextmanager
+def closing(close: Callable[[], object]) -> Iterator[None]:
+    """Let go of what was opened where the block does not end well."""
+    try:
+        yield
+    except BaseException:
+        close()
+        raise
+
+
+@contextmanager
 def failing(place: str, *kinds: type[Exception]) -> Iterator[None]:
     """Turn the errors of a database into StoreErrors."""
+    kinds = (OSError, *kinds)
     try:
         yield
     except LingxiError:
         raise
-    except (OSError, *kinds) as error:
+    except kinds as error:
         said = " ".join(str(error).split())[:300] or type(error).__name__
         full = ("No space left", "disk is full", "disk full", "disk quota")
         if any(sign.lower() in said.lower() for sign in full):
@@ -78,3 +87,8 @@ def failing(place: str, *kinds: type[Exception]) -> Iterator[None]:
             f"{place}: cannot be read or written ({said})",
             "check that it is there and whole; if it stays so, make it anew",
         ) from None
+
+
+def absent(place: str) -> StoreError:
+    """What is said where no store is, and none is to be made."""
+    return StoreError(f"{place}: no store there", "check the place, or give a layout to make one")

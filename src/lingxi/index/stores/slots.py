@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lingxi.errors import StoreError
 from lingxi.index.stores.filters import Where
 from lingxi.index.stores.layout import Floats, Layout, Metadata, Rows, agreed, read, written
-from lingxi.index.stores.seam import failing
+from lingxi.index.stores.seam import absent, closing, failing
 from lingxi.index.stores.sql import clause, column, columns
 
 BATCH = 8192
@@ -26,18 +26,19 @@ class Slots:
     def __init__(self, place: Path, layout: Layout | None) -> None:
         file = place / "rows.sqlite"
         is_there = file.exists()
-        if not is_there and (place.is_file() or place.is_dir() and any(place.iterdir())):
+        if not is_there and (place.is_file() or (place.is_dir() and any(place.iterdir()))):
             raise StoreError(f"{place}: not a store of vectors", "name one, or a place that is empty")
         if not is_there and layout is None:
-            raise StoreError(f"{place}: no store there", "check the place, or give a layout to make one")
+            raise absent(str(place))
         with failing(str(place), sqlite3.Error):
             place.mkdir(parents=True, exist_ok=True)
             self._rows = sqlite3.connect(file, timeout=30, isolation_level=None, check_same_thread=False)
+        with failing(str(place), sqlite3.Error), closing(self._rows.close):
             self._rows.execute("PRAGMA journal_mode = WAL")
             if layout is not None:
                 self._make(layout)
             said = self._one("SELECT layout FROM made")
-        self.layout = agreed(str(place), read(str(place), said), layout)
+            self.layout = agreed(str(place), read(str(place), said), layout)
         self._fields = list(self.layout.fields)
         self._cached: tuple[Any, NDArray[np.int64]] = (None, np.zeros(0, np.int64))
 
@@ -154,7 +155,9 @@ class Slots:
             self._rows.execute("UPDATE rows SET slot = -(SELECT place FROM held WHERE held.slot = rows.slot)")
             self._rows.execute("UPDATE rows SET slot = -slot")
             self._rows.execute("DROP TABLE held")
-            self._rows.execute("UPDATE sqlite_sequence SET seq = (SELECT count(*) FROM rows) WHERE name = 'rows'")
+            self._rows.execute(
+                "UPDATE sqlite_sequence SET seq = (SELECT count(*) FROM rows) WHERE name = 'rows'"
+            )
             self._rows.execute("UPDATE made SET numbering = numbering + 1")
 
     def settle(self) -> None:
@@ -168,10 +171,13 @@ class Slots:
     def _make(self, layout: Layout) -> None:
         own = "".join(f", {said}" for said in columns(dict(layout.fields), "sqlite"))
         with self._transaction():
-            self._rows.execute("CREATE TABLE IF NOT EXISTS made (layout TEXT NOT NULL, numbering INTEGER NOT NULL)")
             self._rows.execute(
-                "CREATE TABLE IF NOT EXISTS rows (slot INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, "
-                f"id TEXT NOT NULL, vector BLOB NOT NULL{own}, UNIQUE (namespace, id))"
+                "CREATE TABLE IF NOT EXISTS made (layout TEXT NOT NULL, numbering INTEGER NOT NULL)"
+            )
+            self._rows.execute(
+                "CREATE TABLE IF NOT EXISTS rows (slot INTEGER PRIMARY KEY AUTOINCREMENT, "
+                "namespace TEXT NOT NULL, id TEXT NOT NULL, "
+                f"vector BLOB NOT NULL{own}, UNIQUE (namespace, id))"
             )
             if not self._one("SELECT count(*) FROM made"):
                 self._rows.execute("INSERT INTO made VALUES (?, 0)", (written(layout),))

@@ -43,9 +43,9 @@ def clause(where: Where | None, mark: str) -> tuple[str, Parameters]:
             ]  # fmt: skip
         case Compare(field, op, value):
             return f"{column(field)} {'<>' if op == '!=' else op} {mark}", [value]
-        case OneOf(field, values):
-            listed = ", ".join([mark] * len(values))
-            return (f"{column(field)} IN ({listed})", list(values)) if values else ("1 = 0", [])
+        case OneOf(field, wanted):
+            listed = ", ".join([mark] * len(wanted))
+            return (f"{column(field)} IN ({listed})", list(wanted)) if wanted else ("1 = 0", [])
         case All(parts):
             return _joined(parts, " AND ", "1 = 1", mark)
         case Any(parts):
