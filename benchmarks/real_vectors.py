@@ -2,8 +2,8 @@
 
     python benchmarks/real_vectors.py OUT.npy [--count 100000] [--model NAME]
 
-The sentences are those of the Python files and documents that this Python and its packages carry, each once, cut
-to 200 characters, in an order drawn by seed.
+The sentences are those of the Python files and documents that this Python and its packages carry, each once,
+cut to 200 characters, in an order drawn by seed.
 """
 
 from __future__ import annotations

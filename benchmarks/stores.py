@@ -95,7 +95,7 @@ def measured(options: argparse.Namespace) -> dict[str, object]:
     rows = drawn_like(real, options.rows)
     layout = Layout(real.shape[1], FIELDS, **KINDS[options.one])
     with tempfile.TemporaryDirectory() as folder, served(options.one, Path(folder)) as place:
-        figures = filled_and_searched(place, layout, rows, real)
+        figures = filled_and_searched(place, layout, rows, real, Path(folder))
         figures |= {"kill": "not tried"} if options.no_kill else killed(options, place, len(rows))
     return {"store": options.one, "rows": len(rows), **figures}
 
@@ -127,7 +127,9 @@ def told(numbers: range) -> list[dict[str, object]]:
     ]
 
 
-def filled_and_searched(place: str, layout, rows: np.ndarray, real: np.ndarray) -> dict[str, object]:
+def filled_and_searched(
+    place: str, layout, rows: np.ndarray, real: np.ndarray, folder: Path
+) -> dict[str, object]:
     from lingxi.index.stores import Collection
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -146,7 +148,7 @@ def filled_and_searched(place: str, layout, rows: np.ndarray, real: np.ndarray) 
         first = store.search(rows[0], K)
         opened = time.perf_counter() - began
         assert count == len(rows) and first[0]
-        figures = searched(store, rows, drawn_like(real, QUERIES, seed=9))
+        figures = searched(store, rows, drawn_like(real, QUERIES, seed=9), folder)
     return {
         "write rows/s": round(len(rows) / filled),
         "settle s": round(settled - filled, 1),
@@ -157,7 +159,7 @@ def filled_and_searched(place: str, layout, rows: np.ndarray, real: np.ndarray) 
     }
 
 
-def searched(store, rows: np.ndarray, queries: np.ndarray) -> dict[str, object]:
+def searched(store, rows: np.ndarray, queries: np.ndarray, folder: Path) -> dict[str, object]:
     """Recall of the 10 nearest and time a query, over all rows, a tenth and a thousandth of them."""
     from lingxi.index.stores import Compare
 
@@ -171,20 +173,36 @@ def searched(store, rows: np.ndarray, queries: np.ndarray) -> dict[str, object]:
         numbers = np.flatnonzero(inside)
         best = nearest(queries, rows, numbers)
         store.search(queries[0], K, where)
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), processor_seconds(folder)
         found = [store.search(query, K, where)[0] for query in queries]
-        seconds = time.perf_counter() - began
+        seconds, worked = time.perf_counter() - began, processor_seconds(folder) - worked
         shared = [len({one.id for one in hits} & own) for hits, own in zip(found, best, strict=True)]
         wrong = sum(not inside[int(one.id[1:])] for hits in found for one in hits)
         missing = sum(min(K, len(numbers)) - len(hits) for hits in found)
         figures |= {
             f"recall@10 {name}": round(sum(shared) / sum(map(len, best)), 4),
-            f"ms {name}": round(1000 * seconds / len(queries), 2),
+            f"ms {name}": round(1000 * seconds / len(queries), 1),
+            f"CPU ms {name}": round(1000 * worked / len(queries), 1),
             f"wrong or missing {name}": wrong + missing,
         }
         if where is not None:
             assert store.count(where) == len(numbers)
     return figures
+
+
+def processor_seconds(folder: Path) -> float:
+    """Seconds that this process and the servers that work in a folder have computed."""
+    total = 0.0
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            own = int(entry.name) == os.getpid()
+            said = (entry / "cmdline").read_text() + str((entry / "cwd").readlink())
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if own or (str(folder) in said and not said.startswith(sys.executable)):
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
 
 
 def nearest(queries: np.ndarray, rows: np.ndarray, numbers: np.ndarray) -> list[set[str]]:

@@ -91,9 +91,10 @@ class Index:
     ) -> list[Hit]:
         """The best `top_k` passages, best first.
 
-        `below` names files or folders, `kinds` (`text`, `markdown`, `rst`, `code`, `html`, `pdf`) and programming `languages` what files are to be (default: all). Paths are shown as they were given to
-        `add` or `below`, else seen from the current folder. Raises InputError for an empty query, a `top_k`
-        below 1, a missing path, or a kind or language there is not.
+        `below` names files or folders, `kinds` (`text`, `markdown`, `rst`, `code`, `html`, `pdf`) and
+        programming `languages` say what files are to be (default: all). Paths are shown as they were given
+        to `add` or `below`, else seen from the current folder. Raises InputError for an empty query, a
+        `top_k` below 1, a missing path, or a kind or language there is not.
         """
         within = self._within(below, kinds, languages)
         found = search(
