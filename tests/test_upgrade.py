@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lingxi.cli import run
+from lingxi.cli.faces import LAZY, Faces
 from lingxi.errors import InputError, StoreError
 from lingxi.index import Index
 from lingxi.index.documents import document_score
@@ -321,3 +323,34 @@ def test_an_upgrade_that_is_killed_leaves_an_index_that_answers(place, folder, t
         upgrade(place, NEW)
     Index.open(tmp_path / "fresh", NEW).add([folder])
     assert vectors_of(place, NEW) == vectors_of(tmp_path / "fresh", NEW)
+
+
+def told(capsys, *arguments: str, code: int = 0) -> dict:
+    faces = Faces(lambda name: Turned("new") if name == "new" else WordEmbedder("old"), lambda name: None)
+    assert run([*arguments, "--json"], faces) == code
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_the_command_line_moves_an_index(folder, tmp_path, capsys):
+    place = str(tmp_path / "cli.index")
+    cost = told(capsys, "index", "add", place, str(folder), "--estimate")
+    assert cost["segments"] == 61 and not Path(place).exists()
+    assert told(capsys, "index", "add", place, str(folder))["segments"] == 61
+    told(capsys, "index", "add", place, str(folder / "07.md"), "--namespace", "own")
+    assert told(capsys, "index", "stats", place)["namespaces"] == ["", "own"]
+    kept = told(capsys, "index", "snapshot", place, str(tmp_path / "kept"))
+    assert kept["segments"] == 63
+    assert told(capsys, "index", "upgrade", place, "--model", "new")["embedded"] == 63
+    hits = told(capsys, "index", "search", place, "thing7", "--model", "new")["hits"]
+    assert hits[0]["path"].endswith("07.md")
+    only = ["--language", "python", "--below", str(folder)]
+    hits = told(capsys, "index", "search", place, "thing1", *only)["hits"]
+    assert {Path(hit["path"]).name for hit in hits} == {"code.py"}
+    documents = told(capsys, "index", "search", place, "thing7", "--documents")["documents"]
+    assert documents[0]["path"].endswith("07.md") and documents[0]["hits"]
+    assert told(capsys, "index", "upgrade", place, "--back") == {"now": "old"}
+    assert told(capsys, "index", "restore", str(tmp_path / "kept"), place) == kept
+    said = told(capsys, "index", "publish", place, f"lance:{tmp_path / 'out'}", "--dim", "32")
+    assert said == {"written": 61, "removed": 0, "held": 61}
+    assert run(["index", "upgrade", place], LAZY) == 2
+    assert run(["index", "publish", place, f"lance:{tmp_path / 'out'}", "--precision", "int3"], LAZY) == 2
