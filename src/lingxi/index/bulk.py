@@ -29,7 +29,7 @@ Make = Callable[[str | None], Any]
 
 @dataclass(frozen=True, slots=True)
 class BulkSettings:
-    """The column of the text, the model, width and precision of the vectors, and whether texts are queries."""
+    """The text's column, the model, width and precision of the vectors, and whether texts are queries."""
 
     column: str = "text"
     model: str | None = None
