@@ -207,6 +207,35 @@ def test_a_snapshot_stays_as_it_was(place, folder, tmp_path):
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
+def test_a_snapshot_leaves_out_an_unfinished_upgrade(place, tmp_path):
+    def during(done: int, count: int) -> None:
+        if not (tmp_path / "kept").exists():
+            snapshot(place, tmp_path / "kept")
+
+    upgrade(place, NEW, during)
+    assert best(tmp_path / "kept", OLD) == "07.md"
+    assert not list((tmp_path / "kept").glob("segments.g2*"))
+
+
+def test_a_namespace_that_comes_during_an_upgrade_is_moved_too(place, folder):
+    def during(done: int, count: int) -> None:
+        Index.open(place, OLD, namespace="late").add([folder / "03.md"])
+
+    upgrade(place, NEW, during)
+    assert best(place, NEW, "thing3", namespace="late") == "03.md"
+
+
+def test_after_going_back_the_new_model_writes_no_more(place, folder):
+    upgrade(place, NEW)
+    held = Index.open(place, NEW)
+    back(place)
+    (folder / "late.md").write_text("# Late\n\nlatecomer\n")
+    with pytest.raises(StoreError) as caught:
+        held.add([folder])
+    assert_mendable(caught.value)
+    assert Index.open(place, OLD).add([folder]).added == 1
+
+
 def test_a_damaged_snapshot_changes_nothing(place, tmp_path):
     snapshot(place, tmp_path / "kept")
     before = vectors_of(place, OLD)

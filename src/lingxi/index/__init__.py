@@ -8,8 +8,9 @@ another model, `bulk` embeds Parquet.
 
 There are two levels, and they do not stack. The index keeps files, passages, words and vectors in one
 table, because one commit must hold them all: vectors in a second database could disagree with the files
-after a kill. `stores` is the level of rows a user names: ids, vectors and metadata in LanceDB, faiss, PostgreSQL, Qdrant or
-Milvus. `publish` copies an index's passages into any of those, and brings the copy up to date.
+after a kill. `stores` is the level of rows a user names: ids, vectors and metadata in LanceDB, faiss,
+PostgreSQL, Qdrant or Milvus. `publish` copies an index's passages into any of those, and brings the copy up
+to date.
 """
 
 from lingxi.index.build import AddReport

@@ -166,5 +166,9 @@ def _agree(out: Path, fingerprint: dict[str, str | int], settings: BulkSettings)
         out.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(wanted), encoding="utf-8")
         return
-    if json.loads(file.read_text(encoding="utf-8")) != wanted:
+    try:
+        made = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"{file}: cannot be read", "name another folder") from None
+    if made != wanted:
         raise InputError(f"{out}: was made by another model or other settings", "name another folder")

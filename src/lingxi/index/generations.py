@@ -55,13 +55,13 @@ def is_index(path: Path) -> bool:
     return (path / GENERATIONS).exists() or (path / TABLE).exists()
 
 
-def check_newest(path: Path, generation: int) -> None:
-    """Raise StoreError where a generation that is not the newest would be written to."""
+def check_current(path: Path, generation: int) -> None:
+    """Raise StoreError where a generation that is not the current one would be written to."""
     current = read(path).current
-    if generation < current:
+    if generation != current:
         raise StoreError(
-            f"{path}: was moved to another model while this one had it open",
-            "open it with that model; the older one can still search",
+            f"{path}: was moved to another model, or back, while this one had it open",
+            "open it with that model; this one can still search",
         )
 
 

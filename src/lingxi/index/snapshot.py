@@ -41,7 +41,12 @@ def snapshot(path: str | Path, out: str | Path) -> Snapshot:
     _must_be_new(target)
     LanceStore(place, None)
     with writing(place), in_words(target):
-        files = [file for file in sorted(place.rglob("*")) if file.is_file() and not _is_own(file, place)]
+        growing = _growing(place)
+        files = [
+            file
+            for file in sorted(place.rglob("*"))
+            if file.is_file() and not _is_own(file, place) and file.relative_to(place).parts[0] not in growing
+        ]
         digests: dict[str, list[int | str]] = {}
         with _arriving(target) as coming:
             for file in files:
@@ -111,6 +116,12 @@ def _parent(target: Path) -> Path:
 
 def _is_own(file: Path, place: Path) -> bool:
     return file.parent == place and (file.name in (LOCK, LIST) or file.name.endswith((".lock", ".coming")))
+
+
+def _growing(place: Path) -> set[str]:
+    """Tables that an unfinished upgrade fills: they are no part of the index yet."""
+    current = generations.read(place).current
+    return {f"{name}.lance" for (number, _), name in generations.tables(place).items() if number > current}
 
 
 def _share(file: Path, target: Path) -> None:

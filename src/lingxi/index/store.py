@@ -126,7 +126,7 @@ class LanceStore:
     def writing(self) -> Iterator[None]:
         """Hold the store for writing, on its newest version; raises StoreError where another process does."""
         with writing(self.path):
-            generations.check_newest(self.path, self.generation)
+            generations.check_current(self.path, self.generation)
             self.refresh()
             with in_words(self.path):
                 if not self._table.list_indices():

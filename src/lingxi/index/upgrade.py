@@ -53,19 +53,27 @@ def upgrade(path: str | Path, embedder: Embeds, on_progress: Progress | None = N
     _check(current, wanted)
     embedded = 0
     with writing(place, _LOCK):
-        pairs = _pairs(current, wanted)
-        embedded += sum(_filled(old, new, embedder, on_progress) for old, new in pairs)
-        with writing(place):
+        is_done = False
+        while not is_done:
             pairs = _pairs(current, wanted)
-            embedded += sum(_filled(old, new, embedder, None) for old, new in pairs)
-            for _, new in pairs:
-                with in_words(place):
-                    new.settle()
-            generations.write(place, Generations(current.generation + 1, current.generation))
-            _drop(place, lambda generation: generation < current.generation)
+            embedded += sum(_filled(old, new, embedder, on_progress) for old, new in pairs)
+            with writing(place):
+                embedded += sum(_filled(old, new, embedder, None) for old, new in pairs)
+                # A namespace that came meanwhile is filled like the others, before the switch.
+                is_done = len(pairs) == len(generations.namespaces(place))
+                if is_done:
+                    _switch(current, [new for _, new in pairs])
     held = sum(new.counts()["segments"] for _, new in pairs)
     names = str(current.fingerprint["name"]), str(wanted["name"])
     return UpgradeReport(embedded, held, *names, time.perf_counter() - began)
+
+
+def _switch(current: LanceStore, coming: Sequence[LanceStore]) -> None:
+    for new in coming:
+        with in_words(current.path):
+            new.settle()
+    generations.write(current.path, Generations(current.generation + 1, current.generation))
+    _drop(current.path, lambda generation: generation < current.generation)
 
 
 def back(path: str | Path) -> str:
