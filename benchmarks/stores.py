@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 FIELDS = {"language": "text", "place": "path", "year": "whole"}
-QUERIES, K, BATCH = 200, 10, 5000
+K, BATCH = 10, 5000
 KINDS = {
     "lance": {},
     "lance-ann": {"look": "ann"},
@@ -60,6 +60,7 @@ def main() -> None:
     found = []
     for name in options.stores or KINDS:
         command = [sys.executable, __file__, str(options.vectors), "--rows", str(options.rows), "--one", name]
+        command += ["--queries", str(options.queries)]
         run = subprocess.run(
             [*command, *(["--no-kill"] if options.no_kill else [])], capture_output=True, text=True
         )
@@ -78,6 +79,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("vectors", type=Path)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--stores", nargs="+", choices=list(KINDS))
+    parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--no-kill", action="store_true", help="leave out the kill during a write")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", choices=list(KINDS), help=argparse.SUPPRESS)
@@ -95,7 +97,8 @@ def measured(options: argparse.Namespace) -> dict[str, object]:
     rows = drawn_like(real, options.rows)
     layout = Layout(real.shape[1], FIELDS, **KINDS[options.one])
     with tempfile.TemporaryDirectory() as folder, served(options.one, Path(folder)) as place:
-        figures = filled_and_searched(place, layout, rows, real, Path(folder))
+        queries = drawn_like(real, options.queries, seed=9)
+        figures = filled_and_searched(place, layout, rows, queries, Path(folder))
         figures |= {"kill": "not tried"} if options.no_kill else killed(options, place, len(rows))
     return {"store": options.one, "rows": len(rows), **figures}
 
@@ -128,7 +131,7 @@ def told(numbers: range) -> list[dict[str, object]]:
 
 
 def filled_and_searched(
-    place: str, layout, rows: np.ndarray, real: np.ndarray, folder: Path
+    place: str, layout, rows: np.ndarray, queries: np.ndarray, folder: Path
 ) -> dict[str, object]:
     from lingxi.index.stores import Collection
 
@@ -148,7 +151,7 @@ def filled_and_searched(
         first = store.search(rows[0], K)
         opened = time.perf_counter() - began
         assert count == len(rows) and first[0]
-        figures = searched(store, rows, drawn_like(real, QUERIES, seed=9), folder)
+        figures = searched(store, rows, queries, folder)
     return {
         "write rows/s": round(len(rows) / filled),
         "settle s": round(settled - filled, 1),

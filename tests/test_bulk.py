@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lingxi.cli import run
-from lingxi.cli.faces import Faces
+from lingxi.cli.faces import LAZY, Faces
 from lingxi.errors import InputError
 from lingxi.index.bulk import BulkSettings, embed_parquet
 from stand_in import WordEmbedder
@@ -67,10 +67,12 @@ def test_a_folder_of_files(tmp_path):
 def test_processes_make_the_same(tmp_path):
     pytest.importorskip("daft")
     written(tmp_path / "in.parquet")
-    embed_parquet(tmp_path / "in.parquet", tmp_path / "here", make, SETTINGS)
-    embed_parquet(tmp_path / "in.parquet", tmp_path / "native", make, SETTINGS, "native", 2)
+    settings = BulkSettings("said", dim=32)
+    embed_parquet(tmp_path / "in.parquet", tmp_path / "here", LAZY.embedder, settings)
+    embed_parquet(tmp_path / "in.parquet", tmp_path / "native", LAZY.embedder, settings, "native", 2)
     one, other = read(tmp_path / "here"), read(tmp_path / "native")
-    assert one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
+    assert one.keys() == other.keys() and len(one) == 100
+    assert all(one[key].shape == (32,) and np.allclose(one[key], other[key], atol=1e-5) for key in one)
 
 
 def test_what_cannot_be_embedded_is_told_of(tmp_path):
