@@ -220,20 +220,16 @@ def test_a_browser_behind_a_key_asks_its_user_for_it() -> None:
 
 def test_a_search_is_asked_as_the_form_says() -> None:
     page = client([hit("first text", "src/a.py"), hit("second text", "docs/b.md")])
-    asked = {"q": " tea ", "instruction": "find", "path": "docs/", "n": "7", "rerank": "1"}
+    asked = {"q": " tea ", "instruction": "find", "path": "docs/", "kind": "code", "n": "7", "rerank": "1"}
     answer = page.get("/ui/search", params=asked)
     assert page.service.asked == [
-        ("tea", {"top_k": 7, "instruction": "find", "below": ("docs/",), "rerank": True})
+        (
+            "tea",
+            {"top_k": 7, "instruction": "find", "below": ("docs/",), "kinds": ("code",), "rerank": True},
+        )
     ]
     assert answer.text.count('class="hit"') == 2 and "2 passages in" in answer.text
     assert 'value="docs/"' in answer.text and re.search(r'name="rerank" value="1" checked', answer.text)
-
-
-def test_a_kind_narrows_what_was_found_and_says_so() -> None:
-    page = client([hit("first", "src/a.py"), hit("second", "docs/b.md"), hit("third", "c.pdf")])
-    text = page.get("/ui/search?q=x&kind=code").text
-    assert text.count('class="hit"') == 1 and "1 of the 3 best are of this kind" in text
-    assert "None of the 3 best" in page.get("/ui/search?q=x&kind=rst").text
 
 
 def test_hits_show_where_and_why() -> None:

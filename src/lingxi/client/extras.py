@@ -24,13 +24,17 @@ async def search(
     instruction: str | None = None,
     rerank: bool = True,
     below: Sequence[str | Path] = (),
+    kinds: Sequence[str] = (),
+    languages: Sequence[str] = (),
 ) -> list[Hit]:
     """The best `top_k` passages of the server's index, best first, as `Index.search` in process.
 
     With `rerank` a reranker of the server orders them, if it has one; `below` names paths as hits show them.
     """
     judged = any(card["kind"] == "reranker" for card in await ours(server, "an index to search"))
-    body = {"query": query, "top_k": top_k, "rerank": rerank and judged, "below": [str(p) for p in below]}
+    named = {"below": [str(path) for path in below], "kinds": [*kinds], "languages": [*languages]}
+    given = {name: values for name, values in named.items() if values}
+    body = {"query": query, "top_k": top_k, "rerank": rerank and judged, **given}
     asked = body if instruction is None else {**body, "instruction": instruction}
     (found,) = await server.fetch([Ask("/search", asked, _hits, "passages")])
     return list(found)

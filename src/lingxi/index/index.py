@@ -141,12 +141,19 @@ class Index:
         """The namespaces the folder holds; the one without a name is ''."""
         return generations.namespaces(self._store.path)
 
-    def similar(self, text: str, top_k: int = 10, below: Sequence[str] = ()) -> list[Hit]:
+    def similar(
+        self,
+        text: str,
+        top_k: int = 10,
+        below: Sequence[str] = (),
+        kinds: Sequence[str] = (),
+        languages: Sequence[str] = (),
+    ) -> list[Hit]:
         """The `top_k` passages nearest to a text that is read as a document; `score` is the cosine.
 
         `below` are paths as hits show them. Raises InputError as `search_as` does.
         """
-        within = Within(tuple(self._places(below)))
+        within = Within(tuple(self._places(below)), tuple(kinds), tuple(languages))
         found = similar(self._store, self._model(), text, top_k=top_k, within=within)
         return list(map(self._hit_shown, found))
 

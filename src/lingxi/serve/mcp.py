@@ -92,14 +92,14 @@ def _add_reading(server: MCPServer[Any], shelf: Shelf) -> None:
         query: Text, top_k: TopK = 10, filters: Filters | None = None, instruction: Task = None
     ) -> Passages:
         """Find the passages of the indexed files that mean what a query asks, in any language."""
-        below = filters.below if filters else []
+        where = filters.model_dump() if filters else {}
         with shelf.at_work():
-            return passages_of(shelf.search(query, top_k=top_k, instruction=instruction, below=below))
+            return passages_of(shelf.search(query, top_k=top_k, instruction=instruction, **where))
 
     def similar(text: Text, top_k: TopK = 10, filters: Filters | None = None) -> Passages:
         """Find the passages of the indexed files that say what a text says."""
         with shelf.at_work():
-            return passages_of(shelf.index.similar(text, top_k, filters.below if filters else []))
+            return passages_of(shelf.index.similar(text, top_k, **(filters.model_dump() if filters else {})))
 
     def rerank(
         query: Text, documents: Annotated[list[str], Field(max_length=1000)], instruction: Task = None

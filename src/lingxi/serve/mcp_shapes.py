@@ -19,6 +19,8 @@ class Filters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     below: list[str] = Field([], max_length=100, description="Files or folders, as results name sources.")
+    kinds: list[str] = Field([], max_length=10, description="text, markdown, rst, code, html or pdf.")
+    languages: list[str] = Field([], max_length=20, description="Programming languages, as python.")
 
 
 class Passage(BaseModel):

@@ -208,9 +208,13 @@ class Service:
         top_k: int = 10,
         instruction: str | None = None,
         below: Sequence[str] = (),
+        kinds: Sequence[str] = (),
+        languages: Sequence[str] = (),
         rerank: bool = False,
     ) -> list[Hit]:
         """The best passages of the index, best first; `below` are paths as hits show them.
+
+        `kinds` and programming `languages` say what files are to be, as of `Index.search`.
 
         Raises Refusal: 404 without an index, or without a reranker where one is asked for.
         """
@@ -229,7 +233,14 @@ class Service:
         try:
             return await self._threaded(
                 lambda: index.search_as(
-                    embedder, reranker, query, top_k=top_k, instruction=instruction, below=below
+                    embedder,
+                    reranker,
+                    query,
+                    top_k=top_k,
+                    instruction=instruction,
+                    below=below,
+                    kinds=kinds,
+                    languages=languages,
                 )
             )
         except InputError as error:

@@ -18,12 +18,17 @@ from lingxi.serve.service import Service
 
 
 class Search(Body):
-    """What is looked for in the index; `below` names files or folders of it, `rerank` asks the reranker."""
+    """What is looked for in the index; `below` names files or folders of it, `rerank` asks the reranker.
+
+    `kinds` (text, markdown, code …) and programming `languages` say what files are to be.
+    """
 
     query: str
     top_k: Annotated[int, Field(ge=1, le=1000)] = 10
     instruction: str | None = None
     below: list[str] = Field(default_factory=list)
+    kinds: list[str] = Field(default_factory=list)
+    languages: list[str] = Field(default_factory=list)
     rerank: bool = False
 
 
@@ -63,6 +68,8 @@ async def found(service: Service, body: Search, caller: Caller) -> dict[str, Any
         top_k=body.top_k,
         instruction=body.instruction,
         below=body.below,
+        kinds=body.kinds,
+        languages=body.languages,
         rerank=body.rerank,
     )
     return {"id": caller.request, "query": body.query, "hits": [_shown(hit) for hit in hits]}

@@ -44,6 +44,7 @@ class Serves(Protocol):
         top_k: int = 10,
         instruction: str | None = None,
         below: Sequence[str] = (),
+        kinds: Sequence[str] = (),
         rerank: bool = False,
     ) -> list[Hit]:
         """Passages of the index."""

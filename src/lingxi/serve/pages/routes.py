@@ -181,7 +181,6 @@ async def _searched(service: Serves, attend: Attend, request: Request) -> Respon
         rerank=result.rerank if result else form.rerank or (able and not asked.given.get("q")),
         is_narrowed=bool(form.instruction or form.path or form.kind or asked.problem),
         passages=result.passages if result else None,
-        narrowed=result.narrowed if result else 0,
         ms=result.ms if result else 0,
     )
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from lingxi.errors import InputError
-from lingxi.index.search import Hit
-from lingxi.parse import kind_of
 from lingxi.serve.contract import Caller
 from lingxi.serve.pages.asked import Serves
 from lingxi.serve.pages.forms import SearchForm
@@ -18,10 +15,9 @@ from lingxi.serve.refusal import Refusal
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Passages for a form; `narrowed` is how many there were before the kind was asked for (0: not asked)."""
+    """Passages for a form, and how they came about."""
 
     passages: list[Passage]
-    narrowed: int
     rerank: bool
     ms: int
 
@@ -37,6 +33,7 @@ async def found(service: Serves, form: SearchForm, caller: Caller) -> Found:
             top_k=form.number,
             instruction=form.instruction,
             below=(form.path,) if form.path else (),
+            kinds=(form.kind,) if form.kind else (),
             rerank=rerank,
         )
     except (InputError, Refusal) as error:
@@ -45,14 +42,9 @@ async def found(service: Serves, form: SearchForm, caller: Caller) -> Found:
             raise
         hits = []
     ms = round(1000 * (time.perf_counter() - began))
-    kept = [hit for hit in hits if _is_of(hit, form.kind)]
-    return Found(passages(kept), len(hits) if form.kind else 0, rerank, ms)
+    return Found(passages(hits), rerank, ms)
 
 
 def has_reranker(service: Serves) -> bool:
     """Whether a reranker is served."""
     return any(card.kind == "reranker" for card in service.cards())
-
-
-def _is_of(hit: Hit, kind: str | None) -> bool:
-    return kind is None or kind_of(Path(hit.path))[0] == kind

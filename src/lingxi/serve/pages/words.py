@@ -39,15 +39,10 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "found_one": ("1 passage in {ms} ms", "1 条结果，用时 {ms} 毫秒"),
     "order_rerank": ("ordered by the reranker", "按重排得分排序"),
     "order_fused": ("ordered by meaning and words together", "按语义与词语融合排序"),
-    "kept_kind": ("{count} of the {all} best are of this kind", "前 {all} 条中有 {count} 条属于该类型"),
     "nothing": ("No passage was found.", "没有找到结果。"),
     "nothing_hint": (
         "Try other words, or a wider path; a path that is not in the index finds nothing.",
         "请换一种说法，或放宽路径；不在索引中的路径不会有结果。",
-    ),
-    "nothing_kind": (
-        "None of the {all} best passages is of this kind. Ask for more passages, or for any kind.",
-        "前 {all} 条结果都不属于该类型。可增加条数，或不限类型。",
     ),
     "no_model": ("No reranker is loaded.", "没有加载重排模型。"),
     "ask": (
