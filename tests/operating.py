@@ -1,4 +1,4 @@
-"""The real application over toy models on a free port of this machine, its log kept; and raw requests to it."""
+"""The real application over toy models on a free port of this machine, its log kept; and requests to it."""
 
 import asyncio
 import http.client
@@ -52,7 +52,9 @@ class Running:
 def logged(**options):
     """The log of this process in a string, as a server writes it; afterwards all is as before."""
     names = ("", "uvicorn", "uvicorn.error", "uvicorn.access")
-    before = [(logging.getLogger(n), logging.getLogger(n).handlers[:], logging.getLogger(n).level) for n in names]
+    before = [
+        (logging.getLogger(n), logging.getLogger(n).handlers[:], logging.getLogger(n).level) for n in names
+    ]
     written = io.StringIO()
     logs.configure(stream=written, **options)
     try:

@@ -10,7 +10,8 @@ import pytest
 import typer.main
 
 pytest.importorskip("fastapi", reason="the server needs fastapi: pip install 'lingxi[serve]'")
-yaml = pytest.importorskip("yaml")
+pytest.importorskip("yaml")
+import yaml
 
 from lingxi.cli import app
 from lingxi.serve.operations import OPENABLE
@@ -18,7 +19,9 @@ from lingxi.serve.operations import OPENABLE
 DEPLOY = Path(__file__).parent.parent / "deploy"
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 FILES = [DEPLOY / "Dockerfile", DEPLOY / "lingxi.service", *MANIFESTS]
-[CONTAINER] = yaml.safe_load((DEPLOY / "kubernetes" / "deployment.yaml").read_text())["spec"]["template"]["spec"]["containers"]
+[CONTAINER] = yaml.safe_load((DEPLOY / "kubernetes" / "deployment.yaml").read_text())["spec"]["template"][
+    "spec"
+]["containers"]
 
 
 def tool(name):
@@ -79,7 +82,10 @@ def test_probes_ask_paths_that_are_open():
 
 
 def test_ports_and_keys_agree():
-    docker, service = (DEPLOY / "Dockerfile").read_text(), (DEPLOY / "kubernetes" / "service.yaml").read_text()
+    docker, service = (
+        (DEPLOY / "Dockerfile").read_text(),
+        (DEPLOY / "kubernetes" / "service.yaml").read_text(),
+    )
     assert "EXPOSE 8080" in docker and '"--port", "8080"' in docker
     [port] = CONTAINER["ports"]
     assert port["containerPort"] == 8080 and f"targetPort: {port['name']}" in service

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from lingxi.errors import InputError
 from lingxi.serve.bodies import Limits, check_characters
 from lingxi.serve.guard import POLICY, Rules, put_on
-from lingxi.serve.refusal import Refusal
 from lingxi.serve.keys import keys_of, owner, read_keys
+from lingxi.serve.refusal import Refusal
 
 SECRET = "correct-horse-battery"
 

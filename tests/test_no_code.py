@@ -27,11 +27,18 @@ class Planted:
 def plant(folder: Path, mark: Path) -> None:
     """Put code wherever some loader has been known to run it."""
     code = f"from pathlib import Path\nPath({str(mark)!r}).touch()\n"
-    names = ("modeling_qwen3", "configuration_qwen3", "tokenization_qwen3", "__init__", "conftest", "sitecustomize",
-             "setup", "custom_module", "handler")  # fmt: skip
+    names = ("modeling_qwen3", "configuration_qwen3", "tokenization_qwen3", "__init__", "conftest",
+             "sitecustomize", "setup", "custom_module", "handler")  # fmt: skip
     for name in names:
         (folder / f"{name}.py").write_text(code)
-    for name in ("pytorch_model.bin", "model.pt", "model.pkl", "training_args.bin", "optimizer.pt", "vectors.npy"):
+    for name in (
+        "pytorch_model.bin",
+        "model.pt",
+        "model.pkl",
+        "training_args.bin",
+        "optimizer.pt",
+        "vectors.npy",
+    ):
         (folder / name).write_bytes(pickle.dumps(Planted(mark)))
     mapped = {"AutoModel": "modeling_qwen3.Model", "AutoConfig": "configuration_qwen3.Config"}
     for name, extra in (

@@ -21,7 +21,11 @@ from toys import write_toy
 
 # The fields of an error in each dialect, by a path that is asked with a good and with other bodies.
 OPENAI = ("/v1/embeddings", {"error"}, {"input": "hello"})
-COHERE = ("/v2/embed", {"message", "detail"}, {"texts": ["hello"], "input_type": "search_query", "model": "toy"})
+COHERE = (
+    "/v2/embed",
+    {"message", "detail"},
+    {"texts": ["hello"], "input_type": "search_query", "model": "toy"},
+)
 JINA = ("/v1/rerank", {"message", "detail"}, {"query": "a", "documents": ["b"], "model": "judge"})
 BOTH = ("/rerank", {"error", "error_type", "message", "detail"}, {"query": "a", "texts": ["b"]})
 TEI = ("/embed", {"error", "error_type"}, {"inputs": "hello"})
@@ -83,7 +87,8 @@ def test_every_dialect_answers(server, case):
     [
         b"", b"{", b"null", b"[]", b'"text"', b"3", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 50_000,
         b'{"input": NaN}', b'{"input": ' + b"9" * 5000 + b"}", b'{"unknown": 1}',
-        f'{{"input": {{"{SECRET}": "{SECRET}"}}, "inputs": {{}}, "texts": 5, "query": ["{SECRET}"]}}'.encode(),
+        f'{{"input": {{"{SECRET}": "{SECRET}"}}, "inputs": {{}}, "texts": 5, "query": ["{SECRET}"]}}'
+        .encode(),
     ],
     ids=lambda body: repr(body[:24]),
 )  # fmt: skip
@@ -261,7 +266,9 @@ def test_the_log_says_who_and_how_much_and_shows_no_text(server, folder):
 def test_texts_are_logged_where_asked_for(folder):
     from dataclasses import replace
 
-    with running({"toy": Embedder(write_toy(folder / "other"))}, {}, replace(QUICK, log_texts=True)) as server:
+    with running(
+        {"toy": Embedder(write_toy(folder / "other"))}, {}, replace(QUICK, log_texts=True)
+    ) as server:
         server.ask("/embed", {"inputs": SECRET})
         assert SECRET in server.written.getvalue() and KEY not in server.written.getvalue()
 

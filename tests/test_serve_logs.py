@@ -50,7 +50,9 @@ def test_an_exception_shows_its_kind_and_place_but_not_its_words(name):
         try:
             fails()
         except ValueError:
-            logging.getLogger(name).exception("it failed\n%s", "planted argument" if name != "lingxi.serve" else "")
+            logging.getLogger(name).exception(
+                "it failed\n%s", "planted argument" if name != "lingxi.serve" else ""
+            )
     line = json.loads(written.getvalue())
     assert line["error"] == "ValueError" and line["in"][-1].startswith("test_serve_logs.fails:")
     assert "planted" not in written.getvalue() and line["event"].startswith("it failed")

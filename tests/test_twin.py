@@ -87,7 +87,9 @@ def infinity(program: str, directories: list[Path]) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    models = [word for directory in directories for word in ("--model-id", str(directory))]
+    models = []
+    for directory in directories:
+        models += ["--model-id", str(directory), "--served-model-name", directory.name]
     how = ["--device", "cpu", "--engine", "torch", "--dtype", "float32", "--no-bettertransformer"]
     command = [program, "v2", *models, *how, "--no-model-warmup", "--host", "127.0.0.1", "--port", str(port)]
     # Its own settings: no hub is asked, nothing is reported.

@@ -74,7 +74,7 @@ def _too_large(limits: Limits) -> Refusal:
 
 
 def check_characters(body: bytes) -> None:
-    """Raise Refusal 400 where a text of a JSON body has half a character, which cannot be written as UTF-8."""
+    """Raise Refusal 400 where a text of a JSON body has half a character, which UTF-8 cannot write."""
     open_at = -1
     for found in _ESCAPE.finditer(body) if b"\\ud" in body or b"\\uD" in body else ():
         half = int(found[1], 16) if found[1] else 0

@@ -51,21 +51,27 @@ def run(
     *,
     replicas: int,
     cores: float,
+    ongoing: int = 256,
     address: str | None = None,
+    everywhere: bool = True,
     blocking: bool = True,
 ) -> None:
     """Serve on a running Ray cluster (`address`; None: the one this machine belongs to, or a new one).
 
-    Every node answers at `settings.port`. Raises MissingExtraError without Ray.
+    Every node answers at `settings.port` (`everywhere` False: the head alone). Raises
+    MissingExtraError without Ray.
     """
     serve = _serve()
     import ray
 
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False)
-    serve.start(proxy_location="EveryNode", http_options={"host": settings.host, "port": settings.port})
+    serve.start(
+        proxy_location="EveryNode" if everywhere else "HeadOnly",
+        http_options={"host": settings.host, "port": settings.port},
+    )
     serve.run(
-        deployment(settings, make, replicas=replicas, cores=cores),
+        deployment(settings, make, replicas=replicas, cores=cores, ongoing=ongoing),
         name=NAME,
         route_prefix="/",
         blocking=blocking,

@@ -77,8 +77,8 @@ class Ledger:
     @property
     def row(self) -> Rows:
         """This worker's own numbers."""
-        own: Rows = self._rows[self.place.number]
-        return own
+        row: Rows = self._rows[self.place.number]
+        return row
 
     def counter(self, name: str, says: str, **labels: Sequence[str]) -> Family:
         """A number that only grows, one of each combination of the labels' values."""

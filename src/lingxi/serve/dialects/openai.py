@@ -127,7 +127,7 @@ def router(service: Service, attend: Attend) -> APIRouter:
         """What is served."""
         return {"object": "list", "data": [_model(card) for card in service.cards()]}
 
-    @routes.get("/v1/models/{model:path}")
+    @routes.get("/v1/models/{model:path}", responses={404: _said(_ERROR, "No such model")})
     async def model(model: str) -> dict[str, Any]:
         """One of them."""
         for card in service.cards():

@@ -41,6 +41,9 @@ class EmptyError(Refusal):
         super().__init__(400, "invalid_input", f"{field} is empty", "send at least one", param=field)
 
 
+_UNREADY: dict[int | str, dict[str, Any]] = {503: {"description": "Not ready"}}
+
+
 def router(service: Service, attend: Attend) -> APIRouter:
     """TEI's paths."""
     routes = APIRouter(tags=["TEI"])
@@ -62,9 +65,9 @@ def router(service: Service, attend: Attend) -> APIRouter:
         """What is served, in TEI's words."""
         return described(service)
 
-    @routes.get("/health", responses={503: {"description": "Not ready"}})
-    @routes.get("/ping", responses={503: {"description": "Not ready"}})
-    @routes.get("/", responses={503: {"description": "Not ready"}})
+    @routes.get("/health", response_class=Response, responses=_UNREADY)
+    @routes.get("/ping", response_class=Response, responses=_UNREADY)
+    @routes.get("/", response_class=Response, responses=_UNREADY)
     def health() -> Response:
         """200 while requests are taken, 503 otherwise."""
         if service.state().ready:
