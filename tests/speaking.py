@@ -97,7 +97,7 @@ class Speaker:
         return {
             "hits": [
                 {n: getattr(hit, n) for n in names}
-                | {"scores": dict(hit.scores), "sentence": list(hit.sentence)}
+                | {"scores": dict(hit.scores), "ranks": dict(hit.ranks), "sentence": list(hit.sentence)}
                 for hit in hits
             ]
         }
