@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lingxi.cli import run
-from lingxi.cli.faces import LAZY, Faces
+from lingxi.cli.faces import Faces
 from lingxi.errors import InputError
 from lingxi.index.bulk import BulkSettings, embed_parquet
 from stand_in import WordEmbedder
@@ -66,10 +68,22 @@ def test_a_folder_of_files(tmp_path):
 @pytest.mark.slow
 def test_processes_make_the_same(tmp_path):
     pytest.importorskip("daft")
-    written(tmp_path / "in.parquet")
-    settings = BulkSettings("said", dim=32)
-    embed_parquet(tmp_path / "in.parquet", tmp_path / "here", LAZY.embedder, settings)
-    embed_parquet(tmp_path / "in.parquet", tmp_path / "native", LAZY.embedder, settings, "native", 2)
+    file = str(written(tmp_path / "in.parquet"))
+    for runner in ("here", "native"):
+        # A process of its own: Daft leaves pipes to be collected.
+        command = [
+            "-c",
+            "from lingxi.cli import main; main()",
+            "embed",
+            "--file",
+            file,
+            "--column",
+            "said",
+            "--dim",
+            "32",
+        ]
+        own = ["--out", str(tmp_path / runner), "--runner", runner, "--processes", "2"]
+        subprocess.run([sys.executable, *command, *own], check=True, capture_output=True)
     one, other = read(tmp_path / "here"), read(tmp_path / "native")
     assert one.keys() == other.keys() and len(one) == 100
     assert all(one[key].shape == (32,) and np.allclose(one[key], other[key], atol=1e-5) for key in one)
