@@ -13,7 +13,20 @@ from typing import Any
 
 import typer
 
-from lingxi.cli import check, data, evaluate, generate, merge, models, recipe, review, search, select, vectors
+from lingxi.cli import (
+    check,
+    data,
+    evaluate,
+    generate,
+    graphs,
+    merge,
+    models,
+    recipe,
+    review,
+    search,
+    select,
+    vectors,
+)
 from lingxi.cli.faces import LAZY, Faces
 from lingxi.cli.show import complain
 from lingxi.errors import LingxiError
@@ -37,6 +50,7 @@ data.register(app)
 review.register(app)
 select.register(app)
 evaluate.register(app)
+graphs.register(app)
 
 
 def main() -> None:

@@ -39,13 +39,11 @@ def nearest(left: Floats, right: Floats, k: int, less: Floats | None = None) -> 
 
 
 def apart(left: Floats, right: Floats, k: int, hubs: int = 10) -> Candidates:
-    """The `k` nearest by CSLS (arXiv 1710.04087, equation 3), for unit vectors:
+    """The `k` nearest by CSLS (arXiv 1710.04087, equation 3), for unit vectors: who is near to all is near to none.
 
         csls(x, y) = 2 cos(x, y) - r(x) - r(y),   r: mean cosine with the `hubs` nearest of the other side
 
-    halved here, so that scores differ as cosines do. Something that is near to everything is near to nothing.
+    Scores are cos(x, y) - r(y) / 2: r(x) is the same for every y.
     """
     crowd = nearest(right, left, hubs).scores.mean(axis=1) / 2
-    rows, scores = nearest(left, right, max(k, hubs), crowd)
-    own = (scores[:, :hubs] + crowd[rows[:, :hubs]]).mean(axis=1) / 2
-    return Candidates(rows[:, :k], (scores - own[:, None])[:, :k])
+    return nearest(left, right, k, crowd)

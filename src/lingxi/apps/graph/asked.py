@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeVar
 
 from lingxi.apps.graph.documents import Document
 from lingxi.apps.graph.mentions import Mention, is_name, key_of
+from lingxi.config import made
+from lingxi.errors import InputError
 from lingxi.generate.llm import RefusedError
 
 Read = TypeVar("Read")
@@ -26,6 +28,18 @@ class Chats(Protocol):
 
     def answer(self, messages: Sequence[dict[str, str]], read: Callable[[Any], Read]) -> Read:
         """What `read` makes of its JSON; raises RefusedError where no answer is usable."""
+
+
+def chat_of(named: str) -> Chats:
+    """The language model behind `URL#MODEL`; raises InputError for another shape."""
+    from lingxi.generate.llm import Chat
+    from lingxi.generate.settings import ChatSettings
+
+    url, _, model = named.rpartition("#")
+    if not url or not model:
+        raise InputError(f"{named!r} names no language model", "write URL#MODEL")
+    values = {"url": url, "model": model, "temperature": 0.0, "retries": 1}
+    return Chat(made(ChatSettings, "write URL#MODEL", **values))
 
 
 def asked_of(

@@ -12,7 +12,7 @@ import numpy as np
 
 from lingxi.apps.align import AlignSettings, Entity, Graph, Triple, align, graph_of
 from lingxi.apps.graph.asked import Chats, asked_of
-from lingxi.apps.graph.documents import Document, by_language, read_documents
+from lingxi.apps.graph.documents import by_language, read_documents
 from lingxi.apps.graph.mentions import WORTH
 from lingxi.apps.graph.records import EntityGraph, Link, Node
 from lingxi.apps.graph.settings import GraphSettings

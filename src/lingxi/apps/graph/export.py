@@ -42,7 +42,10 @@ def as_json(graph: EntityGraph) -> str:
 
 def graphml(graph: EntityGraph) -> str:
     """The graph in GraphML, as Gephi, yEd and networkx read it."""
-    lines = ['<?xml version="1.0" encoding="UTF-8"?>', '<graphml xmlns="http://graphml.graphdrawing.org/xmlns">']
+    lines = [
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        '<graphml xmlns="http://graphml.graphdrawing.org/xmlns">',
+    ]
     for side, keys in (("node", _NODE_KEYS), ("edge", _LINK_KEYS)):
         lines += [
             f'<key id="{key}" for="{side}" attr.name="{key}" attr.type="{kind}"/>'

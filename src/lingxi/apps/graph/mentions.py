@@ -2,8 +2,8 @@
 
 Marked are titles, headings, links, what is set in bold or between quotes. Scripts with capitals mark names by
 them; at the start of a sentence one says nothing of a lone word, and in German nothing of a noun behind an
-article or an adjective. Katakana and Latin runs are names in Japanese and Chinese, whose other words are found
-by `phrases`.
+article or an adjective. Katakana and Latin runs are names in Japanese and Chinese, whose other words
+`phrases` finds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ from lingxi.parse import sections
 from lingxi.parse.headings import HOLLOW
 
 # By falling worth.
-WORTH = {"asked": 3.0, "title": 3.0, "link": 2.0, "heading": 2.0, "term": 2.0, "quoted": 1.5, "name": 1.0, "phrase": 0.6}
+WORTH = {
+    "asked": 3.0,
+    "title": 3.0,
+    "link": 2.0,
+    "heading": 2.0,
+    "term": 2.0,
+    "quoted": 1.5,
+    "name": 1.0,
+    "phrase": 0.6,
+}
 _MOST_WORDS, _MOST_CHARACTERS, _MOST_DENSE = 6, 60, 16
 _MARKED = (
     ("link", re.compile(r"(?<!!)\[([^\]\[\n]{2,60})\]\([^)\s]*\)|\[\[([^\]\[|\n]{2,60})(?:\|[^\]\n]*)?\]\]")),
@@ -32,7 +41,9 @@ _RUNS = re.compile("[ァ-ヺー]{2,}(?:[・＝][ァ-ヺー]{2,})*")
 _LATIN = re.compile(r"[A-Za-z][A-Za-z0-9.+-]*(?: [A-Z][A-Za-z0-9.+-]*)*")
 # Languages that write every noun with a capital, and what stands before a noun that is no name.
 _NOUNS = frozenset(("de", "lb", "gsw", "bar", "nds"))
-_BEFORE_NOUN = re.compile(r"\w*(?:e|er|en|em|es)|das|ein|kein|mein|sein|ihr|im|am|vom|zum|zur|beim|ins|ans|mehr|\d+")
+_BEFORE_NOUN = re.compile(
+    r"\w*(?:e|er|en|em|es)|das|ein|kein|mein|sein|ihr|im|am|vom|zum|zur|beim|ins|ans|mehr|\d+"
+)
 _OWNER = re.compile(r"['’]s?$")
 _EDGE = " \t*_`#\"'“”«»„()[]{}<>:;,.。，、！？!?·-–—"
 
@@ -116,13 +127,13 @@ def _capitals(sentence: str, small: Counter[str], nouns: bool) -> Iterator[str]:
 
 
 def _goes_on(word: str, run: list[re.Match[str]]) -> bool:
-    return word[:1].isupper() or bool(run) and (word.isdigit() or _JOINED.fullmatch(word) is not None)
+    return word[:1].isupper() or (bool(run) and (word.isdigit() or _JOINED.fullmatch(word) is not None))
 
 
 def _name(sentence: str, run: list[re.Match[str]], small: Counter[str], noun: bool) -> Iterator[str]:
     """The name in a run, if any: small words off its end, off its start a sentence's first that is one.
 
-    A lone word is no name where its capital is that of a sentence or of a `noun`, or it is often written small.
+    A lone word is no name where its capital is that of a sentence or a `noun`, or it is often written small.
     """
     while run and _JOINED.fullmatch(run[-1].group()):
         run = run[:-1]

@@ -44,9 +44,7 @@ def _values(graph: EntityGraph) -> dict[str, object]:
             }
             for node in graph.nodes
         ],
-        "links": [
-            [row[x.source], row[x.target], x.kind, x.weight, x.count, x.example] for x in graph.links
-        ],
+        "links": [[row[x.source], row[x.target], x.kind, x.weight, x.count, x.example] for x in graph.links],
     }
 
 

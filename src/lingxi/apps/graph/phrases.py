@@ -16,7 +16,9 @@ _LONGEST = 6
 # Mutual information of the halves, in bits, and different neighbours on each side.
 _LEAST_BITS, _LEAST_NEIGHBOURS = 5.0, 2
 # Characters that begin or end no name.
-_FUNCTION = frozenset("的了是在和与與及或也都不就这這那其之为為以于於对對中上下个個一有被把从從到而但并並很更最会會可能要这些们們")
+_FUNCTION = frozenset(
+    "的了是在和与與及或也都不就这這那其之为為以于於对對中上下个個一有被把从從到而但并並很更最会會可能要这些们們"
+)
 
 
 def phrases(sentences: Iterable[str], least: int) -> dict[str, int]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 class Node:
     """One thing, by its name in each language it is named in.
 
-    `names` are (language, name), the commonest first; `weight` is how much the documents are about it (tf-idf,
-    1 for the most); `kind` says how it was found: title, heading, link, term, quoted, name, phrase or asked. `sure` is
-    the lowest confidence of the alignments that joined its names, 1 where it has one. `example` is a sentence
-    that names it.
+    `names` are (language, name), the commonest first; `weight` is how much the documents are about it
+    (tf-idf, 1 for the most); `kind` says how it was found: title, heading, link, term, quoted, name, phrase
+    or asked. `sure` is the lowest confidence of the alignments that joined its names, 1 where it has one.
+    `example` is a sentence that names it.
     """
 
     id: str
@@ -45,7 +45,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class EntityGraph:
-    """Nodes by falling weight, links between them, the languages of the documents read, and what was left out."""
+    """Nodes by falling weight, links between them, the documents with their languages, what was left out."""
 
     nodes: tuple[Node, ...]
     links: tuple[Link, ...]

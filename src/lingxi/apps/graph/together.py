@@ -45,7 +45,7 @@ def lexicon(
     settings: GraphSettings,
     told: Mapping[str, Sequence[Mention]] | None = None,
 ) -> Lexicon:
-    """The names of the documents of one language; `told` are those that a language model found, by document."""
+    """The names of the documents of one language; `told`: those that a language model found, by document."""
     found = {
         document.path: list(mentions(document, small))
         if told is None
