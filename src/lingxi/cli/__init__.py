@@ -18,6 +18,7 @@ from lingxi.cli import (
     data,
     evaluate,
     generate,
+    graphs,
     mcp,
     merge,
     models,
@@ -53,6 +54,7 @@ select.register(app)
 evaluate.register(app)
 mcp.register(app)
 serve.register(app)
+graphs.register(app)
 
 
 def main() -> None:
