@@ -13,7 +13,20 @@ from typing import Any
 
 import typer
 
-from lingxi.cli import check, data, evaluate, generate, merge, models, recipe, review, search, select, vectors
+from lingxi.cli import (
+    check,
+    code,
+    data,
+    evaluate,
+    generate,
+    merge,
+    models,
+    recipe,
+    review,
+    search,
+    select,
+    vectors,
+)
 from lingxi.cli.faces import LAZY, Faces
 from lingxi.cli.show import complain
 from lingxi.errors import LingxiError
@@ -30,6 +43,7 @@ search.register(app)
 vectors.register(app)
 models.register(app)
 check.register(app)
+code.register(app)
 merge.register(app)
 recipe.register(app)
 generate.register(app)
