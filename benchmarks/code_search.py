@@ -1,168 +1,116 @@
 """Code search measured: MRR@10 and nDCG@10 of `lingxi code search` beside TF-IDF, BM25, MiniLM and nano alone.
 
-    python benchmarks/code_search.py --benchmark benchmark.tar.zst [--model DIR] [--queries 300] [--out FILE.json]
-    python benchmarks/code_search.py --tune      # the weights of `lingxi.apps.code.rank`, on other repositories
+    python benchmarks/code_search.py quality --benchmark benchmark.tar.zst [--model DIR …] [--out FILE.json]
+    python benchmarks/code_search.py tune [--model DIR …]    # the weights of `lingxi.apps.code.rank`
+    python benchmarks/code_search.py speed                   # indexing, and again after one file changed
+    python benchmarks/code_search.py sorting                 # is quicksort found when it is asked for in Chinese?
 
-All systems get the same units (path, qualified name, code) of the same files; a definition's score is that of its
-best unit. Repositories are PyPI packages that no training run reads, with every docstring removed; a docstring's
-first sentence asks for its function. Sets of single answers become repositories of one file each.
+All systems get the same units (path, qualified name, code) of the same files (`code_material.py`); a definition's
+score is that of its best unit. Weights are chosen on other repositories than those that are reported.
 """
 
 from __future__ import annotations
 
-import ast
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from code_material import CACHE, Material, Units, answers, repository
 from lingxi import metrics
 from lingxi.apps.code import CodeIndex
-from lingxi.apps.code.units import split_title, units
-from lingxi.collect.archives import opened_archive, opened_tar
-from lingxi.collect.registries import FETCHED
-from lingxi.evaluate.codesearch import CHINESE
-from lingxi.evaluate.readers import read_set
-from lingxi.evaluate.suite import resolve
+from lingxi.apps.code.build import split_path
+from lingxi.apps.code.index import Evidence, light_embedder
+from lingxi.apps.code.rank import WEIGHTS, Weights, ranked
+from lingxi.apps.code.units import split_title
+from lingxi.evaluate.dense import Dense
+from lingxi.evaluate.encoders import Own
+from lingxi.evaluate.named import system as named_system
 from lingxi.evaluate.systems import System, Texts
-from lingxi.parse.documented import summary_of
-from lingxi.records import read_jsonl
 
-CACHE = Path("~/.cache/lingxi").expanduser()
 FRESH = "trimesh==5.2.0"
 # Kept out of training as those of the code-search set are; the weights are chosen on them and on nothing else.
 TUNED_ON = ("networkx==3.4.2", "boltons==25.0.0", "more-itertools==10.5.0")
 SORTING = ("algorithms==1.0.1", "networkx==3.4.2")
+QUICKSORT = "实现快速排序的 Python 函数"
 INSTRUCTION = "Given a question about coding, retrieval code or passage that can solve user's question"
 DEPTH = 10
-_NAMED = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-
-
-class Units:
-    """The units of files as the index makes them: `texts` to rank, and the key of what each belongs to."""
-
-    def __init__(self, files: Mapping[str, str], by_name: bool) -> None:
-        found = [unit for path, text in files.items() for unit in units(text, "python", path)]
-        self.texts = [unit.for_embedding() for unit in found]
-        titles = [split_title(unit.title) for unit in found]
-        self.keys = [f"{path}\t{name}" if by_name else path for path, name in titles]
-
-
-@dataclass(frozen=True)
-class Material:
-    """Files by path, and queries with the grades of what they ask for (`path` or `path\\tname`)."""
-
-    name: str
-    files: Mapping[str, str]
-    queries: Sequence[str]
-    judged: Sequence[Mapping[str, float]]
-    by_name: bool
-
-    def key(self, path: str, name: str) -> str:
-        """What is ranked: a definition of a repository, or a file of a set of single answers."""
-        return f"{path}\t{name}" if self.by_name else path
-
-
-# --- material --------------------------------------------------------------------------------------
-
-
-def repository(package: str, chinese: bool = False) -> Material:
-    """A package without its docstrings; queries are their first sentences, or those asked in Chinese."""
-    folder = opened_archive(FETCHED["pypi"](package, CACHE / "sources"), CACHE / "sources")
-    asked = {row["q"]: row["zh"] for row in read_jsonl(CHINESE) if row["l"] == "python"}
-    files: dict[str, str] = {}
-    pairs: dict[str, str] = {}
-    for path in sorted(folder.rglob("*.py")):
-        try:
-            bare, said = without_docstrings(path.read_text("utf-8"))
-        except (SyntaxError, UnicodeDecodeError):
-            continue
-        place = path.relative_to(folder).as_posix()
-        if "/tests/" in place:
-            continue
-        files[place] = bare
-        for name, docstring in said:
-            summary = first_sentence(docstring)
-            query = asked.get(summary_of(docstring, "python"), "") if chinese else summary
-            if query and len(summary.split()) >= 4:
-                pairs.setdefault(query, f"{place}\t{name}")
-    held = set(Units(files, True).keys)
-    pairs = {query: key for query, key in pairs.items() if key in held}
-    return Material(package.split("=")[0], files, list(pairs), [{key: 1.0} for key in pairs.values()], True)
-
-
-def without_docstrings(source: str) -> tuple[str, list[tuple[str, str]]]:
-    """A module without docstrings, and the qualified names of its functions with theirs."""
-    lines = source.encode().split(b"\n")
-    said: list[tuple[str, str]] = []
-    # Last first, so that offsets before stay right.
-    for node, name in sorted(_documented(ast.parse(source), ""), key=lambda one: -one[0].body[0].lineno):
-        text = node.body[0]
-        if not isinstance(node, ast.Module | ast.ClassDef):
-            said.append((name, ast.get_docstring(node) or ""))
-        first, last = text.lineno - 1, text.end_lineno - 1
-        rest = lines[first][: text.col_offset] + (b"..." if len(node.body) == 1 else b"")
-        lines[first : last + 1] = [rest + lines[last][text.end_col_offset :]]
-    return b"\n".join(line.rstrip() for line in lines).decode(), said[::-1]
-
-
-def _documented(node: Any, name: str) -> Iterator[tuple[Any, str]]:
-    for child in ast.iter_child_nodes(node):
-        own = f"{name}.{child.name}".strip(".") if isinstance(child, _NAMED) else name
-        yield from _documented(child, own)
-    if isinstance(node, ast.Module | _NAMED) and ast.get_docstring(node) is not None:
-        yield node, name
-
-
-def first_sentence(docstring: str) -> str:
-    """The first sentence of a docstring's summary."""
-    return summary_of(docstring, "python").split(". ")[0].strip()
-
-
-def answers(name: str, archive: Path) -> Material:
-    """A set of single answers, each a file of its own."""
-    suite = resolve("benchmark", (), (name,))
-    task = next(iter(read_set(suite.sets[0], suite, opened_tar(archive, CACHE / "sources"))))
-    files = {f"d{i}.py": text for i, text in enumerate(task.documents)}
-    judged = [{f"d{i}.py": grade for i, grade in own.items()} for own in task.judged]
-    return Material(name, files, task.queries, judged, False)
-
-
-def drawn(material: Material, count: int, seed: int = 0) -> Material:
-    """The material with `count` of its queries."""
-    chosen = sorted(
-        random.Random(seed).sample(range(len(material.queries)), min(count, len(material.queries)))
-    )
-    queries = [material.queries[i] for i in chosen]
-    return Material(
-        material.name, material.files, queries, [material.judged[i] for i in chosen], material.by_name
-    )
-
-
-def write(material: Material, folder: Path) -> Path:
-    """The material's files in a folder."""
-    for path, text in material.files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text, "utf-8")
-    return folder
-
-
-# --- systems ---------------------------------------------------------------------------------------
-
+_KINDS = ("words", "name", "code", "error")
 Found = list[list[str]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=tuple(_DONE))
+    parser.add_argument("--benchmark", type=Path, help="benchmark.tar.zst, or its folder")
+    parser.add_argument(
+        "--model", action="append", default=[], help="another embedder, beside the one that ships"
+    )
+    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    report = _DONE[options.what](options)
+    if options.out:
+        options.out.write_text(json.dumps(report, indent=1, ensure_ascii=False), "utf-8")
+
+
+# --- quality ---------------------------------------------------------------------------------------
+
+
+def quality(options: argparse.Namespace) -> dict[str, Any]:
+    """Every system on every set, printed as it comes."""
+    sets = [repository(FRESH)]
+    sets += [answers(name, options.benchmark) for name in ("cosqa", "mbpp")] if options.benchmark else []
+    models = {name or "lingxi-nano": light_embedder(name) for name in (None, *options.model)}
+    report: dict[str, Any] = {}
+    for whole in sets:
+        material = whole.drawn(options.queries)
+        print(
+            f"{material.name}: {len(Units(material.files, True).texts)} units, {len(material.queries)} queries"
+        )
+        for name, found in systems(material, models):
+            report[f"{material.name} · {name}"] = values = measured(found, material)
+            print(f"  {name:40} {values}", flush=True)
+    return report
+
+
+def systems(material: Material, models: Mapping[str, Any]) -> Iterator[tuple[str, Found]]:
+    """The floors, MiniLM, each embedder alone and each in code search."""
+    for name in ("tfidf", "bm25", "minilm"):
+        yield name, alone(named_system(name, CACHE / "vectors"), material)
+    for name, model in models.items():
+        yield f"{name} alone", alone(Dense(Own(model), CACHE / "vectors"), material)
+        with tempfile.TemporaryDirectory() as scratch:
+            index = indexed(material, Path(scratch), model)
+            yield f"{name} in code search", searched(index, material)
+
+
+def indexed(material: Material, scratch: Path, model: Any) -> CodeIndex:
+    """An index of the material's files; says what was left out."""
+    index = CodeIndex.open(material.write(scratch / "files"), scratch / "index", model)
+    for path, reason in index.update().skipped:
+        print(f"  left out: {path} ({reason})")
+    return index
 
 
 def alone(system: System, material: Material) -> Found:
     """The best keys of each query under a system that scores the units' texts."""
     made = Units(material.files, material.by_name)
-    scores = np.concatenate(
-        list(system.blocks(Texts(material.queries, INSTRUCTION), Texts(made.texts))), axis=1
-    )
-    order = np.argsort(-scores, axis=1, kind="stable")
+    blocks = system.blocks(Texts(material.queries, INSTRUCTION), Texts(made.texts))
+    order = np.argsort(-np.concatenate(list(blocks), axis=1), axis=1, kind="stable")
     return [first_of(made.keys[at] for at in row) for row in order]
+
+
+def searched(index: CodeIndex, material: Material) -> Found:
+    """The best keys of each query as `lingxi code search` gives them."""
+    hits = (index.search(query, 5 * DEPTH).hits for query in material.queries)
+    return [first_of(material.key(hit.path, hit.name) for hit in own) for own in hits]
 
 
 def first_of(keys: Iterator[str]) -> list[str]:
@@ -175,26 +123,139 @@ def first_of(keys: Iterator[str]) -> list[str]:
     return list(found)
 
 
-def fused(index: CodeIndex, material: Material) -> Found:
-    """The best keys of each query as `lingxi code search` gives them."""
-    found = []
-    for query in material.queries:
-        hits = index.search(query, 5 * DEPTH).hits
-        found.append(first_of(material.key(hit.path, hit.name) for hit in hits))
-    return found
-
-
 def measured(found: Found, material: Material) -> dict[str, Any]:
     """MRR@10 and nDCG@10 with 95 % bootstrap intervals, in hundredths."""
-    grades = np.zeros((len(found), DEPTH))
-    for row, keys in enumerate(found):
-        for column, key in enumerate(keys):
-            grades[row, column] = material.judged[row].get(key, 0.0)
-    values = {
-        "mrr@10": metrics.mrr_at_k(grades, DEPTH),
-        "ndcg@10": metrics.ndcg_at_k(grades, [list(own.values()) for own in material.judged], DEPTH),
-    }
+    grades = graded(found, material)
+    judged = [list(own.values()) for own in material.judged]
+    values = {"mrr@10": metrics.mrr_at_k(grades, DEPTH), "ndcg@10": metrics.ndcg_at_k(grades, judged, DEPTH)}
     return {
         name: [round(100 * float(x), 1) for x in (one.mean(), *metrics.bootstrap_interval(one))]
         for name, one in values.items()
     }
+
+
+def graded(found: Found, material: Material) -> np.ndarray[Any, Any]:
+    """Grades in ranked order, [queries, 10]."""
+    grades = np.zeros((len(found), DEPTH))
+    for row, keys in enumerate(found):
+        grades[row, : len(keys)] = [material.judged[row].get(key, 0.0) for key in keys]
+    return grades
+
+
+# --- weights ---------------------------------------------------------------------------------------
+
+
+def tune(options: argparse.Namespace) -> dict[str, Any]:
+    """The weights with the highest MRR@10 for each kind of query, the mean of repositories and models."""
+    gathered: dict[str, list[tuple[Material, list[Evidence]]]] = {kind: [] for kind in _KINDS}
+    for name, package in product((None, *options.model), TUNED_ON):
+        with tempfile.TemporaryDirectory() as scratch:
+            index = indexed(repository(package), Path(scratch), light_embedder(name))
+            for kind in _KINDS:
+                material = repository(package, kind).drawn(options.queries)
+                gathered[kind].append((material, [index.evidence(query) for query in material.queries]))
+    report = {}
+    for kind, parts in gathered.items():
+        tried = [(mean_mrr(parts, weights), weights) for weights in grid()]
+        best = sorted(tried, key=lambda one: -one[0])[:5]
+        report[kind] = {"now": mean_mrr(parts, WEIGHTS[kind]), "best": [(v, repr(w)) for v, w in best]}
+        for part, weights in _PARTS.items():
+            report[kind][part] = mean_mrr(parts, weights)
+        print(kind, json.dumps(report[kind], indent=1), flush=True)
+    return report
+
+
+_PARTS = {
+    "vector alone": Weights(1, 0, 0, 0, 0),
+    "text alone": Weights(0, 1, 0, 0, 0),
+    "shared words alone": Weights(0, 0, 1, 0, 0),
+    "name alone": Weights(0, 0, 0, 1, 0),
+    "vector and text alike": Weights(1, 1, 0, 0, 0),
+}
+
+
+def grid() -> Iterator[Weights]:
+    """The weights that are tried: text counts 1."""
+    tried = ((0, 0.1, 0.3, 0.5, 0.8), (0, 0.5, 1, 2), (0, 0.2, 0.5, 1, 2), (0, 0.2, 0.5))
+    for vector, shared, name, apart in product(*tried):
+        yield Weights(vector, 1.0, shared, name, apart)
+
+
+def mean_mrr(parts: list[tuple[Material, list[Evidence]]], weights: Weights) -> float:
+    """The mean over materials of MRR@10 in hundredths."""
+    means = [
+        metrics.mrr_at_k(graded([best_of(one, material, weights) for one in own], material), DEPTH).mean()
+        for material, own in parts
+    ]
+    return round(100 * float(np.mean(means)), 2)
+
+
+def best_of(evidence: Evidence, material: Material, weights: Weights) -> list[str]:
+    """The first keys of what was found, under these weights."""
+    order = ranked(evidence.asked, evidence.candidates, weights)
+    return first_of(
+        material.key(split_path(one.row["path"])[1], split_title(one.row["title"])[1]) for one in order
+    )
+
+
+# --- speed, sorting --------------------------------------------------------------------------------
+
+
+def speed(options: argparse.Namespace) -> dict[str, Any]:
+    """Units a second by the clock and by the processor, and seconds of an update after one file changed."""
+    model = light_embedder()
+    material = repository(FRESH)
+    with tempfile.TemporaryDirectory() as scratch:
+        index = CodeIndex.open(material.write(Path(scratch) / "files"), Path(scratch) / "index", model)
+        report = {"build": timed(index.update), "nothing changed": timed(index.update)}
+        changed = max((Path(scratch) / "files").rglob("*.py"), key=lambda path: path.stat().st_size)
+        changed.write_text(changed.read_text("utf-8") + "\n\ndef brand_new(x):\n    return x + 1\n", "utf-8")
+        report["one file changed"] = timed(index.update)
+        started = time.perf_counter()
+        for query in material.queries[:50]:
+            index.search(query)
+        report["search"] = {"seconds": round((time.perf_counter() - started) / 50, 4)}
+    print(json.dumps(report, indent=1))
+    return report
+
+
+def timed(update: Callable[[], Any]) -> dict[str, Any]:
+    """What an update took, by the clock and by the processor."""
+    clock, processor = time.perf_counter(), time.process_time()
+    report = update()
+    clock, processor = time.perf_counter() - clock, time.process_time() - processor
+    return {
+        "files": report.added + report.changed + report.unchanged,
+        "units": report.units,
+        "seconds": round(clock, 2),
+        "cpu_seconds": round(processor, 2),
+        "units_a_second": round(report.units / clock, 1),
+        "units_a_cpu_second": round(report.units / processor, 1),
+    }
+
+
+def sorting(options: argparse.Namespace) -> dict[str, Any]:
+    """The first hits for quicksort, asked for in Chinese, among algorithms and a large package."""
+    report = {}
+    both = [repository(package) for package in SORTING]
+    files = {path: text for one in both for path, text in one.files.items()}
+    for name in (None, *options.model):
+        with tempfile.TemporaryDirectory() as scratch:
+            index = indexed(Material("sorting", files, [], [], True), Path(scratch), light_embedder(name))
+            for query in (QUICKSORT, "快速排序", "quicksort", "sort a list by partitioning around a pivot"):
+                hits = [f"{hit.place} {hit.name}" for hit in index.search(query, 5).hits]
+                report[f"{name or 'lingxi-nano'} · {query}"] = hits
+                print(name or "lingxi-nano", query, hits, sep="\n  ", flush=True)
+    return report
+
+
+_DONE: Mapping[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "quality": quality,
+    "tune": tune,
+    "speed": speed,
+    "sorting": sorting,
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -107,7 +107,9 @@ def test_a_repository_without_commits_is_searched_as_it_lies(tmp_path):
 
 
 def test_a_bare_repository_is_searched_at_its_newest_commit(repository, tmp_path):
-    subprocess.run(["git", "clone", "-q", "--bare", "--no-local", str(repository), str(tmp_path / "b.git")], check=True)
+    subprocess.run(
+        ["git", "clone", "-q", "--bare", "--no-local", str(repository), str(tmp_path / "b.git")], check=True
+    )
     index = opened(tmp_path / "b.git", tmp_path)
     index.update()
     answer = index.search("surface it covers", blame=True)
@@ -118,7 +120,9 @@ def test_a_bare_repository_is_searched_at_its_newest_commit(repository, tmp_path
 def test_shallow_clones_detached_heads_and_worktrees_are_read(repository, tmp_path):
     (repository / "src" / "shapes.py").write_text(SHAPES + "\n\ndef later():\n    pass\n")
     git(repository, "commit", "-q", "-a", "-m", "Later")
-    subprocess.run(["git", "clone", "-q", "--depth", "1", f"file://{repository}", str(tmp_path / "shallow")], check=True)
+    subprocess.run(
+        ["git", "clone", "-q", "--depth", "1", f"file://{repository}", str(tmp_path / "shallow")], check=True
+    )
     git(tmp_path / "shallow", "checkout", "-q", "--detach")
     git(repository, "worktree", "add", "-q", str(tmp_path / "tree"), "HEAD~1")
     for name, held in (("shallow", True), ("tree", False)):
@@ -157,9 +161,11 @@ def test_submodules_and_clones_inside_are_left_out(repository, tmp_path):
 @pytest.mark.parametrize("damage", ["empty", "nonsense", "gone"])
 def test_a_damaged_repository_is_searched_as_it_lies(repository, tmp_path, damage):
     head = repository / ".git" / "HEAD"
-    {"empty": lambda: head.write_bytes(b""), "nonsense": lambda: head.write_bytes(b"\xff\0\n" * 9), "gone": head.unlink}[
-        damage
-    ]()
+    {
+        "empty": lambda: head.write_bytes(b""),
+        "nonsense": lambda: head.write_bytes(b"\xff\0\n" * 9),
+        "gone": head.unlink,
+    }[damage]()
     index = opened(repository, tmp_path)
     assert index.update().added == 2
     with pytest.raises(LingxiError):
@@ -197,14 +203,19 @@ def test_names_with_line_breaks_and_escapes_stay_on_their_line(repository, tmp_p
     git(repository, "commit", "-q", "-m", "A line\x1b[31m of red")
     place = ["--index", str(tmp_path / "other")]
     for at in ([], ["--at", "HEAD"]):
-        assert run(["code", "search", "oddly_named", str(repository), "--blame", "-k", "1", *place, *at], FACES) == 0
+        assert (
+            run(["code", "search", "oddly_named", str(repository), "--blame", "-k", "1", *place, *at], FACES)
+            == 0
+        )
         said = capsys.readouterr().out
         assert said.startswith("a\\nfake.py:1 red'\"; -- 名.py:1  ")
         assert "\x1b" not in said
     hits = opened(repository, tmp_path).search("oddly_named").hits
     assert hits[0].path == odd
     skipped = opened(repository, tmp_path).update().skipped
-    assert [reason for path, reason in skipped if "\ufffd" in path or "?" in path] == ["file name is not UTF-8"]
+    assert [reason for path, reason in skipped if "\ufffd" in path or "?" in path] == [
+        "file name is not UTF-8"
+    ]
 
 
 @pytest.mark.parametrize("place", ["nowhere", "src/shapes.py"])

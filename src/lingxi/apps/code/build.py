@@ -58,8 +58,10 @@ class Remembering:
     def encode_document(self, inputs: list[str], *, show_progress_bar: bool | None = None) -> NDArray[Any]:
         """Unit vectors [n, dim], computed where they are not known."""
         fresh = [text for text in inputs if text not in self._known]
-        made = self._embedder.encode_document(fresh, show_progress_bar=show_progress_bar) if fresh else []
-        vectors = self._known | dict(zip(fresh, made, strict=True))
+        vectors = dict(self._known)
+        if fresh:
+            made = self._embedder.encode_document(fresh, show_progress_bar=show_progress_bar)
+            vectors |= zip(fresh, made, strict=True)
         return np.stack([vectors[text] for text in inputs])
 
     def encode_query(self, inputs: list[str], *, instruction: str | None = None) -> NDArray[Any]:
@@ -167,7 +169,7 @@ def _parts(path: str, data: bytes) -> tuple[str, list[Segment], str]:
 
 
 def _left_behind(readings: Iterator[Reading], by_path: Mapping[str, str], store: Store) -> Iterator[Reading]:
-    """The same readings; a file that was in the store under another language, or left out, is taken out there."""
+    """The same readings; what lay in the store under another language, or as left out, is taken out there."""
     for reading in readings:
         before = by_path.get(split_path(reading.found.path)[1])
         if before not in (None, reading.found.path):

@@ -46,7 +46,7 @@ class BlameLine:
 
 
 def top_of(folder: Path) -> Path | None:
-    """The folder with `.git` that holds this one, or this one where it is a bare repository; None for none."""
+    """The folder with `.git` that holds this one, or a bare repository itself; None where there is none."""
     for place in (folder, *folder.parents):
         if (place / ".git").exists():
             return place

@@ -58,7 +58,7 @@ class Evidence(NamedTuple):
 
 
 class CodeIndex:
-    """Functions and types of a repository, found by meaning, by words and by name. Made by `CodeIndex.open`."""
+    """Functions and types of a repository, found by meaning, words and name. Made by `CodeIndex.open`."""
 
     def __init__(self, root: Path, top: Path | None, place: Path, embedder: Embeds) -> None:
         self.root = root

@@ -16,19 +16,20 @@ _FRAMES = tuple(
     re.compile(pattern, re.M)
     for pattern in (
         r'File "(?P<file>[^"\n]+)", line (?P<line>\d+)(?:, in (?P<name>\S+))?',
-        r"\bat (?P<name>[\w.<>`]+)\([^\n]*\) in (?P<file>[^\n]+?):line (?P<line>\d+)",
+        r"\bat (?P<name>[\w.<>`]{1,300})\([^\n]{0,500}\) in (?P<file>[^\n]{1,300}?):line (?P<line>\d+)",
         r"\bat (?P<name>[\w.$<>/]+)\((?P<file>[\w$-]+\.\w+):(?P<line>\d+)\)",
-        r"\bat (?:async )?(?P<name>[\w.$<>]+)[^\n(]*\((?P<file>[^\s()]+?):(?P<line>\d+):\d+\)",
+        r"\bat (?:async )?(?P<name>[\w.$<>]+)[^\n(]{0,200}\((?P<file>[^\s()]{1,300}?):(?P<line>\d+):\d+\)",
         r"#\d+ (?P<file>[^\s(]+)\((?P<line>\d+)\): (?P<name>[\w\\:>-]+)\(",
-        r"(?P<file>[^\s:'\"`]+\.rb):(?P<line>\d+):in [`'](?P<name>[^'`\n]+)'",
+        r"(?P<file>[^\s:'\"`]{1,300}\.rb):(?P<line>\d+):in [`'](?P<name>[^'`\n]+)'",
         r" in (?P<file>\S+\.php)(?: on line |:)(?P<line>\d+)",
-        r"(?P<file>[\w./\\~@+-]*\w\.[A-Za-z]\w{0,4}):(?P<line>\d+)(?::\d+)?\b",
+        r"(?P<file>[\w./\\~@+-]{0,300}\w\.[A-Za-z]\w{0,4}):(?P<line>\d+)(?::\d+)?\b",
     )
 )
 _RAISED = re.compile(
-    r"^\s*(?:\S+:\d+:(?:\d+:)? *|Caused by: |Uncaught |Unhandled |Exception in thread \"[^\"]*\" |thread '[^']*' )?"
-    r"(?:[\w.$:]*(?:Error|Exception|Warning|Panic|Fault|Failure)\b(?=:|\s*$| \(| \[)"
-    r"|(?:fatal |internal |runtime |compile )?error(?:\[\w+\])?:|fatal:|panic(?:ked)?\b|panic:"
+    r"^[ \t]*(?:\S{1,300}:\d+:(?:\d+:)? *|Caused by: |Uncaught |Unhandled |Exception in thread \"[^\"\n]*\" "
+    r"|thread '[^'\n]*' )?"
+    r"(?:[\w.$:]{0,200}(?:Error|Exception|Warning|Panic|Fault|Failure)\b(?=:|\s*$| \(| \[)"
+    r"|(?-i:[\w.]{0,100}[a-z][A-Z]\w{0,100}: )|(?:fatal |internal |runtime )?error(?:\[\w+\])?:|fatal:|panic(?:ked)?\b|panic:"
     r"|Traceback \(most recent call last\)|Segmentation fault|undefined reference)",
     re.I | re.M,
 )
@@ -36,18 +37,22 @@ _TRACE_LINE = re.compile(
     r"^\s*(?:at |File \"|#\d+ |\.\.\. \d+ more|Traceback |goroutine |stack backtrace)", re.I
 )
 _IDENTIFIER = re.compile(r"[^\W\d][\w$]*(?:(?:\.|::|#|->|/)[^\W\d][\w$]*)*(?:\(\))?")
-_SIGNS = re.compile(r"[(){}\[\];=<>+*/&|!%@]|->|::|:\s*$", re.M)
+_SIGNS = re.compile(r"[(){}\[\];=<>+*/&|!%@]|->|::|:[ \t]*$", re.M)
 _KEYWORDS = re.compile(
-    r"^\s*(?:def|class|func|fn|function|public|private|static|return|import|from|const|let|var|if|for|while"
+    r"^[ \t]*(?:def|class|func|fn|function|public|private|static|return|import|from|const|let|var|if|for|while"
     r"|struct|void|int|#include|package|use|async)\b",
     re.M,
 )
+# Four plain words in a row: a line that holds them speaks of code and is none.
+_PROSE = re.compile(r"(?:\b[a-z]{2,30}\b,? ){3}[a-z]{2,}\b")
 _LEAST_SIGNS, _CODE_DENSITY = 3, 0.06
 _LANGUAGE_NAMES = re.compile(
     r"(?<![\w.])(?:python|java(?:script)?|typescript|golang|rust|ruby|php|bash|sql|c\+\+|c#)(?![\w+#])", re.I
 )
 # The error is what the last line says in Python, and the first elsewhere; more of it is frames.
 _MOST_MESSAGE = 2000
+# What is read of a query, and what of it is looked for in full text.
+_MOST_READ, _MOST_WORDS = 20_000, 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +79,29 @@ class Asked:
 
 
 def read_query(query: str) -> Asked:
-    """Tell what a query is; a text that could be two things is the first of error, name, code, words."""
+    """Tell what a query is; a text that could be two things is the first of name, error, code, words.
+
+    Of a very long one (a pasted log) the first 20,000 characters are read.
+    """
+    query = query[:_MOST_READ]
+    plain = query.strip()
+    if _IDENTIFIER.fullmatch(plain) and (plain.endswith("()") or name_parts(plain)):
+        return Asked("name", " ".join(name_parts(plain)) or plain, plain, COMMENT)
     places = _places(query)
     if _RAISED.search(query) or (places and _TRACE_LINE.search(query)):
         message = _message(query)
         names = " ".join(place.name for place in places if place.name)
-        return Asked("error", message, f"{message}\n{names}", CODING, places)
-    plain = query.strip()
-    if _IDENTIFIER.fullmatch(plain) and (plain.endswith("()") or name_parts(plain)):
-        return Asked("name", " ".join(name_parts(plain)) or plain, plain, COMMENT)
+        return Asked("error", message, f"{message}\n{names}"[:_MOST_WORDS], CODING, places)
     if _is_code(plain):
-        return Asked("code", plain, plain, SAME_CODE, places)
+        return Asked("code", plain, plain[:_MOST_WORDS], SAME_CODE, places)
     # A language asked for is no word of the code.
-    words = _LANGUAGE_NAMES.sub(" ", plain)
+    words = _LANGUAGE_NAMES.sub(" ", plain[:_MOST_WORDS])
     return Asked("words", plain, words if any(map(str.isalnum, words)) else plain, CODING, places)
 
 
 def _is_code(query: str) -> bool:
+    if "\n" not in query and _PROSE.search(query):
+        return False
     signs = len(_SIGNS.findall(query))
     density = signs / max(1, len("".join(query.split())))
     starts = bool(_KEYWORDS.search(query)) and signs >= 2

@@ -1,9 +1,9 @@
-"""One ranking of what vectors, full text and names found; the weights are measured (`benchmarks/code_search.py`).
+"""One ranking of what vectors, full text and names found; weights are measured (`benchmarks/code_search.py tune`).
 
-score = vector · v + text · t + name · n − apart · a, each 0 to 1 among the candidates of a query: `vector` the
-cosine between the lowest and the highest of them, `text` BM25 as a share of the highest, times the share
-of the query's words that stand in the unit; `name` how far the query's words are those of its name; `apart` 1 for code
-that is in no definition.
+The score of a unit is the weighted sum of what speaks for it, each 0 to 1 among the candidates of a query:
+`vector` its cosine between the lowest and the highest of them, `text` its BM25 as a share of the highest,
+`shared` the share of the query's words that stand in it, `name` how far the query's words are those of its
+name; less `apart` for code that is in no definition.
 """
 
 from __future__ import annotations
@@ -28,25 +28,27 @@ class Weights:
 
     vector: float
     text: float
+    shared: float
     name: float
     apart: float
 
 
 WEIGHTS: Mapping[Kind, Weights] = {
-    "words": Weights(1.0, 1.0, 0.5, 0.2),
-    "name": Weights(0.3, 1.0, 1.0, 0.2),
-    "code": Weights(1.0, 1.0, 0.2, 0.2),
-    "error": Weights(0.5, 1.0, 0.2, 0.0),
+    "words": Weights(vector=0.3, text=1.0, shared=0.0, name=1.0, apart=0.5),
+    "name": Weights(vector=0.1, text=1.0, shared=0.0, name=2.0, apart=0.5),
+    "code": Weights(vector=0.5, text=1.0, shared=2.0, name=0.2, apart=0.5),
+    "error": Weights(vector=0.1, text=1.0, shared=2.0, name=0.0, apart=0.0),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A unit that was found, its row and its evidence, 0 to 1 each; `cosine` and `bm25` as the store gave them."""
+    """A unit that was found, and its evidence, 0 to 1; `cosine` and `bm25` are as the store gave them."""
 
     row: Row
     vector: float
     text: float
+    shared: float
     name: float
     apart: float
     cosine: float | None
@@ -54,8 +56,8 @@ class Candidate:
 
     def score(self, weights: Weights) -> float:
         """The sum that orders candidates."""
-        found = weights.vector * self.vector + weights.text * self.text + weights.name * self.name
-        return found - weights.apart * self.apart
+        parts = ("vector", "text", "shared", "name")
+        return sum(getattr(weights, part) * getattr(self, part) for part in parts) - weights.apart * self.apart
 
 
 def candidates(asked: Asked, near: Sequence[Row], matching: Sequence[Row]) -> list[Candidate]:
@@ -71,7 +73,8 @@ def candidates(asked: Asked, near: Sequence[Row], matching: Sequence[Row]) -> li
         Candidate(
             row,
             (cosines.get(key, lowest) - lowest) / (highest - lowest) if highest > lowest else 0.0,
-            bm25.get(key, 0.0) / most * _share(wanted, row) if most > 0 else 0.0,
+            bm25.get(key, 0.0) / most if most > 0 else 0.0,
+            _share(wanted, row),
             named.likeness(split_title(row["title"])[1]),
             float(not split_title(row["title"])[1]),
             cosines.get(key),
@@ -122,6 +125,6 @@ class _Names:
 
 
 def _parts(name: str) -> frozenset[str]:
-    """The parts of a qualified name's last name, with those of what holds it where that is one word or two."""
+    """The parts of a qualified name's last name, in lower case."""
     own = re.split(r"\.|::", name)[-1]
     return frozenset(part.lower() for part in (name_parts(own) or (own,)) if part)

@@ -16,9 +16,9 @@ _GENERATED_NAME = re.compile(
 _MINIFIED_NAME = re.compile(r"[.-]min\.(?:js|mjs|cjs|css)$|\.bundle\.js$", re.I)
 # Said at the top of a file, in a comment: a program that writes such lines has them further down.
 _GENERATED = re.compile(
-    r"^\W{0,8}\s*(?:@generated\b|code generated\b.*\bdo not edit|(?:this (?:file|code|class) (?:is|was|has been) )?"
-    r"(?:auto(?:matically)?[- ]?generated)\b|this (?:file|code) (?:is|was) generated\b|generated (?:by|from) \S+.*"
-    r"\bdo not (?:edit|modify))",
+    r"^\W{0,8}\s*(?:@generated\b|code generated\b.*\bdo not edit"
+    r"|(?:this (?:file|code|class) (?:is|was|has been) )?auto(?:matically)?[- ]?generated\b"
+    r"|this (?:file|code) (?:is|was) generated\b|generated (?:by|from) \S+.*\bdo not (?:edit|modify))",
     re.I | re.M,
 )
 _TOP_LINES = 15
