@@ -1,7 +1,7 @@
 """What code search is measured on: repositories without docstrings, and sets of single answers.
 
-Repositories are PyPI packages that no training run reads, with every docstring removed. Functions are asked for by
-their docstring's first sentence (in Chinese too), a message they raise, their name, or lines of their middle.
+Repositories are PyPI packages that no training run reads, with every docstring removed. Functions are asked for
+by their docstring's first sentence (in Chinese too), a message they raise, their name, or lines of their middle.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def without_docstrings(source: str, tree: ast.Module) -> str:
     """A module without the docstrings of its functions, classes and itself."""
     lines = source.encode().split(b"\n")
     said: list[Any] = [
-        node for node in ast.walk(tree) if isinstance(node, ast.Module | _NAMED) and ast.get_docstring(node) is not None
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | _NAMED) and ast.get_docstring(node) is not None
     ]
     # Last first, so that the places before stay right.
     for node in sorted(said, key=lambda one: -one.body[0].lineno):

@@ -1,12 +1,12 @@
-"""Code search measured: MRR@10 and nDCG@10 of `lingxi code search` beside TF-IDF, BM25, MiniLM and nano alone.
+"""Code search measured: MRR@10 and nDCG@10 of `lingxi code search` beside TF-IDF, BM25, MiniLM, nano alone.
 
     python benchmarks/code_search.py quality --benchmark benchmark.tar.zst [--model DIR …] [--out FILE.json]
     python benchmarks/code_search.py tune [--model DIR …]    # the weights of `lingxi.apps.code.rank`
     python benchmarks/code_search.py speed                   # indexing, and again after one file changed
-    python benchmarks/code_search.py sorting                 # is quicksort found when it is asked for in Chinese?
+    python benchmarks/code_search.py sorting                 # is quicksort found, asked for in Chinese?
 
-All systems get the same units (path, qualified name, code) of the same files (`code_material.py`); a definition's
-score is that of its best unit. Weights are chosen on other repositories than those that are reported.
+All systems get the same units (path, qualified name, code) of the same files (`code_material.py`); the score
+of a definition is that of its best unit. Weights are chosen on other repositories than those that are reported.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from lingxi.evaluate.named import system as named_system
 from lingxi.evaluate.systems import System, Texts
 
 FRESH = "trimesh==5.2.0"
-# Kept out of training as those of the code-search set are; the weights are chosen on them and on nothing else.
+# Kept out of training as all of the code-search set; the weights are chosen on them and on nothing else.
 TUNED_ON = ("networkx==3.4.2", "boltons==25.0.0", "more-itertools==10.5.0")
 SORTING = ("algorithms==1.0.1", "networkx==3.4.2")
 QUICKSORT = "实现快速排序的 Python 函数"
@@ -72,7 +72,8 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
     for whole in sets:
         material = whole.drawn(options.queries)
         print(
-            f"{material.name}: {len(Units(material.files, True).texts)} units, {len(material.queries)} queries"
+            f"{material.name}: {len(Units(material.files, True).texts)} units, "
+            f"{len(material.queries)} queries"
         )
         for name, found in systems(material, models):
             report[f"{material.name} · {name}"] = values = measured(found, material)
@@ -175,10 +176,10 @@ _PARTS = {
 
 
 def grid() -> Iterator[Weights]:
-    """The weights that are tried: text counts 1."""
-    tried = ((0, 0.1, 0.3, 0.5, 0.8), (0, 0.5, 1, 2), (0, 0.2, 0.5, 1, 2), (0, 0.2, 0.5))
-    for vector, shared, name, apart in product(*tried):
-        yield Weights(vector, 1.0, shared, name, apart)
+    """The weights that are tried."""
+    tried = ((0, 0.1, 0.3, 0.5, 0.8), (0.2, 1), (0, 0.5, 1, 2, 4), (0, 0.2, 0.5, 1, 2), (0, 0.5))
+    for values in product(*tried):
+        yield Weights(*values)
 
 
 def mean_mrr(parts: list[tuple[Material, list[Evidence]]], weights: Weights) -> float:

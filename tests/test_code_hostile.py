@@ -44,7 +44,8 @@ def test_nothing_that_a_repository_names_is_run(repository, tmp_path):
         shutil.copy(script, hooks / hook)
         shutil.copy(script, repository / ".git" / "hooks" / hook)
     for key in (
-        "core.fsmonitor", "core.pager", "pager.blame", "core.sshCommand", "diff.external", "diff.evil.textconv",
+        "core.fsmonitor", "core.pager", "pager.blame", "core.sshCommand", "diff.external",
+        "diff.evil.textconv",
         "diff.evil.command", "filter.evil.clean", "filter.evil.smudge", "filter.evil.process", "core.editor",
         "core.alternateRefsCommand", "gpg.program",
     ):  # fmt: skip

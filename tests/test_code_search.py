@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from lingxi.cli.faces import Faces
 from lingxi.errors import InputError, StoreError
 from stand_in import WordEmbedder
 
+SRC = Path(__file__).parent.parent / "src"
 SHAPES = '''"""Shapes on a plane."""
 
 import math
@@ -214,7 +217,7 @@ def test_any_query_is_read(query):
     assert asked.kind in ("words", "name", "code", "error")
 
 
-@pytest.mark.parametrize("piece", ["a", "a.", " ", "\n", "at ", 'File "', "(", "x:1:", "Error", "./", "'", "中"])
+@pytest.mark.parametrize("piece", ["a", "a.", " ", "\n", "at ", 'File "', "(", "x:1:", "Error", "./", "中"])
 def test_a_very_long_query_is_read_in_a_moment(piece):
     started = time.process_time()
     read_query(piece * 200_000)
@@ -465,3 +468,18 @@ def test_the_command_line_prints_places_and_json(repository, tmp_path, capsys):
 def test_the_command_line_says_what_a_query_was_read_as(repository, tmp_path, capsys):
     assert run(["code", "search", TRACE, str(repository), "--index", str(tmp_path / "cli")], FACES) == 0
     assert "read as an error message" in capsys.readouterr().err
+
+
+def test_the_example_of_the_page_runs(repository, tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "code.md").read_text(encoding="utf-8")
+    example = re.findall(r"```python\n(.*?)```", page, re.S)[0]
+    assert len(example.strip().splitlines()) <= 10
+    done = subprocess.run(
+        [sys.executable, "-W", "error::lingxi.LingxiWarning", "-c", example],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LINGXI_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(SRC)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "src/shapes.py:" in done.stdout

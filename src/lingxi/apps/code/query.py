@@ -29,8 +29,8 @@ _RAISED = re.compile(
     r"^[ \t]*(?:\S{1,300}:\d+:(?:\d+:)? *|Caused by: |Uncaught |Unhandled |Exception in thread \"[^\"\n]*\" "
     r"|thread '[^'\n]*' )?"
     r"(?:[\w.$:]{0,200}(?:Error|Exception|Warning|Panic|Fault|Failure)\b(?=:|\s*$| \(| \[)"
-    r"|(?-i:[\w.]{0,100}[a-z][A-Z]\w{0,100}: )|(?:fatal |internal |runtime )?error(?:\[\w+\])?:|fatal:|panic(?:ked)?\b|panic:"
-    r"|Traceback \(most recent call last\)|Segmentation fault|undefined reference)",
+    r"|(?-i:[\w.]{0,100}[a-z][A-Z]\w{0,100}: )|(?:fatal |internal |runtime )?error(?:\[\w+\])?:|fatal:"
+    r"|panic(?:ked)?\b|Traceback \(most recent call last\)|Segmentation fault|undefined reference)",
     re.I | re.M,
 )
 _TRACE_LINE = re.compile(
@@ -39,12 +39,17 @@ _TRACE_LINE = re.compile(
 _IDENTIFIER = re.compile(r"[^\W\d][\w$]*(?:(?:\.|::|#|->|/)[^\W\d][\w$]*)*(?:\(\))?")
 _SIGNS = re.compile(r"[(){}\[\];=<>+*/&|!%@]|->|::|:[ \t]*$", re.M)
 _KEYWORDS = re.compile(
-    r"^[ \t]*(?:def|class|func|fn|function|public|private|static|return|import|from|const|let|var|if|for|while"
-    r"|struct|void|int|#include|package|use|async)\b",
+    r"^[ \t]*(?:def|class|func|fn|function|public|private|static|return|import|from|const|let|var|if|for"
+    r"|while|struct|void|int|#include|package|use|async)\b",
     re.M,
 )
-# Four plain words in a row: a line that holds them speaks of code and is none.
-_PROSE = re.compile(r"(?:\b[a-z]{2,30}\b,? ){3}[a-z]{2,}\b")
+# Three plain words in a row: a line that holds them speaks of code and is none.
+_PLAIN = (
+    r"\b(?!(?:for|in|if|is|not|and|or|else|return|import|from|as|while|with|def|class|new|function|public|static"
+    r"|void|const|let|var|int|await|async|lambda|yield|raise|throw|case|struct|type)\b)(?:[A-Za-z][a-z]{1,30}|a)\b"
+)
+_PROSE = re.compile(rf"{_PLAIN},? {_PLAIN},? {_PLAIN}")
+_EMPHASIS = re.compile(r"\*(\w+)\*?")
 _LEAST_SIGNS, _CODE_DENSITY = 3, 0.06
 _LANGUAGE_NAMES = re.compile(
     r"(?<![\w.])(?:python|java(?:script)?|typescript|golang|rust|ruby|php|bash|sql|c\+\+|c#)(?![\w+#])", re.I
@@ -100,7 +105,7 @@ def read_query(query: str) -> Asked:
 
 
 def _is_code(query: str) -> bool:
-    if "\n" not in query and _PROSE.search(query):
+    if "\n" not in query and _PROSE.search(_EMPHASIS.sub(r"\1", query)):
         return False
     signs = len(_SIGNS.findall(query))
     density = signs / max(1, len("".join(query.split())))

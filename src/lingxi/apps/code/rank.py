@@ -1,9 +1,9 @@
-"""One ranking of what vectors, full text and names found; weights are measured (`benchmarks/code_search.py tune`).
+"""One ranking of what vectors, full text and names found, by weights that are measured.
 
 The score of a unit is the weighted sum of what speaks for it, each 0 to 1 among the candidates of a query:
 `vector` its cosine between the lowest and the highest of them, `text` its BM25 as a share of the highest,
 `shared` the share of the query's words that stand in it, `name` how far the query's words are those of its
-name; less `apart` for code that is in no definition.
+name; less `apart` for code that is in no definition. `benchmarks/code_search.py tune` chose the weights.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Weights:
 
 
 WEIGHTS: Mapping[Kind, Weights] = {
-    "words": Weights(vector=0.3, text=1.0, shared=0.0, name=1.0, apart=0.5),
-    "name": Weights(vector=0.1, text=1.0, shared=0.0, name=2.0, apart=0.5),
-    "code": Weights(vector=0.5, text=1.0, shared=2.0, name=0.2, apart=0.5),
-    "error": Weights(vector=0.1, text=1.0, shared=2.0, name=0.0, apart=0.0),
+    "words": Weights(vector=0.5, text=1.0, shared=0.5, name=2.0, apart=0.5),
+    "name": Weights(vector=0.1, text=1.0, shared=0.5, name=2.0, apart=0.5),
+    "code": Weights(vector=0.5, text=0.2, shared=2.0, name=0.0, apart=0.5),
+    "error": Weights(vector=0.1, text=1.0, shared=4.0, name=0.0, apart=0.0),
 }
 
 
@@ -56,8 +56,8 @@ class Candidate:
 
     def score(self, weights: Weights) -> float:
         """The sum that orders candidates."""
-        parts = ("vector", "text", "shared", "name")
-        return sum(getattr(weights, part) * getattr(self, part) for part in parts) - weights.apart * self.apart
+        found = weights.vector * self.vector + weights.text * self.text + weights.shared * self.shared
+        return found + weights.name * self.name - weights.apart * self.apart
 
 
 def candidates(asked: Asked, near: Sequence[Row], matching: Sequence[Row]) -> list[Candidate]:
