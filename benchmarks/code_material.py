@@ -1,7 +1,7 @@
 """What code search is measured on: repositories without docstrings, and sets of single answers.
 
-Repositories are PyPI packages that no training run reads, with every docstring removed. Functions are asked for
-by their docstring's first sentence (in Chinese too), a message they raise, their name, or lines of their middle.
+Repositories are PyPI packages that no training run reads, without docstrings. Functions are asked for by
+their first sentence (in Chinese too), a message they raise, their name, or lines of their middle.
 """
 
 from __future__ import annotations
@@ -105,11 +105,8 @@ def repository(package: str, asked: str = "words") -> Material:
 def without_docstrings(source: str, tree: ast.Module) -> str:
     """A module without the docstrings of its functions, classes and itself."""
     lines = source.encode().split(b"\n")
-    said: list[Any] = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | _NAMED) and ast.get_docstring(node) is not None
-    ]
+    owners = [node for node in ast.walk(tree) if isinstance(node, ast.Module | _NAMED)]
+    said: list[Any] = [node for node in owners if ast.get_docstring(node) is not None]
     # Last first, so that the places before stay right.
     for node in sorted(said, key=lambda one: -one.body[0].lineno):
         text = node.body[0]
