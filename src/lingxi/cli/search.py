@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lingxi.cli import show
+from lingxi.cli import moving, show
 from lingxi.cli.faces import of, reranker_of
 
 Query = Annotated[str, typer.Argument(metavar="QUERY", help="Words or a question, in any language.")]
@@ -26,6 +26,15 @@ Reranks = Annotated[
 TopK = Annotated[int, typer.Option("--top-k", "-k", help="Number of passages.")]
 Instruction = Annotated[str | None, typer.Option(help="The task, in English, if not plain search.")]
 Lines = Annotated[int, typer.Option(help="Most lines shown of a passage; 0 shows all.")]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option("--kind", help="Only files of this kind: text, markdown, code, html, pdf, rst."),
+]
+Languages = Annotated[
+    list[str] | None, typer.Option("--language", help="Only code in this language: python, go, …")
+]
+Namespace = Annotated[str, typer.Option(help="A part of the index with files of its own.")]
+Whole = Annotated[bool, typer.Option("--documents", help="Rank whole files by their passages.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _LINES = 8
 
@@ -38,6 +47,7 @@ def register(app: typer.Typer) -> None:
     index.command("search")(search_index)
     index.command("stats")(stats)
     index.command("remove")(remove)
+    moving.register(index)
     app.add_typer(index, name="index", help="An index with a place of its own.")
 
 
@@ -50,6 +60,9 @@ def search(
     reranker: Reranks = None,
     top_k: TopK = 10,
     instruction: Instruction = None,
+    kind: Kinds = None,
+    language: Languages = None,
+    documents: Whole = False,
     lines: Lines = _LINES,
     as_json: Json = False,
 ) -> None:
@@ -67,7 +80,14 @@ def search(
     if sys.stderr.isatty() and not as_json and (report.segments or report.removed):
         show.complain(show.report_line(report))
     # The index in the cache holds these paths alone.
-    hits = opened.search(query, top_k=top_k, instruction=instruction, below=paths if index else ())
+    asked: dict[str, Any] = {
+        "top_k": top_k, "instruction": instruction, "below": paths if index else (),
+        "kinds": kind or (), "languages": language or (),
+    }  # fmt: skip
+    if documents:
+        _finish_documents(query, opened.documents(query, **asked), lines, as_json)
+        return
+    hits = opened.search(query, **asked)
     if as_json:
         show.dump(
             {"query": query, "index": show.report_values(report), "hits": [show.hit_values(h) for h in hits]}
@@ -84,6 +104,10 @@ def add(
         bool | None,
         typer.Option(help="Embed segments in the context of their file; an index keeps what it began with."),
     ] = None,
+    namespace: Namespace = "",
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only say what it would cost, measured on a sample.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Bring an index to what files and folders hold: new, changed and gone."""
@@ -91,7 +115,10 @@ def add(
     from lingxi.parse.walk import resolve
 
     resolve(paths)
-    opened = Index.open(place, of(context).embedder(model), late_chunking=late_chunking)
+    if estimate:
+        moving.say_estimate(of(context).embedder(model), paths, as_json)
+        return
+    opened = Index.open(place, of(context).embedder(model), late_chunking=late_chunking, namespace=namespace)
     with show.indexing(quiet=as_json) as progress:
         report = opened.add(paths, progress)
     if as_json:
@@ -110,6 +137,11 @@ def search_index(
     reranker: Reranks = None,
     top_k: TopK = 10,
     instruction: Instruction = None,
+    below: Annotated[list[str] | None, typer.Option(help="Only files in this folder, or this file.")] = None,
+    kind: Kinds = None,
+    language: Languages = None,
+    namespace: Namespace = "",
+    documents: Whole = False,
     lines: Lines = _LINES,
     as_json: Json = False,
 ) -> None:
@@ -118,20 +150,32 @@ def search_index(
     from lingxi.index.store import require
 
     require(Path(place))
-    opened = Index.open(place, of(context).embedder(model), reranker_of(context, reranker))
-    hits = opened.search(query, top_k=top_k, instruction=instruction)
+    judge = reranker_of(context, reranker)
+    opened = Index.open(place, of(context).embedder(model), judge, namespace=namespace)
+    asked: dict[str, Any] = {
+        "top_k": top_k, "instruction": instruction, "below": below or (),
+        "kinds": kind or (), "languages": language or (),
+    }  # fmt: skip
+    if documents:
+        _finish_documents(query, opened.documents(query, **asked), lines, as_json)
+        return
+    hits = opened.search(query, **asked)
     if as_json:
         show.dump({"query": query, "hits": [show.hit_values(hit) for hit in hits]})
     _finish(hits, lines, as_json)
 
 
-def stats(place: Place, as_json: Json = False) -> None:
+def stats(place: Place, namespace: Namespace = "", as_json: Json = False) -> None:
     """Say what an index holds."""
     from dataclasses import asdict
 
     from lingxi.index import Index
 
-    values = asdict(Index.open(place).stats())
+    opened = Index.open(place, namespace=namespace)
+    values = asdict(opened.stats())
+    names = opened.namespaces()
+    if names != [""]:
+        values["namespaces"] = names
     if as_json:
         show.dump(values)
         return
@@ -139,11 +183,11 @@ def stats(place: Place, as_json: Json = False) -> None:
         typer.echo(f"{name:10} {_readable(value)}")
 
 
-def remove(place: Place, paths: Paths, as_json: Json = False) -> None:
+def remove(place: Place, paths: Paths, namespace: Namespace = "", as_json: Json = False) -> None:
     """Take files, or all below folders, out of an index (not from the disk)."""
     from lingxi.index import Index
 
-    count = Index.open(place).remove(paths)
+    count = Index.open(place, namespace=namespace).remove(paths)
     if as_json:
         show.dump({"removed": count})
     else:
@@ -168,7 +212,22 @@ def _finish(hits: list[Any], lines: int, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
+def _finish_documents(query: str, found: list[Any], lines: int, as_json: bool) -> None:
+    if as_json:
+        told = [
+            {"path": one.path, "score": one.score, "hits": [show.hit_values(hit) for hit in one.hits]}
+            for one in found
+        ]
+        show.dump({"query": query, "documents": told})
+    for number, one in enumerate(found if not as_json else (), 1):
+        typer.echo(f"{number}. {show.printable(one.path)}  {one.score:.3f}")
+        show.print_hits(list(one.hits[:1]), lines)
+    _finish(found, lines, as_json=True)
+
+
 def _readable(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(name or "(no name)" for name in value)
     if isinstance(value, dict):
         return ", ".join(f"{name} {count}" for name, count in value.items()) or "none"
     return f"{value:,}" if isinstance(value, int) else str(value)

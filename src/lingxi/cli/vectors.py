@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
@@ -14,6 +15,7 @@ from lingxi.cli import show
 from lingxi.cli.faces import of
 from lingxi.cli.search import Instruction, Json, Model, Query
 from lingxi.errors import InputError
+from lingxi.spread import Runner
 
 File = Annotated[
     Path | None, typer.Option("--file", help="Read texts from a file, one a line; `-` is stdin.")
@@ -38,10 +40,25 @@ def embed(
     instruction: Instruction = None,
     dim: Annotated[int | None, typer.Option(help="Cut vectors to this width.")] = None,
     precision: Annotated[str, typer.Option(help="float32, int8, uint8, binary or ubinary.")] = "float32",
-    out: Annotated[Path | None, typer.Option(help="Write all vectors to this .npy file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write all vectors to this .npy file; from Parquet, to this folder.")
+    ] = None,
+    column: Annotated[str, typer.Option(help="The column of a Parquet file that holds the text.")] = "text",
+    runner: Annotated[str, typer.Option(help="Parquet: here, native (processes) or ray.")] = "here",
+    processes: Annotated[int | None, typer.Option(help="Parquet: how many work at a time.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Print the unit vector of each text as a JSON line, or write them all to a .npy file."""
+    """Print the unit vector of each text as a JSON line, or write them all to a .npy file.
+
+    `--file F.parquet --out FOLDER` (a file or a folder of them) writes the rows with a column `vector`, a
+    part for each row group; stopped, it goes on.
+    """
+    if file is not None and (file.suffix == ".parquet" or file.is_dir()):
+        if out is None or texts or instruction is not None:
+            raise InputError("Parquet goes from --file to --out, without texts or a task", "name a folder")
+        said = {"column": column, "model": model, "dim": dim, "precision": precision, "query": query}
+        _embed_parquet(context, file, out, said, runner, processes, as_json)
+        return
     if out is not None and out.suffix != ".npy":
         raise InputError(f"{out}: not a .npy file", "name the output with the ending .npy")
     lines = _lines(texts, file)
@@ -62,6 +79,27 @@ def embed(
     else:
         shape = _write_vectors(windows, encode, out)
         _say_written(out, shape, as_json)
+
+
+def _embed_parquet(
+    context: typer.Context,
+    file: Path,
+    out: Path,
+    said: dict[str, Any],
+    runner: str,
+    processes: int | None,
+    as_json: bool,
+) -> None:
+    from lingxi.index.bulk import BulkSettings, embed_parquet
+
+    if runner not in get_args(Runner):
+        raise InputError(f"no runner {runner!r}", f"choose one of: {', '.join(get_args(Runner))}")
+    make = of(context).embedder
+    done = embed_parquet(file, out, make, BulkSettings(**said), cast(Runner, runner), processes)
+    if as_json:
+        show.dump(asdict(done))
+    else:
+        typer.echo(f"{done.rows:,} rows in {done.parts} parts in {out}, {done.made} made now")
 
 
 def rerank(

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,7 @@ class Embeds(Protocol):
         """What a stored vector depends on."""
 
 
+@runtime_checkable
 class EmbedsInContext(Embeds, Protocol):
     """What an index with late chunking asks beside that."""
 

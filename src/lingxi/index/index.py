@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from lingxi.errors import InputError, StoreError
-from lingxi.index import build
+from lingxi.index import build, generations
 from lingxi.index.build import AddReport, Embeds, Progress
+from lingxi.index.documents import DocumentHit, Scored, search_documents
 from lingxi.index.search import Hit, Ranks, search
 from lingxi.index.store import FORMAT, LanceStore
+from lingxi.index.within import Within
 from lingxi.parse.walk import is_below, resolve
 
 
@@ -50,8 +52,9 @@ class Index:
         embedder: Embeds | None = None,
         reranker: Ranks | None = None,
         late_chunking: bool | None = None,
+        namespace: str = "",
     ) -> Index:
-        """Open the index in a folder, or make it there.
+        """Open the index in a folder, or make it there; each `namespace` in it holds files of its own.
 
         Without an embedder an index that is there opens for `stats` and `remove` alone. With
         `late_chunking` (stated when the index is made, and kept) segments are embedded in the context
@@ -59,7 +62,8 @@ class Index:
         a newer version or the other way of chunking made.
         """
         place = Path(path).expanduser()
-        store = LanceStore(place, embedder.fingerprint() if embedder else None, late_chunking)
+        fingerprint = embedder.fingerprint() if embedder else None
+        store = LanceStore(place, fingerprint, late_chunking, namespace=namespace)
         if store.late_chunking and embedder and not hasattr(embedder, "encode_segments"):
             raise InputError("the embedder has no encode_segments", "give another, or an index without it")
         return cls(store, embedder, reranker)
@@ -82,14 +86,17 @@ class Index:
         instruction: str | None = None,
         rerank: bool = True,
         below: Sequence[str | Path] = (),
+        kinds: Sequence[str] = (),
+        languages: Sequence[str] = (),
     ) -> list[Hit]:
-        """The best `top_k` passages, best first; `below` names files or folders to look in (default: all).
+        """The best `top_k` passages, best first.
 
-        Paths are shown as they were given to `add` or `below`, else seen from the current folder.
-        Raises InputError for an empty query, a `top_k` below 1 or a missing path.
+        `below` names files or folders, `kinds` (`text`, `markdown`, `rst`, `code`, `html`, `pdf`) and
+        programming `languages` say what files are to be (default: all). Paths are shown as they were given
+        to `add` or `below`, else seen from the current folder. Raises InputError for an empty query, a
+        `top_k` below 1, a missing path, or a kind or language there is not.
         """
-        roots = resolve(below) if below else {}
-        self._roots |= roots
+        within = self._within(below, kinds, languages)
         found = search(
             self._store,
             self._model(),
@@ -97,9 +104,42 @@ class Index:
             query,
             top_k=top_k,
             instruction=instruction,
-            below=list(roots),
+            within=within,
         )
-        return [replace(hit, path=self._shown(hit.path)) for hit in found]
+        return list(map(self._hit_shown, found))
+
+    def documents(
+        self,
+        query: str,
+        top_k: int = 10,
+        instruction: str | None = None,
+        below: Sequence[str | Path] = (),
+        kinds: Sequence[str] = (),
+        languages: Sequence[str] = (),
+        score: Scored = "max",
+    ) -> list[DocumentHit]:
+        """The best `top_k` whole files, each with the passages that speak for it, best first.
+
+        `score` is that of the best passage (`max`) or the mean of the three best (`mean3`), by cosine with
+        the query. Raises InputError as `search` does.
+        """
+        found = search_documents(
+            self._store,
+            self._model(),
+            query,
+            top_k=top_k,
+            instruction=instruction,
+            within=self._within(below, kinds, languages),
+            score=score,
+        )
+        return [
+            replace(one, path=self._shown(one.path), hits=tuple(map(self._hit_shown, one.hits)))
+            for one in found
+        ]
+
+    def namespaces(self) -> list[str]:
+        """The namespaces the folder holds; the one without a name is ''."""
+        return generations.namespaces(self._store.path)
 
     def remove(self, paths: Sequence[str | Path]) -> int:
         """Take files, or all files below folders, out of the index; returns how many there were."""
@@ -121,12 +161,20 @@ class Index:
             self._store.late_chunking,
         )
 
+    def _within(self, below: Sequence[str | Path], kinds: Sequence[str], languages: Sequence[str]) -> Within:
+        roots = resolve(below) if below else {}
+        self._roots |= roots
+        return Within(tuple(roots), tuple(kinds), tuple(languages))
+
     def _model(self) -> Embeds:
         if self._embedder is None:
             raise StoreError(
                 f"{self._store.path}: opened without an embedder", "pass embedder= to Index.open"
             )
         return self._embedder
+
+    def _hit_shown(self, hit: Hit) -> Hit:
+        return replace(hit, path=self._shown(hit.path))
 
     def _shown(self, path: str) -> str:
         holding = [root for root in self._roots if is_below(path, root)]

@@ -14,9 +14,9 @@ LOCK = "lock"
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path, lock: str = LOCK) -> Iterator[None]:
     """Hold the index for writing; raises StoreError where another process does."""
-    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+    with (folder / lock).open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lingxi.errors import InputError
 from lingxi.index.build import Embeds
 from lingxi.index.store import Row, Store, in_words
+from lingxi.index.within import Within
 from lingxi.index.words import search_words
 from lingxi.parse import Span, kind_of, lines, sentences
 
@@ -25,6 +26,7 @@ _RERANKED = 20
 _RERANKED_CHARACTERS = 1000
 # Sentences of a hit that are compared with the query; of more, those that share most words with it.
 _COMPARED = 24
+EVERYWHERE = Within()
 _WORD = re.compile(r"\w+")
 
 
@@ -79,25 +81,30 @@ def search(
     *,
     top_k: int = 10,
     instruction: str | None = None,
-    below: Sequence[str] = (),
+    within: Within = EVERYWHERE,
 ) -> list[Hit]:
-    """The best `top_k` segments (below the given absolute paths), best first, with absolute paths.
+    """The best `top_k` segments of the files within, best first, with absolute paths.
 
     Raises InputError for an empty query or a `top_k` below 1.
     """
+    vector = query_vector(embedder, query, top_k, instruction)
+    store.refresh()
+    with in_words(store.path):
+        near = store.nearest(vector, max(_POOL, top_k), within)
+        matching = store.matching(search_words(query), max(_POOL, top_k), within)
+    hits = fuse(near, matching)
+    if reranker is not None and hits:
+        hits = _reranked(reranker, query, hits[: max(_RERANKED, top_k)], instruction)
+    return with_sentences(embedder, query, vector, hits[:top_k])
+
+
+def query_vector(embedder: Embeds, query: str, top_k: int, instruction: str | None) -> NDArray[np.float32]:
+    """The vector [dim] of a query; raises InputError for an empty one, or a `top_k` below 1."""
     if not isinstance(query, str) or not query.strip():
         raise InputError("the query is empty", "give the words or the question to search for")
     if top_k < 1:
         raise InputError(f"top_k is {top_k}", "choose 1 or more")
-    vector = np.asarray(embedder.encode_query([query], instruction=instruction)[0], np.float32)
-    store.refresh()
-    with in_words(store.path):
-        near = store.nearest(vector, max(_POOL, top_k), below)
-        matching = store.matching(search_words(query), max(_POOL, top_k), below)
-    hits = fuse(near, matching)
-    if reranker is not None and hits:
-        hits = _reranked(reranker, query, hits[: max(_RERANKED, top_k)], instruction)
-    return _with_sentences(embedder, query, vector, hits[:top_k])
+    return np.asarray(embedder.encode_query([query], instruction=instruction)[0], np.float32)
 
 
 def fuse(near: Sequence[Row], matching: Sequence[Row]) -> list[Hit]:
@@ -109,10 +116,11 @@ def fuse(near: Sequence[Row], matching: Sequence[Row]) -> list[Hit]:
             fused[row["key"]] = fused.get(row["key"], 0.0) + 1 / (_FUSION + rank)
             rows[row["key"]] = rows.get(row["key"], {}) | row
     order = sorted(fused, key=lambda key: -fused[key])
-    return [_hit(rows[key], fused[key]) for key in order]
+    return [to_hit(rows[key], fused[key]) for key in order]
 
 
-def _hit(row: Row, score: float) -> Hit:
+def to_hit(row: Row, score: float) -> Hit:
+    """A row of the store as a hit with that score."""
     scores = {}
     if "_distance" in row:
         scores["vector"] = 1 - float(row["_distance"])
@@ -132,7 +140,7 @@ def _reranked(reranker: Ranks, query: str, hits: list[Hit], instruction: str | N
     return sorted(scored, key=lambda hit: -hit.score)
 
 
-def _with_sentences(embedder: Embeds, query: str, vector: NDArray[np.float32], hits: list[Hit]) -> list[Hit]:
+def with_sentences(embedder: Embeds, query: str, vector: NDArray[np.float32], hits: list[Hit]) -> list[Hit]:
     """Each hit with the sentence whose vector is nearest to the query's; all are embedded together."""
     wanted = _words(query)
     spans = [_parts(hit, wanted) for hit in hits]

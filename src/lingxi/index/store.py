@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lingxi.errors import MissingExtraError, StoreError
+from lingxi.index import generations
 from lingxi.index.lock import LOCK, writing
+from lingxi.index.within import Within, quoted
 from lingxi.parse.walk import TABLE
 
 FORMAT = 1
 _META = b"lingxi"
-_NAME = TABLE.removesuffix(".lance")
 _HIT_COLUMNS = ["key", "path", "start", "end", "first_line", "last_line", "title", "text"]
 # Long lists of paths are cut into statements of this many.
 _PATHS_A_STATEMENT = 500
@@ -78,10 +79,10 @@ class Store(Protocol):
     def settle(self) -> None:
         """Bring new rows into the full text index and small fragments together."""
 
-    def nearest(self, vector: NDArray[np.float32], limit: int, below: Sequence[str]) -> list[Row]:
+    def nearest(self, vector: NDArray[np.float32], limit: int, within: Within) -> list[Row]:
         """Segments by falling cosine, with `_distance` = 1 − cosine."""
 
-    def matching(self, words: str, limit: int, below: Sequence[str]) -> list[Row]:
+    def matching(self, words: str, limit: int, within: Within) -> list[Row]:
         """Segments by falling BM25, with `_score`."""
 
 
@@ -95,12 +96,22 @@ class LanceStore:
     """
 
     def __init__(
-        self, path: Path, fingerprint: Fingerprint | None, late_chunking: bool | None = None
+        self,
+        path: Path,
+        fingerprint: Fingerprint | None,
+        late_chunking: bool | None = None,
+        *,
+        namespace: str = "",
+        generation: int | None = None,
     ) -> None:
         self.path = path
+        self.namespace = generations.checked_namespace(namespace)
+        self.generation = generation or _generation(path, fingerprint)
+        name = generations.table_name(self.generation, namespace)
         with in_words(path):
-            is_there = (path / TABLE).exists()
-            self._table = _opened(path) if is_there else _created(path, fingerprint, bool(late_chunking))
+            is_there = (path / f"{name}.lance").exists()
+            make = _opened if is_there else _created
+            self._table = make(path, name, fingerprint, bool(late_chunking))
         meta = json.loads((self._table.schema.metadata or {}).get(_META, b"{}"))
         self.fingerprint: Fingerprint = _checked(path, meta, fingerprint)
         self.late_chunking: bool = meta.get("late_chunking", False)
@@ -115,6 +126,7 @@ class LanceStore:
     def writing(self) -> Iterator[None]:
         """Hold the store for writing, on its newest version; raises StoreError where another process does."""
         with writing(self.path):
+            generations.check_current(self.path, self.generation)
             self.refresh()
             with in_words(self.path):
                 if not self._table.list_indices():
@@ -179,12 +191,12 @@ class LanceStore:
         """Bring new rows into the full text index and small fragments together."""
         self._table.optimize(cleanup_older_than=_KEEP)
 
-    def nearest(self, vector: NDArray[np.float32], limit: int, below: Sequence[str]) -> list[Row]:
+    def nearest(self, vector: NDArray[np.float32], limit: int, within: Within) -> list[Row]:
         """Segments by falling cosine (every row is compared), with `_distance` = 1 − cosine."""
         query = self._table.search(vector).distance_type("cosine")
-        return self._rows(query, "_distance", limit, below)
+        return self._rows(query, "_distance", limit, within)
 
-    def matching(self, words: str, limit: int, below: Sequence[str]) -> list[Row]:
+    def matching(self, words: str, limit: int, within: Within) -> list[Row]:
         """Segments by falling BM25, with `_score`; rows not yet in the full text index are read too."""
         from lancedb.query import MatchQuery
 
@@ -192,7 +204,7 @@ class LanceStore:
             return []  # killed between making the table and its text index; the next `add` makes it
         match: Any = MatchQuery
         query = self._table.search(match(words, "words"), query_type="fts")
-        return self._rows(query, "_score", limit, below)
+        return self._rows(query, "_score", limit, within)
 
     def counts(self) -> dict[str, int]:
         """Rows, rows that the full text index does not hold yet, and bytes on disk."""
@@ -207,9 +219,20 @@ class LanceStore:
         stats = self._table.index_stats(indices[0].name) if indices else None
         return int(stats.num_unindexed_rows if stats else self._table.count_rows())
 
-    def _rows(self, query: Any, score: str, limit: int, below: Sequence[str]) -> list[Row]:
-        if below:
-            query = query.where(" OR ".join(_below(path) for path in below), prefilter=True)
+    def rows(self, paths: Collection[str]) -> list[Row]:
+        """All columns of the files' rows but their vectors, in order of path and place."""
+        columns = [name for name in self._table.schema.names if name != "vector"]
+        with in_words(self.path):
+            found = [
+                row
+                for clause in _in_lists(paths)
+                for row in self._table.search().where(clause).select(columns).to_list()
+            ]
+        return sorted(found, key=lambda row: (row["path"], row["ordinal"]))
+
+    def _rows(self, query: Any, score: str, limit: int, within: Within) -> list[Row]:
+        if clause := within.clause():
+            query = query.where(clause, prefilter=True)
         with in_words(self.path):
             found: list[Row] = query.select([*_HIT_COLUMNS, score]).limit(limit).to_list()
         return found
@@ -217,7 +240,7 @@ class LanceStore:
 
 def require(path: Path) -> None:
     """Raise StoreError where a folder holds no index, before a model is loaded to open it with."""
-    if not (path / TABLE).exists():
+    if not generations.is_index(path):
         raise _absent(path)
 
 
@@ -249,26 +272,48 @@ def _connect(path: Path) -> Any:
     return lancedb.connect(path)
 
 
-def _opened(path: Path) -> Any:
+def drop_table(path: Path, name: str) -> None:
+    """Take a table of the folder away."""
+    _connect(path).drop_table(name)
+
+
+def _opened(path: Path, name: str, *_: object) -> Any:
     try:
-        return _connect(path).open_table(_NAME)
+        return _connect(path).open_table(name)
     except ValueError as error:
         raise StoreError(f"{path}: the index is damaged ({error})", _REBUILD) from None
 
 
-def _created(path: Path, fingerprint: Fingerprint | None, late_chunking: bool) -> Any:
-    if path.exists() and (not path.is_dir() or any(entry.name != LOCK for entry in path.iterdir())):
+def _created(path: Path, name: str, fingerprint: Fingerprint | None, late_chunking: bool) -> Any:
+    is_ours = generations.is_index(path)
+    if (
+        path.exists()
+        and not is_ours
+        and (not path.is_dir() or any(entry.name != LOCK for entry in path.iterdir()))
+    ):
         raise StoreError(f"{path}: not an index", "name an index folder, or one that does not exist yet")
     if fingerprint is None:
         raise _absent(path)
     connection = _connect(path)
     path.mkdir(parents=True, exist_ok=True)
     with writing(path):
-        if (path / TABLE).exists():  # made by another process while this one waited
-            return connection.open_table(_NAME)
-        table = connection.create_table(_NAME, schema=_schema(fingerprint, late_chunking))
-        _make_text_index(table)
-    return table
+        # The table of the namespace without a name is there in every index, and tells it by.
+        for own in dict.fromkeys([TABLE.removesuffix(".lance"), name] if not is_ours else [name]):
+            if not (path / f"{own}.lance").exists():  # or another process made it while this one waited
+                _make_text_index(connection.create_table(own, schema=_schema(fingerprint, late_chunking)))
+    return connection.open_table(name)
+
+
+def _generation(path: Path, fingerprint: Fingerprint | None) -> int:
+    """The generation of an index that a model made: the current one, unless only the one before is its."""
+    kept = generations.read(path)
+    if fingerprint is not None and kept.before is not None:
+        for number in (kept.current, kept.before):
+            table = _opened(path, generations.table_name(number, ""))
+            meta = json.loads((table.schema.metadata or {}).get(_META, b"{}"))
+            if not _differing(meta.get("fingerprint", {}), fingerprint):
+                return number
+    return kept.current
 
 
 def _absent(path: Path) -> StoreError:
@@ -321,29 +366,25 @@ def _checked(path: Path, meta: Mapping[str, Any], wanted: Fingerprint | None) ->
         said = "was made by a newer version of lingxi" if newer else "is not an index of lingxi"
         raise StoreError(f"{path}: {said} (format {meta.get('format')}, this one reads {FORMAT})", how)
     made: Fingerprint = meta["fingerprint"]
-    differing = [k for k in made if k != "name" and wanted is not None and made[k] != wanted.get(k)]
+    differing = _differing(made, wanted)
     if wanted is not None and differing:
         told = ", ".join(f"{k} {made[k]} / {wanted.get(k)}" for k in differing)
         raise StoreError(
             f"{path}: made by the model {made['name']!r}, but opened with {wanted['name']!r} ({told})",
-            f"open it with {made['name']!r}, or rebuild it: delete the folder and add the files again",
+            f"open it with {made['name']!r}, move it over with `lingxi index upgrade`, or rebuild it",
         )
     return made
 
 
-def _below(path: str) -> str:
-    return f"(path = {_quoted(path)} OR starts_with(path, {_quoted(path.rstrip('/') + '/')}))"
+def _differing(made: Fingerprint, wanted: Fingerprint | None) -> list[str]:
+    return [k for k in made if k != "name" and wanted is not None and made[k] != wanted.get(k)]
 
 
 def _in_list(paths: Collection[str]) -> str:
-    return f"path IN ({', '.join(map(_quoted, sorted(paths)))})"
+    return f"path IN ({', '.join(map(quoted, sorted(paths)))})"
 
 
 def _in_lists(paths: Collection[str]) -> Iterator[str]:
     listed = sorted(paths)
     for start in range(0, len(listed), _PATHS_A_STATEMENT):
         yield _in_list(listed[start : start + _PATHS_A_STATEMENT])
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

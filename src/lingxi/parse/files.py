@@ -34,6 +34,8 @@ _CODE = {
     }.items()
     for suffix in suffixes.split()
 }
+KINDS = ("text", "markdown", "rst", "code", "html", "pdf")
+LANGUAGES = tuple(sorted(set(_CODE.values())))
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -90,6 +92,14 @@ def kind_of(path: Path, head: bytes = b"") -> tuple[str, str | None]:
     if shebang:
         return "code", _INTERPRETERS.get(shebang[1], shebang[1].decode())
     return "text", None
+
+
+def suffixes_of(name: str) -> tuple[str, ...]:
+    """The endings of names that say a kind (none for `text`) or a code language."""
+    if name == "code":
+        return tuple(_CODE)
+    kinds = {"markdown": _MARKDOWN, "rst": (".rst",), "html": _HTML, "pdf": (".pdf",)}
+    return kinds.get(name) or tuple(suffix for suffix, language in _CODE.items() if language == name)
 
 
 def size_limit(path: Path) -> int:

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from lingxi.errors import InputError, MissingExtraError
 from lingxi.parse import size_limit
 
-# A folder that holds this is an index of ours.
-TABLE = "segments.lance"
+# A folder that holds one of these is an index of ours.
+TABLE, GENERATIONS = "segments.lance", "generations.json"
 
 Scan = Callable[[str], Iterable[os.DirEntry[str]]]
 
@@ -112,7 +112,7 @@ def _visit(folder: _Folder, scan: Scan, result: Walk) -> list[_Folder]:
         result.skipped.append(Skipped(folder.path, f"folder cannot be read ({error.strerror})"))
         return []
     names = {entry.name for entry in entries}
-    if TABLE in names:
+    if TABLE in names or GENERATIONS in names:
         return []
     rules = _with_own_rules(folder.path, folder.rules) if ".gitignore" in names else folder.rules
     below = []

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lingxi.apps.code.build import LEFT_OUT, split_path
 from lingxi.apps.code.query import Place
 from lingxi.index.store import Row, Store
+from lingxi.index.within import Within
 
 # Of a long trace the first frames say most; a file is cut into fewer units than this.
 _MOST_FRAMES, _MOST_UNITS = 20, 2000
@@ -40,7 +41,7 @@ def rows_of_places(
         if file is None:
             continue
         if file not in rows:
-            rows[file] = store.nearest(vector, _MOST_UNITS, [file])
+            rows[file] = store.nearest(vector, _MOST_UNITS, Within((file,)))
         holding = [row for row in rows[file] if row["first_line"] <= place.line <= row["last_line"]]
         found += [Framed(number, place, row) for row in holding[:1]]
     return found

@@ -25,6 +25,7 @@ from lingxi.apps.code.sources import Commit, Folder, Tree
 from lingxi.errors import InputError, StoreError
 from lingxi.index.build import Embeds, Progress
 from lingxi.index.store import LanceStore, in_words
+from lingxi.index.within import Within
 from lingxi.index.words import search_words
 from lingxi.parse.walk import TABLE
 
@@ -158,8 +159,8 @@ class CodeIndex:
         made = self._embedder.encode_query([asked.text], instruction=asked.instruction)
         vector = np.asarray(made[0], np.float32)
         with in_words(store.path):
-            near = store.nearest(vector, pool, below)
-            matching = store.matching(search_words(asked.words), pool, below)
+            near = store.nearest(vector, pool, Within(tuple(below)))
+            matching = store.matching(search_words(asked.words), pool, Within(tuple(below)))
             framed = rows_of_places(store, files, asked.places, vector, below)
         return asked, candidates(asked, near, matching), framed
 
