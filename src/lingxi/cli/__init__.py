@@ -15,6 +15,7 @@ import typer
 
 from lingxi.cli import (
     check,
+    code,
     data,
     evaluate,
     generate,
@@ -45,6 +46,7 @@ search.register(app)
 vectors.register(app)
 models.register(app)
 check.register(app)
+code.register(app)
 merge.register(app)
 recipe.register(app)
 generate.register(app)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from lingxi.collect.git import environment, repository_of
+from lingxi.collect.git import command, environment, repository_of
 from lingxi.collect.instructions import CHANGE
 from lingxi.collect.origin import Origin, pair
 from lingxi.errors import InputError
@@ -26,20 +26,6 @@ _MOST_FILES, _MOST_DIFF = 3, 6000
 _LEAST_WORDS, _LEAST_MESSAGE, _MOST_MESSAGE = 3, 15, 1500
 # What is kept of one commit while it is read; a larger one is no row.
 _MOST_BYTES = 64 * 1024
-_PROTOCOLS = ("ext", "file", "git", "http", "https", "ssh")
-_SETTINGS = (
-    "core.hooksPath=/dev/null",
-    "core.fsmonitor=false",
-    "core.attributesFile=/dev/null",
-    "core.quotePath=false",
-    "log.showSignature=false",
-    "log.showRoot=false",
-    "diff.external=",
-    "diff.orderFile=/dev/null",
-    "i18n.logOutputEncoding=UTF-8",
-    "protocol.allow=never",
-    *(f"protocol.{name}.allow=never" for name in _PROTOCOLS),
-)
 _LOG = (
     "log",
     "--no-merges",
@@ -93,14 +79,10 @@ def commits(folder: Path) -> Iterator[Commit]:
 
     Raises InputError as `read_history`.
     """
-    options = [part for setting in _SETTINGS for part in ("-c", setting)]
-    # Named outright, so that git looks for no other in the folders above.
-    command = ["git", "--no-pager", *options, f"--git-dir={repository_of(folder)}", *_LOG]
+    asked = command(repository_of(folder), *_LOG)
     # Complaints go to a file: a pipe that nobody empties would stop git.
     with tempfile.TemporaryFile() as complaints:
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=complaints, env=environment()
-        ) as running:
+        with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=complaints, env=environment()) as running:
             assert running.stdout is not None
             # Who reads no further than a cap closes the pipe, and git ends.
             yield from _parsed(running.stdout)

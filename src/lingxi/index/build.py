@@ -83,8 +83,8 @@ class _Plan(NamedTuple):
     settled: list[Found]
 
 
-class _Reading(NamedTuple):
-    """One file as read: its segments, or the reason why it has none."""
+class Reading(NamedTuple):
+    """One file as read: its hash and segments, or the reason why it has none."""
 
     found: Found
     hash: str
@@ -164,22 +164,38 @@ def _apply(
         with in_words(store.path):
             store.delete(plan.gone)
         report.removed = sum(not known[path].reason for path in plan.gone)
-    target, done = _FIRST, 0
     readings = _readings(plan.doubtful, report.skipped)
+    commit(readings, len(plan.doubtful), known, store, embedder, report, on_progress)
+
+
+def commit(
+    readings: Iterator[Reading],
+    total: int,
+    known: Mapping[str, FileState],
+    store: Store,
+    embedder: Embeds,
+    report: AddReport,
+    on_progress: Progress | None = None,
+) -> None:
+    """Embed what was read and put it in, batch by batch, each one commit of whole files; counts in `report`.
+
+    The store is held for writing by the caller; `known` are its files, `total` those that may come.
+    """
+    target, done = _FIRST, 0
     while batch := _batch(readings, target):
         began = time.perf_counter()
         _commit(batch, known, store, embedder)
         _count(batch, known, report)
         done += len(batch)
         if on_progress:
-            on_progress(done, len(plan.doubtful))
+            on_progress(done, total)
         speed = sum(len(r.parts) for r in batch) / max(time.perf_counter() - began, 1e-3)
         target = int(min(max(speed * _SECONDS_A_BATCH, _FEWEST), _MOST))
     with in_words(store.path):
         store.settle()
 
 
-def _readings(files: Iterable[Found], skipped: list[Skipped]) -> Iterator[_Reading]:
+def _readings(files: Iterable[Found], skipped: list[Skipped]) -> Iterator[Reading]:
     for found in files:
         try:
             data = Path(found.path).read_bytes()
@@ -189,12 +205,12 @@ def _readings(files: Iterable[Found], skipped: list[Skipped]) -> Iterator[_Readi
         content = decode(Path(found.path), data)
         parts = [] if isinstance(content, Skip) else segments(content)
         reason = content.reason if isinstance(content, Skip) else "" if parts else "empty"
-        yield _Reading(found, hashlib.sha256(data).hexdigest(), parts, reason)
+        yield Reading(found, hashlib.sha256(data).hexdigest(), parts, reason)
 
 
-def _batch(readings: Iterator[_Reading], target: int) -> list[_Reading]:
+def _batch(readings: Iterator[Reading], target: int) -> list[Reading]:
     """Whole files, until they hold the wanted number of segments (or that many hold none)."""
-    batch: list[_Reading] = []
+    batch: list[Reading] = []
     size = 0
     for reading in readings:
         batch.append(reading)
@@ -204,7 +220,7 @@ def _batch(readings: Iterator[_Reading], target: int) -> list[_Reading]:
     return batch
 
 
-def _commit(batch: list[_Reading], known: Mapping[str, FileState], store: Store, embedder: Embeds) -> None:
+def _commit(batch: list[Reading], known: Mapping[str, FileState], store: Store, embedder: Embeds) -> None:
     """Embed a batch and put it in."""
     before = [reading.found.path for reading in batch if reading.found.path in known]
     embed = _in_context if store.late_chunking else _alone
@@ -216,7 +232,7 @@ def _commit(batch: list[_Reading], known: Mapping[str, FileState], store: Store,
         store.replace(rows, before)
 
 
-def _alone(batch: list[_Reading], known: Mapping[str, FileState], store: Store, embedder: Embeds) -> Vectors:
+def _alone(batch: list[Reading], known: Mapping[str, FileState], store: Store, embedder: Embeds) -> Vectors:
     """Each segment's vector by itself. Segments of a changed file that stayed the same keep theirs."""
     before = [reading.found.path for reading in batch if reading.found.path in known]
     with in_words(store.path):
@@ -229,7 +245,7 @@ def _alone(batch: list[_Reading], known: Mapping[str, FileState], store: Store, 
 
 
 def _in_context(
-    batch: list[_Reading], known: Mapping[str, FileState], store: Store, embedder: Embeds
+    batch: list[Reading], known: Mapping[str, FileState], store: Store, embedder: Embeds
 ) -> Vectors:
     """Each segment's vector after all before it: a file is embedded whole, or is the same as it was."""
     same = [r.found.path for r in batch if r.found.path in known and known[r.found.path].hash == r.hash]
@@ -245,7 +261,7 @@ def _in_context(
     return [by_path[reading.found.path] for reading in batch]
 
 
-def _rows(reading: _Reading, vectors: list[NDArray[np.float32]]) -> list[Row]:
+def _rows(reading: Reading, vectors: list[NDArray[np.float32]]) -> list[Row]:
     found = reading.found
     shared = {"path": found.path, "hash": reading.hash, "size": found.size, "mtime_ns": found.mtime_ns}
     if not reading.parts:
@@ -272,7 +288,7 @@ def _rows(reading: _Reading, vectors: list[NDArray[np.float32]]) -> list[Row]:
     ]
 
 
-def _count(batch: list[_Reading], known: Mapping[str, FileState], report: AddReport) -> None:
+def _count(batch: list[Reading], known: Mapping[str, FileState], report: AddReport) -> None:
     for reading in batch:
         state = known.get(reading.found.path)
         if reading.reason:

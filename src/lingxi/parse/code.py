@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -74,6 +74,8 @@ _NAMELESS = ("comment", "modifiers", "parameters", "keyword")
 _ATTACHED = ("comment", "attribute")
 # What may stand around a definition alone, with its comment above.
 _WRAPPERS = frozenset(["statement", "body_statement"])
+# How grammars call what is called; names that hold a function are `lexical` and `variable` declarations.
+_FUNCTIONS = ("function", "method", "constructor", "macro", "lexical", "variable", "property")
 # Parsing costs about a second for five megabytes; files above this are generated, and cut by lines.
 MOST_CHARACTERS = 2_000_000
 # Definitions nested deeper are part of the one around them.
@@ -84,13 +86,20 @@ _DEEPEST = 20
 class Definition:
     """`text[start:end]` defines `name`; comments, attributes and decorators right above are part of it.
 
-    `members` are the definitions directly inside (methods, nested functions), in order.
+    `members` are the definitions directly inside (methods, nested functions), in order; `kind` is what
+    the grammar calls it, seen through wrappers such as a decorator.
     """
 
     name: str
     start: int
     end: int
     members: tuple[Definition, ...] = ()
+    kind: str = field(default="", compare=False)
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it is a function or method, not a class or type that holds others."""
+        return any(word in self.kind for word in _FUNCTIONS)
 
 
 def definitions(text: str, language: str) -> tuple[Definition, ...]:
@@ -140,7 +149,8 @@ def _members(
         # Two definitions on one line, or a comment claimed twice: the earlier one keeps what it has.
         start = max(start, found[-1].end) if found else start
         if start < end:
-            found.append(Definition(_name_of(child), start, end, _members(child, kinds, place, depth + 1)))
+            inside = _members(child, kinds, place, depth + 1)
+            found.append(Definition(_name_of(child), start, end, inside, _kind_of(child)))
     return tuple(found)
 
 
@@ -177,6 +187,14 @@ def _defines(node: Any, kinds: frozenset[str]) -> bool:
     )
 
 
+def _kind_of(node: Any) -> str:
+    """The type of a node, or of what it wraps."""
+    wrapped = node.child_by_field_name("definition") or node.child_by_field_name("declaration")
+    if node.type == "template_declaration":
+        wrapped = node.named_children[-1]
+    return str((wrapped or node).type)
+
+
 def _start(node: Any) -> int:
     """Byte where the definition begins, with what is attached above it."""
     first = node
@@ -206,9 +224,9 @@ def _is_attached(above: Any, node: Any) -> bool:
 def _name_of(node: Any, depth: int = 0) -> str:
     if node.type == "template_declaration":
         return _name_of(node.named_children[-1], depth)
-    for field in ("name", "definition", "declaration", "declarator", "type"):
-        child = node.child_by_field_name(field)
-        if child is not None and (field == "name" or child.named_child_count == 0):
+    for part in ("name", "definition", "declaration", "declarator", "type"):
+        child = node.child_by_field_name(part)
+        if child is not None and (part == "name" or child.named_child_count == 0):
             return str(child.text.decode("utf-8", "replace"))[:100]
         if child is not None and depth < 5:
             return _name_of(child, depth + 1)

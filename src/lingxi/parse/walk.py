@@ -152,7 +152,10 @@ def _is_text(path: str) -> bool:
 
 
 def _why_no_link(path: str, root: str) -> str:
-    target = Path(path).resolve()
+    try:
+        target = Path(path).resolve()
+    except (OSError, RuntimeError):  # which of them says "a loop" depends on Python's version
+        return "symbolic link that leads to itself"
     if not target.exists():
         return "broken symbolic link"
     if is_below(str(target), root):

@@ -1,0 +1,215 @@
+"""The index of a repository: of its files as they lie, and of any commit; open it, update it, search it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lingxi.apps.code import git
+from lingxi.apps.code.blame import blamed
+from lingxi.apps.code.build import Remembering, UpdateReport, update
+from lingxi.apps.code.filters import places_below
+from lingxi.apps.code.frames import Framed, rows_of_places
+from lingxi.apps.code.hits import CodeHit, hits_of
+from lingxi.apps.code.query import Asked, Kind, read_query
+from lingxi.apps.code.rank import Candidate, candidates, ranked
+from lingxi.apps.code.sources import Commit, Folder, Tree
+from lingxi.errors import InputError, StoreError
+from lingxi.index.build import Embeds, Progress
+from lingxi.index.store import LanceStore, in_words
+from lingxi.index.within import Within
+from lingxi.index.words import search_words
+from lingxi.parse.walk import TABLE
+
+_WORKTREE = "worktree"
+# Units that each ranking gives to be ranked together.
+POOL = 100
+
+
+@dataclass(frozen=True, slots=True)
+class CodeAnswer:
+    """What a query found, best first; `kind` is what the query was taken for.
+
+    `commit` is the commit that was searched, None for the files as they lie; `notes` say what could not
+    be done, such as a blame that git has no objects for.
+    """
+
+    query: str
+    kind: Kind
+    hits: tuple[CodeHit, ...]
+    commit: str | None = None
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+
+class Evidence(NamedTuple):
+    """The units that a query may mean: those alike in vector or words, and those that a trace names."""
+
+    commit: str | None
+    asked: Asked
+    candidates: list[Candidate]
+    framed: list[Framed]
+
+
+class CodeIndex:
+    """Functions and types of a repository, found by meaning, words and name. Made by `CodeIndex.open`."""
+
+    def __init__(self, root: Path, top: Path | None, place: Path, embedder: Embeds) -> None:
+        self.root = root
+        self.place = place
+        self._top = top
+        self._embedder = embedder
+        self._stores: dict[Path, LanceStore] = {}
+
+    @classmethod
+    def open(
+        cls, repository: str | Path, place: str | Path | None = None, embedder: Embeds | None = None
+    ) -> CodeIndex:
+        """Open the index of the repository that holds a folder (or of the folder, where none does).
+
+        `place` is the index's folder (default: in the user's cache); without an embedder it is the one that
+        ships, in int8 where this machine computes it. Nothing is read or written yet.
+        Raises InputError for a folder that is not there, ModelError for a model that cannot be loaded.
+        """
+        folder = Path(repository).expanduser()
+        if not folder.is_dir():
+            raise InputError(
+                f"{repository}: no such folder", "name a repository, or a folder of source files"
+            )
+        folder = folder.resolve()
+        top = git.top_of(folder)
+        model = embedder or light_embedder()
+        root = top or folder
+        return cls(root, top, Path(place).expanduser() if place else cache_place(root, model), model)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the repository has no files lying about: its newest commit stands for them."""
+        return self._top is not None and not (self._top / ".git").exists()
+
+    def update(self, at: str | None = None, on_progress: Progress | None = None) -> UpdateReport:
+        """Index what changed since the last update, in the files as they lie or `at` a commit.
+
+        `on_progress(done, all)` counts the files read. Raises InputError for a commit or a repository that
+        cannot be read, StoreError for a full disk or a second writer; what was committed stays.
+        """
+        tree, place, commit = self._tree(at)
+        known = None if (place / TABLE).exists() else self._sibling(place)
+        model = Remembering(self._embedder, known) if known else self._embedder
+        return update(self._store(place), model, tree, commit, on_progress)
+
+    def search(
+        self,
+        query: str,
+        top_k: int = 10,
+        *,
+        languages: Sequence[str] = (),
+        paths: Sequence[str] = (),
+        at: str | None = None,
+        blame: bool = False,
+    ) -> CodeAnswer:
+        """The best `top_k` functions, types or pieces of code for words, a name, code or an error message.
+
+        `languages` as in `py`, `c++`; `paths` are folders or files in the repository, or patterns as in
+        `.gitignore`; `at` searches a commit that `update(at=…)` indexed; `blame` asks git who wrote each
+        hit. Raises InputError for an empty query, an unknown language or commit, a path that holds nothing.
+        """
+        if top_k < 1:
+            raise InputError(f"top_k is {top_k}", "choose 1 or more")
+        pool = max(POOL, top_k)
+        found = self.evidence(query, languages=languages, paths=paths, at=at, pool=pool)
+        hits = hits_of(found.asked, ranked(found.asked, found.candidates), found.framed, top_k)
+        if not blame:
+            return CodeAnswer(query, found.asked.kind, hits, found.commit)
+        if self._top is None:
+            raise self._without()
+        marked, notes = blamed(self._repository, self.root, found.commit, hits)
+        return CodeAnswer(query, found.asked.kind, marked, found.commit, notes)
+
+    def evidence(
+        self,
+        query: str,
+        *,
+        languages: Sequence[str] = (),
+        paths: Sequence[str] = (),
+        at: str | None = None,
+        pool: int = POOL,
+    ) -> Evidence:
+        """What speaks for the units that a query may mean, before they are ranked; raises as `search`."""
+        if not isinstance(query, str) or not query.strip():
+            raise InputError("the query is empty", "give words, a name, code or an error message")
+        _, place, commit = self._tree(at)
+        if not (place / TABLE).exists():
+            where = f"{self.root} at {at}" if at else str(self.root)
+            raise StoreError(f"{where}: not indexed yet", "run `lingxi code index`, or update() in Python")
+        return Evidence(commit, *self._found(self._store(place), read_query(query), languages, paths, pool))
+
+    def _found(
+        self, store: LanceStore, asked: Asked, languages: Sequence[str], paths: Sequence[str], pool: int
+    ) -> tuple[Asked, list[Candidate], list[Framed]]:
+        files = store.files()
+        below = places_below(files, languages, paths)
+        made = self._embedder.encode_query([asked.text], instruction=asked.instruction)
+        vector = np.asarray(made[0], np.float32)
+        with in_words(store.path):
+            near = store.nearest(vector, pool, Within(tuple(below)))
+            matching = store.matching(search_words(asked.words), pool, Within(tuple(below)))
+            framed = rows_of_places(store, files, asked.places, vector, below)
+        return asked, candidates(asked, near, matching), framed
+
+    def _tree(self, at: str | None) -> tuple[Tree, Path, str | None]:
+        """What is meant, where its store is, and which commit it is."""
+        if at is None and not self.is_bare:
+            return Folder(self.root), self.place / _WORKTREE, None
+        repository = self._repository()
+        commit, tree = git.commit_of(repository, "HEAD" if at is None else at)
+        # Commits with the same files share a store.
+        return Commit(repository, commit), self.place / f"tree-{tree[:20]}", commit
+
+    def _repository(self) -> Path:
+        if self._top is None:
+            raise self._without()
+        return git.directory_of(self._top)
+
+    def _without(self) -> InputError:
+        return InputError(f"{self.root} is in no git repository", "leave out the commit and the blame")
+
+    def _store(self, place: Path) -> LanceStore:
+        if place not in self._stores:
+            self._stores[place] = LanceStore(place, self._embedder.fingerprint())
+        return self._stores[place]
+
+    def _sibling(self, place: Path) -> Mapping[tuple[str, str], NDArray[np.float32]] | None:
+        """Vectors of the store beside a new one that was written last: most of its files are the same."""
+        beside = [one for one in self.place.glob(f"*/{TABLE}") if one.parent != place]
+        if not beside:
+            return None
+        store = self._store(max(beside, key=lambda one: one.stat().st_mtime).parent)
+        with in_words(store.path):
+            return store.vectors(store.files())
+
+
+def light_embedder(name: str | None = None) -> Embeds:
+    """An embedder (the one that ships) that computes in int8 where it can here: twice as fast."""
+    from lingxi.embedder import Embedder
+
+    try:
+        return Embedder(name, weights="int8")
+    except InputError:  # on a GPU, or without the kernels
+        return Embedder(name)
+
+
+def cache_place(root: Path, embedder: Embeds) -> Path:
+    """Where the index of a repository made by a model is kept, in the user's cache."""
+    said = json.dumps(["code", str(root), sorted(embedder.fingerprint().items())])
+    own = os.environ.get("LINGXI_CACHE")
+    user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    cache = Path(own) if own else Path(user) / "lingxi"
+    return cache / "code" / hashlib.sha256(said.encode()).hexdigest()[:20]
