@@ -1,0 +1,1 @@
+"""Finished tools on the index: aligning graphs, code search, answers with citations."""
