@@ -13,7 +13,20 @@ from typing import Any
 
 import typer
 
-from lingxi.cli import check, data, evaluate, generate, merge, models, recipe, review, search, select, vectors
+from lingxi.cli import (
+    ask,
+    check,
+    data,
+    evaluate,
+    generate,
+    merge,
+    models,
+    recipe,
+    review,
+    search,
+    select,
+    vectors,
+)
 from lingxi.cli.faces import LAZY, Faces
 from lingxi.cli.show import complain
 from lingxi.errors import LingxiError
@@ -27,6 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 search.register(app)
+ask.register(app)
 vectors.register(app)
 models.register(app)
 check.register(app)

@@ -168,7 +168,9 @@ def _evidence(
         item
         for item in found
         if not any(
-            item.passage == number and item.start < p.hit.start + span.end and p.hit.start + span.start < item.end
+            item.passage == number
+            and item.start < p.hit.start + span.end
+            and p.hit.start + span.start < item.end
             for number, span in flagged
             for p in (passages[number],)
         )
@@ -194,7 +196,9 @@ def _by_llm(
 ) -> Answer:
     """The model's answer as far as it holds; the best sentences where the model fails."""
     written = _Written(show)
-    verifier = Verifier(embedder, found.passages, found.evidence, found.weights, scale.support, settings.relevance)
+    verifier = Verifier(
+        embedder, found.passages, found.evidence, found.weights, scale.support, settings.relevance
+    )
     try:
         pieces = llm(messages(found.question, found.passages, settings.defences))
         says_no = _write(written, verifier.verified if settings.defences else verifier.trusted, pieces)
@@ -205,7 +209,9 @@ def _by_llm(
         says_no = False
     answer = replace(base, withheld=tuple(written.withheld), removed=written.removed)
     if written.kept:
-        found.steps.append(f"{len(written.kept)} statements of the model hold, {len(written.withheld)} withheld")
+        found.steps.append(
+            f"{len(written.kept)} statements of the model hold, {len(written.withheld)} withheld"
+        )
         text = " ".join(shown(statement) for statement in written.kept)
         return replace(answer, text=text, refused=False, how="llm", citations=_citations(written.kept))
     if says_no:

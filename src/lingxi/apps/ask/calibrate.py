@@ -77,7 +77,9 @@ def calibrate(
             rows.append(_features(embedder, question, hits, passages))
             labels.append(1)
             others = [i for i in range(len(group.passages)) if i not in own]
-            rows.append(_features(embedder, question, found.only(others).search(question, top_k=20), passages))
+            rows.append(
+                _features(embedder, question, found.only(others).search(question, top_k=20), passages)
+            )
             labels.append(0)
     sure = _fitted(rows, labels, balanced_threshold)
     kept = support or _support(embedder, alike, precision)
@@ -94,7 +96,9 @@ def _features(embedder: Embeds, question: str, hits: Sequence[Hit], passages: in
 def _support(embedder: Embeds, alike: Sequence[Alike], precision: float) -> Logistic:
     clear = [pair for pair in alike if pair.similarity >= _SAME or pair.similarity <= _OTHER]
     if len(clear) < _FEWEST:
-        raise InputError(f"{len(clear)} pairs of sentences are too few", f"give at least {_FEWEST}, or `support`")
+        raise InputError(
+            f"{len(clear)} pairs of sentences are too few", f"give at least {_FEWEST}, or `support`"
+        )
     weights = Weights([pair.right for pair in clear])
     left, right = (
         np.asarray(embedder.encode_document([getattr(pair, side) for pair in clear], show_progress_bar=False))
@@ -119,7 +123,8 @@ def balanced_threshold(chances: npt.NDArray[Any], labels: npt.NDArray[Any]) -> f
 def precise_threshold(chances: npt.NDArray[Any], labels: npt.NDArray[Any], precision: float) -> float:
     """The least threshold from which on a share of `precision` of what is accepted is true."""
     steps = np.unique(np.round(chances, 3))
-    good = [float(t) for t in steps if labels[chances >= t].mean(dtype=float) >= precision]
+    accepted = [(float(t), labels[chances >= t]) for t in steps]
+    good = [t for t, kept in accepted if len(kept) and kept.mean() >= precision]
     return min(good, default=1.0)
 
 
@@ -139,7 +144,9 @@ def _fitted(rows: Sequence[Sequence[float]], labels: Sequence[int], threshold: A
         raise MissingExtraError("scikit-learn", "evaluate", "calibrating answers") from None
     gold = np.asarray(labels)
     if len(set(labels)) < 2:
-        raise InputError("all pairs of sentences are of one kind", "give pairs that say the same and pairs that do not")
+        raise InputError(
+            "all pairs of sentences are of one kind", "give pairs that say the same and pairs that do not"
+        )
     model = linear.LogisticRegression(C=100.0, max_iter=1000, class_weight="balanced")
     fitted = model.fit(np.asarray(rows), gold)
     weights = tuple(round(float(w), 4) for w in fitted.coef_[0])
@@ -162,5 +169,3 @@ def read_group(path: Any) -> Group:
         questions.append(field(row, "q", path, number))
         own.append(frozenset([place.setdefault(passage, len(place))]))
     return Group(tuple(questions), tuple(place), tuple(own))
-
-

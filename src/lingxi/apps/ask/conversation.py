@@ -14,7 +14,6 @@ from lingxi.apps.ask.prompt import Messages
 from lingxi.apps.ask.records import Answer
 from lingxi.asking import NoAnswerError
 from lingxi.evaluate.lexical import words
-from lingxi.index.build import Embeds
 
 # Words that point back to what was said; with one of them, or with so few words, a question goes on.
 _BACK = re.compile(

@@ -141,5 +141,7 @@ def _key(settings: LlmSettings) -> str | None:
             f"the key file {settings.key_file} cannot be read ({problem})", "write the key into it"
         ) from None
     if not key or not key.isascii() or not key.isprintable():
-        raise InputError(f"the key file {settings.key_file} holds no key", "write the key, and nothing else, into it")
+        raise InputError(
+            f"the key file {settings.key_file} holds no key", "write the key, and nothing else, into it"
+        )
     return key

@@ -31,9 +31,7 @@ class Passages:
         self._texts = list(texts)
         self._names = list(names) if names else [f"passage-{i}.txt" for i in range(1, len(texts) + 1)]
         self._embedder = embedder
-        self._vectors = np.asarray(
-            embedder.encode_document(self._texts, show_progress_bar=False), np.float32
-        )
+        self._vectors = np.asarray(embedder.encode_document(self._texts, show_progress_bar=False), np.float32)
         bodies = [words(text) for text in self._texts]
         self._known = {word for body in bodies for word in body}
         self._lexical = _indexed(bodies) if self._known else None

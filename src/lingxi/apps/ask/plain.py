@@ -45,7 +45,10 @@ def has_specials(text: str) -> bool:
 
 def has_unseen(text: str) -> bool:
     """Whether a text hides something: tags, or marks of direction, or marks without width inside a word."""
-    return re.search("[\U000e0000-\U000e007f\u202a-\u202e\u2066-\u2069]|\\w[\u200b\u2060\ufeff]\\w", text) is not None
+    return (
+        re.search("[\U000e0000-\U000e007f\u202a-\u202e\u2066-\u2069]|\\w[\u200b\u2060\ufeff]\\w", text)
+        is not None
+    )
 
 
 def folded(text: str) -> str:

@@ -22,7 +22,9 @@ from lingxi.apps.ask.records import Citation, Statement
 from lingxi.index.build import Embeds
 from lingxi.parse import sentences
 
-_CITED = re.compile(r"\s*[\[【（(]\s*(?:passages?\s*)?(\d{1,3}(?:\s*[,，、;]\s*\d{1,3})*)\s*[\]】）)]", re.IGNORECASE)
+_CITED = re.compile(
+    r"\s*[\[【（(]\s*(?:passages?\s*)?(\d{1,3}(?:\s*[,，、;]\s*\d{1,3})*)\s*[\]】）)]", re.IGNORECASE
+)
 _LEAD = re.compile(rf"(?:{_CITED.pattern})+", re.IGNORECASE)
 _IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)?|<img\b[^>]*>?", re.IGNORECASE)
 _LINKED = re.compile(r"\[([^\]]*)\]\(([^)]*)\)?")
@@ -186,5 +188,6 @@ def _bare(number: str) -> str:
 def _reason(cited: Sequence[int], wrong: int) -> str:
     if not cited:
         return "no passage supports it"
-    return "cites a passage that does not exist" if wrong == len(cited) else "its citation does not support it"
-
+    return (
+        "cites a passage that does not exist" if wrong == len(cited) else "its citation does not support it"
+    )
