@@ -83,6 +83,8 @@ class Verifier:
             for cosine, item in zip(cosines, self.evidence, strict=True)
         ]
         chances = self.support.of(rows)
+        # What stands there word for word needs no scale.
+        chances[[_letters(text) in _letters(item.text) for item in self.evidence]] = 1.0
         least = self.relevance * max(item.score for item in self.evidence)
         return [
             float(chance) if item.score >= least else 0.0
@@ -179,6 +181,10 @@ def _whole(text: str) -> Iterator[str]:
 
 def _unthought(text: str) -> str:
     return re.sub(r"<think>.*?</think>", "", text.lstrip(), flags=re.DOTALL).lstrip()
+
+
+def _letters(text: str) -> str:
+    return "".join(c for c in text.casefold() if c.isalnum())
 
 
 def _bare(number: str) -> str:
