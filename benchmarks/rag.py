@@ -1,8 +1,8 @@
 """Answers measured: `python benchmarks/rag.py BENCHMARK --out FILE [--reranker R] [--quick 60]`.
 
-BENCHMARK is the folder (unpacked) of the suite `benchmark`. Two sets. RGB in Chinese: each question over its own
-passages, true and distracting; a passage is right if it contains the answer (normalised: case, width, spaces and
-punctuation away), an extract likewise; asked over the distracting passages alone, it must be refused. xquad:
+BENCHMARK is the folder (unpacked) of the suite `benchmark`. Two sets. RGB in Chinese: each question over its
+own passages, true and distracting; a passage is right if it contains the answer (normalised: case, width,
+spaces and punctuation away), an extract likewise; asked over the distracting ones alone, it must be refused. xquad:
 questions of other languages against the English paragraphs; the set carries no answer strings, so a paragraph
 is right if it is the question's own, and no extract is judged. Every pair is scored once and every way of
 reranking replays these scores, so that ways differ by what they read and by nothing else.
@@ -177,8 +177,8 @@ def refusals(
         values["sure without"].append(absent.sure)
 
 
-def tasks(root: Path, quick: int | None, languages: list[str] | None) -> list[Ranking]:
-    suite = chosen(read_suite("benchmark"), ("rgb-zh", "xquad"))
+def tasks(root: Path, names: list[str], quick: int | None, languages: list[str] | None) -> list[Ranking]:
+    suite = chosen(read_suite("benchmark"), tuple(names))
     suite = suite.model_copy(update={"queries": quick or 300})
     out: list[Ranking] = []
     for settings in suite.sets:
@@ -203,6 +203,7 @@ def main() -> None:
     parser.add_argument("--reranker")
     parser.add_argument("--calibration", type=Path)
     parser.add_argument("--quick", type=int)
+    parser.add_argument("--sets", nargs="*", default=["rgb-zh", "xquad"])
     parser.add_argument("--languages", nargs="*")
     given = parser.parse_args()
     embedder = Remembering(Embedder(given.model))
@@ -210,7 +211,7 @@ def main() -> None:
     fingerprint = embedder.fingerprint()
     scale = read_calibration(given.calibration) if given.calibration else shipped(fingerprint)
     pooled: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for task in tasks(given.benchmark, given.quick, given.languages):
+    for task in tasks(given.benchmark, given.sets, given.quick, given.languages):
         began = time.process_time()
         found = Passages(task.documents, embedder)
         values = measured(task, found, embedder, judge, scale)

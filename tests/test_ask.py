@@ -46,7 +46,7 @@ EMBEDDER = WordEmbedder()
 SCALE = Calibration(
     embedder="stand-in stand-in",
     source="by hand",
-    sure=Logistic(weights=(6.0, 0.0, 4.0, 0.0, 0.0), bias=-5.0, threshold=0.5),
+    sure=Logistic(weights=(6.0, 0.0, 4.0, 0.0, 0.0), bias=-3.0, threshold=0.5),
     support=Logistic(weights=(6.0, 6.0), bias=-8.0, threshold=0.5),
     margin=0.05,
 )
@@ -77,7 +77,12 @@ def test_an_extract_names_its_place(passages):
 
 def test_what_is_not_there_is_refused(passages):
     answer = asked(passages, "Who composed the opera Turandot?")
-    assert (answer.text, answer.refused, answer.how, answer.citations) == ("not in these documents", True, "none", ())
+    assert (answer.text, answer.refused, answer.how, answer.citations) == (
+        "not in these documents",
+        True,
+        "none",
+        (),
+    )
     forced = asked(passages, "Who composed the opera Turandot?", settings=AskSettings(threshold=0.0))
     assert not forced.refused
 
@@ -91,7 +96,9 @@ def test_a_supported_statement_keeps_its_citation_and_others_are_withheld(passag
     assert answer.removed == 1
 
 
-@pytest.mark.parametrize("said", ["The museum opens at 11:45 on Sundays [1].", "It opens at 10:30 on Sundays [9]."])
+@pytest.mark.parametrize(
+    "said", ["The museum opens at 11:45 on Sundays [1].", "It opens at 10:30 on Sundays [9]."]
+)
 def test_a_wrong_number_or_passage_does_not_pass_as_it_is(passages, said):
     answer = asked(passages, "When does the city museum open on Sundays?", llm=says(said))
     assert "11:45" not in answer.text
@@ -100,7 +107,11 @@ def test_a_wrong_number_or_passage_does_not_pass_as_it_is(passages, said):
 
 
 def test_a_citation_that_is_missing_is_added(passages):
-    answer = asked(passages, "When does the city museum open on Sundays?", llm=says("The museum opens at 10:30 on Sundays."))
+    answer = asked(
+        passages,
+        "When does the city museum open on Sundays?",
+        llm=says("The museum opens at 10:30 on Sundays."),
+    )
     assert answer.text.endswith("[1]")
 
 
@@ -112,7 +123,9 @@ def test_a_model_that_finds_nothing_is_believed(passages):
 
 def test_statements_are_shown_once_they_are_verified(passages):
     shown = []
-    llm = says("The museum opens at 10:30 on Sundays [1]. Pirates from Venus founded it [1]. Tickets are sold at the northern gate [1].")
+    llm = says(
+        "The museum opens at 10:30 on Sundays [1]. Pirates from Venus founded it [1]. Tickets are sold at the northern gate [1]."
+    )
     answer = asked(passages, "When does the city museum open on Sundays?", llm=llm, show=shown.append)
     assert len(shown) == 2
     assert "".join(shown) == answer.text
@@ -137,14 +150,20 @@ def test_an_endless_model_is_stopped(passages):
 
 
 def test_a_model_that_is_not_there(passages):
-    answer = asked(passages, "When does the museum open on Sundays?", llm=opened(LlmSettings(url="http://127.0.0.1:9", model="m")))
+    answer = asked(
+        passages,
+        "When does the museum open on Sundays?",
+        llm=opened(LlmSettings(url="http://127.0.0.1:9", model="m")),
+    )
     assert answer.how == "extract"
     assert "the model failed" in answer.steps[-2]
 
 
 def test_an_answer_in_one_piece_is_read_too(passages):
     with serving(lambda messages: "The museum opens at 10:30 on Sundays [1].", "whole") as url:
-        answer = asked(passages, "When does the museum open on Sundays?", llm=opened(LlmSettings(url=url, model="m")))
+        answer = asked(
+            passages, "When does the museum open on Sundays?", llm=opened(LlmSettings(url=url, model="m"))
+        )
     assert answer.how == "llm"
 
 
@@ -164,21 +183,35 @@ def test_no_passages_and_empty_ones():
 
 
 def test_a_question_that_points_back_carries_the_one_before(passages):
-    talk, _ = Conversation().asked(passages, "When does the city museum open on Sundays?", embedder=EMBEDDER, calibration=SCALE)
+    talk, _ = Conversation().asked(
+        passages, "When does the city museum open on Sundays?", embedder=EMBEDDER, calibration=SCALE
+    )
     talk, second = talk.asked(passages, "And its tickets?", embedder=EMBEDDER, calibration=SCALE)
     assert second.question == "And its tickets?"
     assert second.asked == "When does the city museum open on Sundays? And its tickets?"
     assert len(talk.turns) == 2
-    _, third = talk.asked(passages, "Which mineral oil does the greenhouse pump need?", embedder=EMBEDDER, calibration=SCALE)
+    _, third = talk.asked(
+        passages, "Which mineral oil does the greenhouse pump need?", embedder=EMBEDDER, calibration=SCALE
+    )
     assert third.asked == "Which mineral oil does the greenhouse pump need?"
 
 
 def test_a_model_rewrites_where_there_is_one(passages):
     def llm(messages):
-        return iter(["Where are tickets of the city museum sold?" if "Last question" in messages[1]["content"] else "No."])
+        return iter(
+            [
+                "Where are tickets of the city museum sold?"
+                if "Last question" in messages[1]["content"]
+                else "No."
+            ]
+        )
 
-    talk, _ = Conversation().asked(passages, "When does the city museum open?", embedder=EMBEDDER, calibration=SCALE)
-    _, second = talk.asked(passages, "And where are they sold?", embedder=EMBEDDER, calibration=SCALE, llm=llm)
+    talk, _ = Conversation().asked(
+        passages, "When does the city museum open?", embedder=EMBEDDER, calibration=SCALE
+    )
+    _, second = talk.asked(
+        passages, "And where are they sold?", embedder=EMBEDDER, calibration=SCALE, llm=llm
+    )
     assert second.asked == "Where are tickets of the city museum sold?"
     assert second.steps[0].startswith("rewritten by the model")
 
@@ -311,7 +344,8 @@ def test_links_never_come_through():
     for attack in ATTACKS:
         if attack["kind"] == "exfiltration":
             for style in STYLES:
-                assert attack["goal"] not in attacked(attack, style, True).text
+                text = attacked(attack, style, True).text
+                assert not any(mark in text for mark in ("://", "](", "<img", "www.", "@"))
     assert unlinked("See ![x](http://a/b?c) [here](http://a) at https://b.c/d now.") == "See here at now."
 
 
@@ -351,7 +385,9 @@ def test_calibration_tells_with_from_without(tmp_path):
         tuple(f"the {noun} is in room {rng.integers(100)}" for noun in nouns),
         tuple(frozenset([i]) for i in range(30)),
     )
-    alike = [Alike(f"a {n} b", f"a {n} c", 5.0) for n in nouns] + [Alike(f"a {n}", "x y z", 0.0) for n in nouns]
+    alike = [Alike(f"a {n} b", f"a {n} c", 5.0) for n in nouns] + [
+        Alike(f"a {n}", "x y z", 0.0) for n in nouns
+    ]
     found = calibrate(EMBEDDER, [group], alike, source="made up")
     path = tmp_path / "scale.json"
     path.write_text(found.model_dump_json())
@@ -397,7 +433,19 @@ def test_ask_as_json_streamed_and_in_a_conversation(folder, capsys, monkeypatch)
     assert found["citations"][0]["place"] == "docs/0.md:3"
     assert found["saved"] == 0
     with serving(lambda messages: "The museum opens at 10:30 on Sundays [1].") as url:
-        assert cli("ask", "When does the museum open on Sundays?", "docs", "--stream", "--llm", url, "--llm-model", "m") == 0
+        assert (
+            cli(
+                "ask",
+                "When does the museum open on Sundays?",
+                "docs",
+                "--stream",
+                "--llm",
+                url,
+                "--llm-model",
+                "m",
+            )
+            == 0
+        )
     assert capsys.readouterr().out.startswith("The museum opens at 10:30 on Sundays. [1]\n")
     import io
 
@@ -414,7 +462,10 @@ def test_ask_as_json_streamed_and_in_a_conversation(folder, capsys, monkeypatch)
         (["ask", "x", "nowhere"], "no such file"),
         (["ask", "x", "docs", "--llm", "ftp://x", "--llm-model", "m"], "--llm URL"),
         (["ask", "x", "docs", "--llm", "http://x"], "half of a language model"),
-        (["ask", "x", "docs", "--llm", "http://x", "--llm-model", "m", "--llm-key-file", "nowhere"], "key file"),
+        (
+            ["ask", "x", "docs", "--llm", "http://x", "--llm-model", "m", "--llm-key-file", "nowhere"],
+            "key file",
+        ),
         (["ask", "x", "docs", "--threshold", "2"], "threshold"),
         (["ask", "x", "docs", "--rerank", "perhaps"], "rerank"),
     ],

@@ -79,8 +79,8 @@ def shipped(fingerprint: Mapping[str, object]) -> Calibration:
 SHIPPED = Calibration(
     embedder="lingxi-nano 00f5e70d3b2a34f6",
     source=(
-        "140 questions of SQuAD, CMRC and DRCD, JSQuAD (40 each) and AfriQA (20), training parts, each asked with "
-        "and without its passage among three times as many; 4,200 pairs of STS-B in seven languages"
+        "140 questions of SQuAD, CMRC and DRCD, JSQuAD (40 each) and AfriQA (20), training parts, each asked "
+        "with and without its passage among three times as many; 4,200 pairs of STS-B in seven languages"
     ),
     sure=Logistic(weights=(5.0525, 11.0802, 9.4674, -4.9178, -5.307), bias=-8.2919, threshold=0.477),
     support=Logistic(weights=(7.4011, 1.7055), bias=-5.5364, threshold=0.89),

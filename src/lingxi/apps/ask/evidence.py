@@ -25,7 +25,8 @@ _MOST = 24
 _NUMBER = re.compile(r"\d|[一二三四五六七八九十百千万亿]")
 # Questions that a number answers, and dates; of the languages of the calibration's questions.
 _WANTS_NUMBER = re.compile(
-    r"\b(how (many|much|old|long|far|tall|high|large|big|often)|what (year|percent\w*|date|age|number|time)|when|"
+    r"\b(how (many|much|old|long|far|tall|high|large|big|often)|when|"
+    r"what (year|percent\w*|date|age|number|time)|"
     r"cuánt[oa]s?|cuándo|combien|quand|wie ?viele?|wann|сколько|когда)\b|"
     r"多少|几[个年月日岁次名位人号天]|何时|什么时候|哪[一]?[年天日月]|时间|日期|人数|多[大长高远久]|何年|何人|いつ|いくつ|何[年月日歳個人回番位]",
     re.IGNORECASE,

@@ -17,7 +17,7 @@ _RANK = 0.05
 
 
 def extracted(passages: Sequence[Guarded], found: Sequence[Evidence], most: int) -> list[Statement]:
-    """Up to `most` sentences, best first: similarity and words, less a little for each rank of its passage."""
+    """Up to `most` sentences, best first: similarity and words, less a little by the passage's rank."""
     ranked = sorted(found, key=lambda item: -worth(item))
     out: list[Statement] = []
     said: set[str] = set()

@@ -17,7 +17,8 @@ _IGNORE = "|".join(
 _RULES = "|".join(
     (
         r"instruction\w*|prompt\w*|rule\w*|guideline\w*|everything (above|before)|anweisung\w*|regeln",
-        r"(previous|prior|above|earlier) (text|context|message\w*|order\w*)|(passages?|text) above|vorherige\w*",
+        r"(previous|prior|above|earlier) (text|context|message\w*|order\w*)|(passages?|text) above",
+        r"vorherige\w*",
         r"consigne\w*|instrucci\w*|reglas|instru[çc]\w*|regras|istruzion\w*|instructie\w*|polece\w*",
         r"instrukcj\w*|указани\w*|инструкц\w*|правил\w*|instruksi|perintah|hướng dẫn|chỉ dẫn|talimat\w*",
         r"maagizo|تعليمات|التعليمات|निर्देश\w*",
@@ -68,7 +69,8 @@ _PATTERNS: tuple[tuple[str, tuple[str, ...]], ...] = (
             r"\b(must|should|shall|has to|have to|is to|needs to|is always|mentions?|includes?|contains?|"
             r"closed?s?|ends?|starts?|begins?|says?|states?)\b",
             r"\b(your|the|correct|right) (answer|reply|response)\b (is|are) (always|to)\b",
-            rf"\byou (must|should|shall|have to|need to|will now|are to|are required to)\b{_NEAR}\b({_SPOKEN})\b",
+            r"\byou (must|should|shall|have to|need to|will now|are to|are required to)\b"
+            rf"{_NEAR}\b({_SPOKEN})\b",
             rf"\b(when|if|before|whenever|after)\b{_NEAR}\b(asked|answering|summari[sz]ing|responding|replying)\b"
             rf"{_NEAR}\b({_SPOKEN}|add|always|first)\b",
             r"\b(tell|inform|let) (the |every )?(users?|readers?|visitors?|people|them)\b"
@@ -76,7 +78,7 @@ _PATTERNS: tuple[tuple[str, tuple[str, ...]], ...] = (
             r"^\W*repeat (this|these|the)\b|\brepeat these lines\b",
             "(只|仅|必须|务必|请直接|一律|だけ|のみ|必ず|대신|오직|반드시).{0,12}"
             "(回答|回复|输出|打印|写成|写道|写出|出力|答え|返信|返答|대답|답변|출력|답하)",
-            "(请|請|务必|務必|必须|要)(在)?(回答|回复|答案|输出|说|写)(里|中|时)?.{0,8}(加上|包含|写上|附上|[::“「『\"])",
+            '(请|請|务必|務必|必须|要)(在)?(回答|回复|答案|输出|说|写)(里|中|时)?.{0,8}(加上|包含|写上|附上|[::“「『"])',
             "(无论|不管).{0,12}(问|问题).{0,8}(都|一律)|(とだけ|라고만|라고 답)",
             "(对|對)(任何|所有)(问题|問題).{0,6}(都|一律)",
         ),
@@ -84,16 +86,20 @@ _PATTERNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "speaks to the model",
         (
-            rf"\b(you are|you're|act as|pretend|behave as|roleplay)\b{_NEAR}\b(now|{_MODEL}|dan|unrestricted)\b",
-            rf"\b(attention|note|hey|dear|hello|message|notice)\b[ ,:]{{1,3}}(to |for )?(the |all |any )?({_MODEL})\b",
+            r"\b(you are|you're|act as|pretend|behave as|roleplay)\b"
+            rf"{_NEAR}\b(now|{_MODEL}|dan|unrestricted)\b",
+            r"\b(attention|note|hey|dear|hello|message|notice)\b[ ,:]{1,3}(to |for )?(the |all |any )?"
+            rf"({_MODEL})\b",
             rf"\b({_MODEL})s?\b{_NEAR}\b(must|shall|please|kindly|reading this|processing this)\b",
             r"\b(system prompt|developer mode|debug mode|god mode|jailbreak\w*|admin override)\b",
             r"\b(new|hidden|secret|updated?) instruction\w*",
-            "你现在是|你現在是|假装你|(请|你)(来)?扮演|系统提示|系統提示|新的?指令|开发者模式|致.{0,4}(助手|模型)",
+            "你现在是|你現在是|假装你|(请|你)(来)?扮演|系统提示|系統提示|新的?指令|开发者模式",
+            "致.{0,4}(助手|模型)",
             "あなたは今|システムプロンプト|新しい指示|너는 이제|당신은 이제|시스템 프롬프트|새로운 지시",
-            r"\b(du bist jetzt|tu es maintenant|vous êtes maintenant|ahora eres|eres ahora|você agora é|ora sei)\b",
-            r"\b(agora você é|ты теперь|теперь ты|nowe instrukcje|neue anweisung\w*|nouvelle\w* instruction\w*)\b",
-            r"\b(nuevas? instruccion\w*|novas? instru\w*|новые инструкции|kamu sekarang|artık sen)\b|أنت الآن|अब आप",
+            r"\b(du bist jetzt|tu es maintenant|vous êtes maintenant|ahora eres|eres ahora|você agora é)\b",
+            r"\b(ora sei|agora você é|ты теперь|теперь ты|nowe instrukcje|neue anweisung\w*)\b",
+            r"\b(nouvelle\w* instruction\w*|nuevas? instruccion\w*|novas? instru\w*|новые инструкции)\b",
+            r"\b(kamu sekarang|artık sen)\b|أنت الآن|अब आप",
         ),
     ),
     (
@@ -101,7 +107,8 @@ _PATTERNS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             r"^\W{0,4}(system|assistant|user|human|developer|ai|系统|助手|用户|システム|시스템|система)"
             r"( ?(message|note|override|prompt|消息))?\W{0,4}[::]",
-            r"#{2,} ?(system|instruction|response|assistant|human|user)\b|^\W*(begin|end|start) (of )?(system|admin) ",
+            r"#{2,} ?(system|instruction|response|assistant|human|user)\b",
+            r"^\W*(begin|end|start) (of )?(system|admin) ",
             r"[\"']role[\"']\s*:\s*[\"'](system|user|assistant|developer|tool)",
         ),
     ),
@@ -118,8 +125,8 @@ _PATTERNS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "sends data out",
         (
             r"!\[[^\]]*\]\(",
-            r"\b(visit|open|click|fetch|go to|navigate to|load|send|post|forward|submit|transmit|email|upload|"
-            r"follow|call|curl|wget)\b[^.!?]{0,60}(https?://|www\.|@[a-z0-9-]+\.[a-z])",
+            r"\b(visit|open|click|fetch|go to|navigate to|load|send|post|forward|submit|transmit|email|"
+            r"upload|follow|call|curl|wget)\b[^.!?]{0,60}(https?://|www\.|@[a-z0-9-]+\.[a-z])",
             r"(访问|打开|点击|发送|提交|转发|加上).{0,20}(https?://|www\.)",
             rf"\b(include|insert|append|render|display|embed|add|show)\b[^.!?]{{0,40}}\b({_LINKED})\b[^.!?]{{0,40}}"
             rf"(https?://|!\[|\b({_REPLY})\b)",
@@ -137,7 +144,8 @@ _PATTERNS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "is encoded",
         (
             r"(?<![\w/+])[a-z0-9+/]{48,}={0,2}(?![\w/+])|(?<![\w/+])[a-z0-9+/]{20,}={1,2}(?![\w/+])",
-            r"\b(decode|reverse|decrypt) (this|the following)\b|\b(decode|rot13|base64)\b.{0,30}\b(do|obey|follow|say)\b",
+            r"\b(decode|reverse|decrypt) (this|the following)\b",
+            r"\b(decode|rot13|base64)\b.{0,30}\b(do|obey|follow|say)\b",
         ),
     ),
     (
@@ -152,5 +160,5 @@ _PATTERNS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 # Plain form (`plain.folded`) writes some letters in two, so patterns are brought to it as well.
 RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (name, re.compile(unicodedata.normalize("NFKC", "|".join(alternatives)))) for name, alternatives in _PATTERNS
+    (name, re.compile(unicodedata.normalize("NFKC", "|".join(patterns)))) for name, patterns in _PATTERNS
 )

@@ -1,6 +1,6 @@
 """A small detector of lines that speak to the model rather than about the world: rules with names.
 
-It is the first fence and not the last: what it does not know still has to pass the verification of the answer.
+It is the first fence and not the last: what it does not know still has to pass the verification.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Passages:
         self._chosen = np.arange(len(self._texts))
 
     def only(self, positions: Sequence[int]) -> Passages:
-        """The same passages with only some of them searched; vectors and the words' rarity are those of all."""
+        """The same passages with only some of them searched; vectors and words' rarity are those of all."""
         other = object.__new__(Passages)
         other.__dict__.update(self.__dict__)
         other._chosen = np.asarray(positions, np.int64)

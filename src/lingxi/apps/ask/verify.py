@@ -1,8 +1,9 @@
 """Statements held against the passages they cite: what nothing supports is not shown.
 
-A sentence of a passage supports a statement by cosine and by shared words (`Calibration.support`), if it is
-no order to the model, if every number of the statement is in the passage, and if it has to do with the
-question. Links are cut unless a cited passage has them.
+A sentence of a passage supports a statement by cosine and by shared words (`Calibration.support`), or by
+standing in it word for word; if it has to do with the question, if every number of the statement is in
+sentences that have, and if the statement has no word of the passage that only others have: so nothing can
+ride along with a true answer. Orders are no evidence (they were taken out before), and links are cut.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from lingxi.apps.ask.orders import order
 from lingxi.apps.ask.plain import visible
 from lingxi.apps.ask.prompt import REFUSAL, Guarded
 from lingxi.apps.ask.records import Citation, Statement
+from lingxi.evaluate.lexical import words
 from lingxi.index.build import Embeds
 from lingxi.parse import sentences
 
@@ -37,10 +39,11 @@ _REFUSED = re.compile(rf"{REFUSAL}|\bnot in (these|the) (documents|passages)\b",
 class Verifier:
     """What verification needs: the passages, their sentences that may be cited, and the scale of support.
 
-    `relevance` is the least part of the best sentence's score that a sentence must have to answer the question.
+    `relevance` is the least part of the best sentence's score that a sentence needs to bear on the question.
     """
 
     embedder: Embeds
+    question: str
     passages: Sequence[Guarded]
     evidence: Sequence[Evidence]
     weights: Weights
@@ -85,7 +88,7 @@ class Verifier:
         chances = self.support.of(rows)
         # What stands there word for word needs no scale.
         chances[[_letters(text) in _letters(item.text) for item in self.evidence]] = 1.0
-        least = self.relevance * max(item.score for item in self.evidence)
+        least = self._least()
         return [
             float(chance) if item.score >= least else 0.0
             for chance, item in zip(chances, self.evidence, strict=True)
@@ -97,8 +100,18 @@ class Verifier:
         passage = self.passages[number - 1]
         item = self.evidence[best] if best is not None else None
         score = scored[best] if best is not None else 0.0
-        held = score >= self.support.threshold and numbers_held(text, passage.clean())
+        held = score >= self.support.threshold and self._fits(text, own)
         return cited_at(number, passage, item, score, held)
+
+    def _fits(self, text: str, own: Sequence[int]) -> bool:
+        """Whether numbers and words of a statement come from sentences that have to do with the question."""
+        near = [self.evidence[i].text for i in own if self.evidence[i].score >= self._least()]
+        known = {word for said in (*near, self.question) for word in words(said)}
+        riders = {word for i in own for word in words(self.evidence[i].text)} - known
+        return numbers_held(text, " ".join((*near, self.question))) and not riders & set(words(text))
+
+    def _least(self) -> float:
+        return self.relevance * max(item.score for item in self.evidence)
 
     def _best(self, text: str, scored: Sequence[float]) -> Citation | None:
         """The citation that the model did not give: of the sentence that supports best, if any does."""
