@@ -2,7 +2,8 @@
 
 BENCHMARK is the folder (unpacked) of the suite `benchmark`. Two sets. RGB in Chinese: each question over its
 own passages, true and distracting; a passage is right if it contains the answer (normalised: case, width,
-spaces and punctuation away), an extract likewise; asked over the distracting ones alone, it must be refused. xquad:
+spaces and punctuation away), an extract likewise; asked over the distracting ones alone,
+it must be refused. xquad:
 questions of other languages against the English paragraphs; the set carries no answer strings, so a paragraph
 is right if it is the question's own, and no extract is judged. Every pair is scored once and every way of
 reranking replays these scores, so that ways differ by what they read and by nothing else.

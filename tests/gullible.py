@@ -1,4 +1,4 @@
-"""Language models that are no models, behind a real server: one that obeys whatever it reads, and broken ones."""
+"""No language models, behind a real server: one that obeys whatever it reads, and broken ones."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Says = Callable[[list[dict[str, str]]], str]
+KINDS = {"html": "text/html", "json": "application/json", "whole": "application/json"}
 STYLES = ("bare", "cited", "mixed", "beside")
 
 
@@ -30,29 +31,11 @@ def serving(says: Says, fault: str = "") -> Iterator[str]:
                 self.send_error(500)
                 return
             self.send_response(200)
-            kind = {"html": "text/html", "json": "application/json", "whole": "application/json"}
-            self.send_header("Content-Type", kind.get(fault, "text/event-stream"))
+            self.send_header("Content-Type", KINDS.get(fault, "text/event-stream"))
             self.end_headers()
-            if fault == "html":
-                self.wfile.write(b"<html>Welcome to the router</html>")
-            elif fault == "json":
-                self.wfile.write(b'{"data": [1, 2]}')
-            elif fault == "whole":
-                self.wfile.write(json.dumps({"choices": [{"message": {"content": text}}]}).encode())
-            elif fault == "drip":
-                for _ in range(100):
-                    self.wfile.write(b":")
-                    self.wfile.flush()
-                    time.sleep(0.05)
-            elif fault == "endless":
-                for _ in range(100_000):
-                    self.wfile.write(event("On and on and on. "))
-            elif fault == "broken":
-                self.wfile.write(event("The museum") + b"data: {nonsense\n\n")
-            else:
-                for piece in re.findall(r".{1,7}", text, re.DOTALL):
-                    self.wfile.write(event(piece))
-                self.wfile.write(b"data: [DONE]\n\n")
+            for piece in written(fault, text):
+                self.wfile.write(piece)
+                self.wfile.flush()
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -66,6 +49,20 @@ def serving(says: Says, fault: str = "") -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def written(fault: str, text: str) -> Iterator[bytes]:
+    """The body of an answer: the text in small events, or what is wrong instead."""
+    pieces = re.findall(r".{1,7}", text, re.DOTALL)
+    wrong = {
+        "html": [b"<html>Welcome to the router</html>"],
+        "json": [b'{"data": [1, 2]}'],
+        "whole": [json.dumps({"choices": [{"message": {"content": text}}]}).encode()],
+        "broken": [event("The museum"), b"data: {nonsense\n\n"],
+        "endless": (event("On and on and on. ") for _ in range(100_000)),
+        "drip": (time.sleep(0.05) or b":" for _ in range(100)),
+    }
+    yield from wrong[fault] if fault else [*map(event, pieces), b"data: [DONE]\n\n"]
 
 
 def event(text: str) -> bytes:

@@ -124,9 +124,11 @@ def test_a_model_that_finds_nothing_is_believed(passages):
 def test_statements_are_shown_once_they_are_verified(passages):
     shown = []
     llm = says(
-        "The museum opens at 10:30 on Sundays [1]. Pirates from Venus founded it [1]. Tickets are sold at the northern gate [1]."
+        "The museum opens at 10:30 on Sundays [1]. Pirates from Venus founded it [1]. "
+        "Tickets are sold at the northern gate [1]."
     )
-    answer = asked(passages, "When does the city museum open on Sundays?", llm=llm, show=shown.append)
+    question = "When does the city museum open on Sundays, and at which gate are tickets sold?"
+    answer = asked(passages, question, llm=llm, show=shown.append)
     assert len(shown) == 2
     assert "".join(shown) == answer.text
 

@@ -30,9 +30,7 @@ def ask(
     index: Annotated[str | None, typer.Option(help="Folder of the index (default: in the cache).")] = None,
     model: Model = None,
     reranker: Reranks = None,
-    rerank: Annotated[
-        str, typer.Option(help="adaptive, or always: judge all of the first passages.")
-    ] = "adaptive",
+    rerank: Annotated[str, typer.Option(help="adaptive, or always: judge all of the pool.")] = "adaptive",
     llm: Annotated[str | None, typer.Option("--llm", help="URL of a server with /chat/completions.")] = None,
     llm_model: Annotated[str | None, typer.Option(help="What the server calls the model.")] = None,
     llm_key_file: Annotated[Path | None, typer.Option(help="File that holds the key.")] = None,
@@ -47,7 +45,7 @@ def ask(
     chat: Annotated[bool, typer.Option("--chat", help="Go on asking: a line of stdin a question.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Answer a question from files: each statement with a place that supports it, or "not in these documents"."""
+    """Answer a question from files, each statement with a place that supports it, or refuse."""
     from lingxi.apps.ask import AskSettings, Conversation, opened, read_calibration
     from lingxi.apps.ask.answering import checked_question
     from lingxi.config import made

@@ -197,7 +197,13 @@ def _by_llm(
     """The model's answer as far as it holds; the best sentences where the model fails."""
     written = _Written(show)
     verifier = Verifier(
-        embedder, found.passages, found.evidence, found.weights, scale.support, settings.relevance
+        embedder,
+        found.question,
+        found.passages,
+        found.evidence,
+        found.weights,
+        scale.support,
+        settings.relevance,
     )
     try:
         pieces = llm(messages(found.question, found.passages, settings.defences))
