@@ -1,1 +1,1 @@
-"""Whole tools on top of the models: each takes files and an embedder, and hands back frozen records."""
+"""Finished tools on the index: aligning graphs, code search, answers with citations."""

@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from lingxi.cli import (
+    ask,
     check,
     code,
     data,
@@ -43,6 +44,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 search.register(app)
+ask.register(app)
 vectors.register(app)
 models.register(app)
 check.register(app)

@@ -1,0 +1,36 @@
+"""What docs/ask.md tells a reader to type works, and the two plain forms agree."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lingxi.model.files import locate
+from test_readme import ROOT, blocks
+
+PAGE = (ROOT / "docs/ask.md").read_text("utf-8")
+
+
+def printed(block: str, folder: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", block], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_example_answers_with_its_place(tmp_path):
+    pytest.importorskip("bm25s", reason="passages in memory need the extra evaluate")
+    said = printed(blocks(PAGE, "python")[0], tmp_path)
+    assert "grade 46" in said
+    assert "['passage-1.txt:1'] False" in said
+
+
+@pytest.mark.slow
+def test_the_plain_form_finds_the_same_through_both_libraries(tmp_path):
+    pytest.importorskip("faiss", reason="the plain form is written with faiss")
+    pytest.importorskip("sentence_transformers", reason="half of the plain form is sentence-transformers")
+    (tmp_path / "nano").symlink_to(locate("lingxi-nano"))
+    (tmp_path / "nano-reranker").symlink_to(locate("lingxi-nano-reranker"))
+    ours, theirs = (printed(block, tmp_path) for block in blocks(PAGE, "python")[1:])
+    assert ours == theirs
+    assert ours.startswith("[0, ")
