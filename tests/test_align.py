@@ -1,6 +1,7 @@
 """Two graphs become pairs: readers that name what is wrong, candidates, one to one, neighbours, reasons."""
 
 import json
+import re
 import shutil
 import socket
 import tracemalloc
@@ -414,3 +415,9 @@ def test_fifteen_thousand_entities_a_side_fit_four_gigabytes():
     apart(left, right, 50)
     assert tracemalloc.get_traced_memory()[1] < 1e9
     tracemalloc.stop()
+
+
+def test_the_example_in_the_docs_runs(capsys):
+    text = (Path(__file__).parent.parent / "docs" / "align.md").read_text(encoding="utf-8")
+    exec(re.search(r"```python\n(.*?)```", text, re.S)[1], {})
+    assert "北京 = Beijing" in capsys.readouterr().out

@@ -39,7 +39,7 @@ def nearest(left: Floats, right: Floats, k: int, less: Floats | None = None) -> 
 
 
 def apart(left: Floats, right: Floats, k: int, hubs: int = 10) -> Candidates:
-    """The `k` nearest by CSLS (arXiv 1710.04087, equation 3), for unit vectors: who is near to all is near to none.
+    """The `k` nearest by CSLS (arXiv 1710.04087, equation 3), for unit vectors: near to all is near to none.
 
         csls(x, y) = 2 cos(x, y) - r(x) - r(y),   r: mean cosine with the `hubs` nearest of the other side
 

@@ -1,9 +1,9 @@
 """Documents of several languages to one graph of the things they name.
 
 Comes in: files and folders, an embedder. On the way: `documents` reads and tells the language, `mentions` and
-`phrases` find names (`asked` lets a language model find them), `together` counts what stands together,
-`build` aligns the names across languages by `apps.align`. Goes out: an `EntityGraph`, which `export` writes as JSON,
-GraphML and a page to look at.
+`phrases` find names (`asked` lets a language model find them), `together` counts what stands together, and
+`build` aligns the names across languages by `apps.align`. Goes out: an `EntityGraph`, which `export` writes
+as JSON, GraphML and a page to look at.
 """
 
 from lingxi.apps.graph.build import build

@@ -36,7 +36,7 @@ _MARKED = (
     ("quoted", re.compile(r"[《「『“«„]([^《》「」『』“”«»„\n]{2,40})[》」』”»“]")),
 )
 WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")
-_JOINED = re.compile(r"of|the|de|la|le|les|du|des|del|di|da|do|dos|von|van|der|den|zu|y|e|et|and|und|для|и")
+_JOINED = re.compile(r"of|the|de|la|le|les|du|des|del|di|da|do|dos|von|van|der|den|zu|для")
 _RUNS = re.compile("[ァ-ヺー]{2,}(?:[・＝][ァ-ヺー]{2,})*")
 _LATIN = re.compile(r"[A-Za-z][A-Za-z0-9.+-]*(?: [A-Z][A-Za-z0-9.+-]*)*")
 # Languages that write every noun with a capital, and what stands before a noun that is no name.
