@@ -226,8 +226,9 @@ def hits_of(passages, question):
 
 
 def test_a_sure_search_is_not_reranked(passages):
-    hits = hits_of(passages, "When does the city museum open on Sundays?")
+    hits = hits_of(passages, "Which mineral oil does the greenhouse pump need?")
     assert leads(hits, 0.05)
+    assert not leads(hits, 0.9)
     same, cost, _ = reranked(WordReranker(), "x", hits, Rule(0.05, 0.9, 2, 1.0))
     assert (same, cost.judged, cost.saved) == (hits, 0, 1.0)
 

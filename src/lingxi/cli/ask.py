@@ -13,7 +13,7 @@ from lingxi.cli import show
 from lingxi.cli.faces import of, reranker_of
 from lingxi.cli.search import Json, Model, Paths, Reranks, cache_place
 
-Question = Annotated[str, typer.Argument(metavar="QUESTION", help="In any language; `-` asks stdin's lines.")]
+Question = Annotated[str, typer.Argument(metavar="QUESTION", help="In any language.")]
 _ADD_LLM = "give --llm URL and --llm-model NAME together"
 
 

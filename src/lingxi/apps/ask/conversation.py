@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lingxi.apps.ask.answering import Searches, ask, checked_question
+from lingxi.apps.ask.answering import LONGEST_QUESTION, Searches, ask, checked_question
 from lingxi.apps.ask.llm import Says
 from lingxi.apps.ask.plain import quoted
 from lingxi.apps.ask.prompt import Messages
@@ -63,7 +63,7 @@ def rewritten(question: str, turns: tuple[Answer, ...], llm: Says | None) -> tup
                 return said, f"rewritten by the model: {said}"
         except NoAnswerError as problem:
             carried, how = _carried(bare, turns[-1])
-            return carried, f"the model failed to rewrite ({problem.reason}); {how or 'asked as it is'}"
+            return carried, f"rewriting failed ({problem.reason}); {how or 'asked as it is'}"
     return _carried(bare, turns[-1])
 
 
@@ -71,6 +71,8 @@ def _carried(question: str, last: Answer) -> tuple[str, str]:
     if _BACK.search(question) is None and len(words(question)) > _FEW:
         return question, ""
     carried = f"{_tail(last.asked)} {question}"
+    if len(carried) > LONGEST_QUESTION:
+        return question, ""
     return carried, f"carried over the question before: {carried}"
 
 

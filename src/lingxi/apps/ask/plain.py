@@ -8,7 +8,7 @@ import unicodedata
 # Control characters but tab and newline; characters without width, marks of direction, tags, variation
 # selectors, private use: what a person does not see and a model reads.
 _UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f"
     "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ue000-\uf8ff"
     "\U000e0000-\U000e0fff\U000f0000-\U0010fffd]"
 )
@@ -19,10 +19,7 @@ _SPECIAL = re.compile(
 )
 _CITED = re.compile(r"\[\s*\^?(\d{1,3}(?:\s*[,-]\s*\d{1,3})*)\s*\]|【\s*(\d{1,3})[^】]*】")
 # Letters of Cyrillic and Greek that look like Latin ones.
-_ALIKE = str.maketrans(
-    "аеорсухіјѕԁһӏЕАОРСУХВМНТКІαοενιρτυκ",
-    "aeopcyxijsdhleaopcyxbmhtkiaoevnptuk".replace("vnptuk", "viptuk"),
-)
+_ALIKE = str.maketrans("аеорсухіјѕԁһӏЕАОРСУХВМНТКІαοενιρτυκ", "aeopcyxijsdhleaopcyxbmhtkiaoeviptuk")
 _SPELT = re.compile(r"(?<!\w)(?:\w[ .\-_*]){4,}\w(?!\w)")
 
 
@@ -44,16 +41,14 @@ def has_specials(text: str) -> bool:
 
 
 def has_unseen(text: str) -> bool:
-    """Whether a text hides something: tags, or marks of direction, or marks without width inside a word."""
-    return (
-        re.search("[\U000e0000-\U000e007f\u202a-\u202e\u2066-\u2069]|\\w[\u200b\u2060\ufeff]\\w", text)
-        is not None
-    )
+    """Whether a text hides something: tags, letters turned around, or marks without width inside a word."""
+    return re.search("[\U000e0000-\U000e007f\u202d\u202e]|\\w[\u200b\u2060\ufeff]\\w", text) is not None
 
 
 def folded(text: str) -> str:
     """A text as rules compare it: plain lower-case letters, look-alikes as Latin, s p e l t words joined."""
-    plain = unicodedata.normalize("NFKC", visible(text)).casefold()
+    # Joiners belong to the spelling of some languages, so they are shown, and are nothing to the rules.
+    plain = unicodedata.normalize("NFKC", re.sub("[\u200c\u200d]", "", visible(text))).casefold()
     if any("a" <= letter <= "z" for letter in plain):
         plain = plain.translate(_ALIKE)
     joined = _SPELT.sub(lambda match: re.sub(r"[ .\-_*]", "", match.group()), plain)
