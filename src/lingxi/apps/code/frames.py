@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lingxi.apps.code.build import LEFT_OUT, split_path
 from lingxi.apps.code.query import Place
-from lingxi.index.store import Row, Store
-from lingxi.index.within import Within
+from lingxi.index.store import LanceStore, Row
 
-# Of a long trace the first frames say most; a file is cut into fewer units than this.
-_MOST_FRAMES, _MOST_UNITS = 20, 2000
+# Of a long trace the first frames say most.
+_MOST_FRAMES = 20
 
 
 class Framed(NamedTuple):
@@ -26,11 +22,7 @@ class Framed(NamedTuple):
 
 
 def rows_of_places(
-    store: Store,
-    stored: Collection[str],
-    places: Sequence[Place],
-    vector: NDArray[np.float32],
-    below: Sequence[str],
+    store: LanceStore, stored: Collection[str], places: Sequence[Place], below: Sequence[str]
 ) -> list[Framed]:
     """The unit of each frame whose file is indexed and has the line, where it was raised first."""
     inside = [one for one in stored if split_path(one)[0] != LEFT_OUT and _is_inside(one, below)]
@@ -41,7 +33,7 @@ def rows_of_places(
         if file is None:
             continue
         if file not in rows:
-            rows[file] = store.nearest(vector, _MOST_UNITS, Within((file,)))
+            rows[file] = store.rows([file])
         holding = [row for row in rows[file] if row["first_line"] <= place.line <= row["last_line"]]
         found += [Framed(number, place, row) for row in holding[:1]]
     return found

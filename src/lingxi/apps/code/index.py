@@ -161,7 +161,7 @@ class CodeIndex:
         with in_words(store.path):
             near = store.nearest(vector, pool, Within(tuple(below)))
             matching = store.matching(search_words(asked.words), pool, Within(tuple(below)))
-            framed = rows_of_places(store, files, asked.places, vector, below)
+            framed = rows_of_places(store, files, asked.places, below)
         return asked, candidates(asked, near, matching), framed
 
     def _tree(self, at: str | None) -> tuple[Tree, Path, str | None]:
