@@ -22,6 +22,8 @@ from lingxi.parse import Span, kind_of, lines, sentences
 
 # Of a passage with more, those that share most words with the question are scored.
 _MOST = 24
+# Texts from which on rarity is taken as it is counted.
+_ENOUGH = 20
 _NUMBER = re.compile(r"\d|[一二三四五六七八九十百千万亿]")
 # Questions that a number answers, and dates; of the languages of the calibration's questions.
 _WANTS_NUMBER = re.compile(
@@ -62,8 +64,10 @@ class Weights:
                 self._seen[word] = self._seen.get(word, 0) + 1
 
     def of(self, word: str) -> float:
-        """The weight of one word: 0.1 where all texts have it."""
-        return 0.1 + math.log((self._texts + 1) / (self._seen.get(word, 0) + 1))
+        """The weight of one word, less the more texts have it; from few texts rarity is hardly known."""
+        known = min(1.0, self._texts / _ENOUGH)
+        rarity = 0.1 + math.log((self._texts + 1) / (self._seen.get(word, 0) + 1))
+        return (1 - known) + known * rarity
 
     def coverage(self, wanted: str, text: str) -> float:
         """Share, 0 to 1, of the weight of the words of `wanted` that `text` has too."""
