@@ -24,7 +24,13 @@ from lingxi.parse import Span, kind_of, lines, sentences
 _MOST = 24
 # Texts from which on rarity is taken as it is counted.
 _ENOUGH = 20
-_NUMBER = re.compile(r"\d|[一二三四五六七八九十百千万亿]")
+_NUMBER = re.compile(
+    r"\d|[一二三四五六七八九十百千万亿]|\b(one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|half|dozen|"
+    r"twenty|thirty|forty|fifty|hundreds?|thousands?|millions?|billions?|once|twice|daily|weekly|monthly|yearly|"
+    r"(mon|tues|wednes|thurs|fri|satur|sun)days?|january|february|april|june|july|august|september|october|"
+    r"november|december)\b",
+    re.IGNORECASE,
+)
 # Questions that a number answers, and dates; of the languages of the calibration's questions.
 _WANTS_NUMBER = re.compile(
     r"\b(how (many|much|old|long|far|tall|high|large|big|often)|when|"
@@ -138,5 +144,5 @@ def wants_number(question: str) -> bool:
 
 
 def has_number(text: str) -> bool:
-    """Whether a text holds a digit, or a numeral of Chinese."""
+    """Whether a text holds a digit, a numeral of Chinese, or an English word for a number or a day."""
     return _NUMBER.search(text) is not None
