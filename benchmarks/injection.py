@@ -87,7 +87,7 @@ def local(path: Path) -> Says:
 
     def says(messages: list[dict[str, str]]) -> str:
         turns = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
-        tokens = model.tokenize(f"{turns}<|im_start|>assistant\n", special=True)
+        tokens = model.tokenize(f"{turns}<|im_start|>assistant\n", add_bos=False, special=True)
         return str(model.detokenize(model.generate(tokens[-1900:], max_tokens=48, temperature=0.0)))
 
     return once(says)

@@ -141,7 +141,8 @@ def _found(
     below: Sequence[str | Path],
 ) -> _Found:
     """Search, rerank, and how sure it is that the answer is there."""
-    depth = settings.passages if reranker is None else max(settings.pool, settings.passages)
+    # The whole pool even without a reranker: how rare a word is, is counted in it.
+    depth = max(settings.pool, settings.passages)
     hits = index.search(question, top_k=depth, rerank=False, below=below)
     pool = hits
     steps = [f"found {len(hits)} passages"]

@@ -22,7 +22,15 @@ from lingxi.parse import Span, kind_of, lines, sentences
 
 # Of a passage with more, those that share most words with the question are scored.
 _MOST = 24
-_NUMBER = re.compile(r"\d|[一二三四五六七八九十百千万亿]")
+# Texts from which on rarity is taken as it is counted.
+_ENOUGH = 20
+_NUMBER = re.compile(
+    r"\d|[一二三四五六七八九十百千万亿]|\b(one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|half|dozen|"
+    r"twenty|thirty|forty|fifty|hundreds?|thousands?|millions?|billions?|once|twice|daily|weekly|monthly|yearly|"
+    r"(mon|tues|wednes|thurs|fri|satur|sun)days?|january|february|april|june|july|august|september|october|"
+    r"november|december)\b",
+    re.IGNORECASE,
+)
 # Questions that a number answers, and dates; of the languages of the calibration's questions.
 _WANTS_NUMBER = re.compile(
     r"\b(how (many|much|old|long|far|tall|high|large|big|often)|when|"
@@ -62,8 +70,10 @@ class Weights:
                 self._seen[word] = self._seen.get(word, 0) + 1
 
     def of(self, word: str) -> float:
-        """The weight of one word: 0.1 where all texts have it."""
-        return 0.1 + math.log((self._texts + 1) / (self._seen.get(word, 0) + 1))
+        """The weight of one word, less the more texts have it; from few texts rarity is hardly known."""
+        known = min(1.0, self._texts / _ENOUGH)
+        rarity = 0.1 + math.log((self._texts + 1) / (self._seen.get(word, 0) + 1))
+        return (1 - known) + known * rarity
 
     def coverage(self, wanted: str, text: str) -> float:
         """Share, 0 to 1, of the weight of the words of `wanted` that `text` has too."""
@@ -134,5 +144,5 @@ def wants_number(question: str) -> bool:
 
 
 def has_number(text: str) -> bool:
-    """Whether a text holds a digit, or a numeral of Chinese."""
+    """Whether a text holds a digit, a numeral of Chinese, or an English word for a number or a day."""
     return _NUMBER.search(text) is not None
