@@ -180,13 +180,13 @@ def _left_behind(readings: Iterator[Reading], by_path: Mapping[str, str], store:
 
 def _tell(report: AddReport, listing: Listing, files: Mapping[str, FileState]) -> None:
     """Count what stayed as it was, and say again why files were left out."""
+    report.skipped[:] = [
+        Skipped(split_path(path)[1] if path.startswith("/") else path, why) for path, why in report.skipped
+    ]
     said = {path for path, _ in report.skipped}
     for stored, state in files.items():
         path = split_path(stored)[1]
         if path in listing.sources and path not in said and state.reason:
             report.skipped.append(Skipped(path, state.reason))
-    report.skipped[:] = [
-        Skipped(split_path(path)[1] if path.startswith("/") else path, why) for path, why in report.skipped
-    ]
     held = sum(not state.reason for state in files.values())
     report.unchanged = held - report.added - report.changed

@@ -111,20 +111,26 @@ class _Names:
     """How alike a query's words and names are: the cosine of their parts, weighted by how rare they are."""
 
     def __init__(self, wanted: frozenset[str], names: Sequence[str]) -> None:
-        seen = Counter(part for name in names for part in _parts(name))
+        seen = Counter(part for name in names for form in _forms(name) for part in form)
         self._rare = {part: math.log(1 + len(names) / count) for part, count in seen.items()}
         self._wanted = wanted
-        self._known = sum(self._rare.get(word, 0.0) ** 2 for word in wanted)
+        self._known = self._weight(wanted)
 
     def likeness(self, name: str) -> float:
         """0 for a name that shares no part with the query, 1 for one whose parts are the query's."""
-        parts = _parts(name)
-        own = sum(self._rare.get(part, 0.0) ** 2 for part in parts)
-        shared = sum(self._rare.get(part, 0.0) ** 2 for part in parts & self._wanted)
-        return shared / math.sqrt(own * self._known) if shared else 0.0
+        return max(self._cosine(form) for form in _forms(name))
+
+    def _cosine(self, parts: frozenset[str]) -> float:
+        shared = self._weight(parts & self._wanted)
+        return shared / math.sqrt(self._weight(parts) * self._known) if shared else 0.0
+
+    def _weight(self, parts: frozenset[str]) -> float:
+        return sum(self._rare.get(part, 0.0) ** 2 for part in parts)
 
 
-def _parts(name: str) -> frozenset[str]:
-    """The parts of a qualified name's last name, in lower case."""
+def _forms(name: str) -> tuple[frozenset[str], ...]:
+    """A qualified name's last name by its parts, as one word (quick_sort is quicksort), and both."""
     own = re.split(r"\.|::", name)[-1]
-    return frozenset(part.lower() for part in (name_parts(own) or (own,)) if part)
+    parts = frozenset(part.lower() for part in name_parts(own) or (own,) if part)
+    whole = frozenset([re.sub(r"[\W_]", "", own).lower()])
+    return (parts, whole, parts | whole) if len(parts) > 1 else (parts,)
