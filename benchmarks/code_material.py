@@ -31,11 +31,11 @@ Asks = Callable[[ast.Module], Iterator[tuple[str, str]]]
 
 
 class Units:
-    """The units of files as the index makes them: `texts` to rank, and the key of what each belongs to."""
+    """The units of files as the index makes them: whole `texts`, and the key of what each belongs to."""
 
     def __init__(self, files: Mapping[str, str], by_name: bool) -> None:
         found = [unit for path, text in files.items() for unit in units(text, "python", path)]
-        self.texts = [unit.for_embedding() for unit in found]
+        self.texts = [f"{unit.title}\n{unit.text}" for unit in found]
         titles = [split_title(unit.title) for unit in found]
         self.keys = [f"{path}\t{name}" if by_name else path for path, name in titles]
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -383,6 +384,26 @@ def test_texts_that_nobody_wrote():
     assert by_text("var a=1;" * 2000) == "minified, or data in long lines"
     assert by_text('MARK = "DO NOT EDIT"\n') == ""
     assert by_text(SHAPES) == ""
+
+
+def test_a_model_without_instructions_is_given_none(repository, tmp_path):
+    class Plain(WordEmbedder):
+        prompts = MappingProxyType({"query": "", "document": ""})
+
+        def encode_query(self, inputs, *, instruction=None):
+            told.append(instruction)
+            return super().encode_query(inputs)
+
+    class Instructed(Plain):
+        prompts = MappingProxyType({"query": "Instruct: find\nQuery:"})
+
+    told: list[str | None] = []
+    for kind in (Plain, Instructed):
+        index = CodeIndex.open(repository, tmp_path / kind.__name__, kind())
+        index.update()
+        index.search("surface it covers")
+    assert told[0] is None
+    assert told[1] is not None
 
 
 # --- commits ---------------------------------------------------------------------------------------

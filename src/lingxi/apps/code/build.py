@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lingxi.apps.code.languages import language_of
 from lingxi.apps.code.sources import Listing, Source, Tree, unchanged
-from lingxi.apps.code.units import units
+from lingxi.apps.code.units import Unit, units
 from lingxi.apps.code.unwanted import by_text
 from lingxi.index.build import AddReport, Embeds, Progress, Reading, commit
 from lingxi.index.store import FileState, Store, in_words
@@ -52,7 +52,8 @@ class Remembering:
 
     def __init__(self, embedder: Embeds, known: Mapping[tuple[str, str], NDArray[np.float32]]) -> None:
         self._embedder = embedder
-        self._known = {f"{title}\n{text}": vector for (title, text), vector in known.items()}
+        units = {Unit(0, 0, 0, 0, *named): vector for named, vector in known.items()}
+        self._known = {unit.for_embedding(): vector for unit, vector in units.items()}
         self.dim = embedder.dim
 
     def encode_document(self, inputs: list[str], *, show_progress_bar: bool | None = None) -> NDArray[Any]:

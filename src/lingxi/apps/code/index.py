@@ -156,7 +156,8 @@ class CodeIndex:
     ) -> tuple[Asked, list[Candidate], list[Framed]]:
         files = store.files()
         below = places_below(files, languages, paths)
-        made = self._embedder.encode_query([asked.text], instruction=asked.instruction)
+        task = asked.instruction if _reads_instructions(self._embedder) else None
+        made = self._embedder.encode_query([asked.text], instruction=task)
         vector = np.asarray(made[0], np.float32)
         with in_words(store.path):
             near = store.nearest(vector, pool, Within(tuple(below)))
@@ -194,6 +195,12 @@ class CodeIndex:
         store = self._store(max(beside, key=lambda one: one.stat().st_mtime).parent)
         with in_words(store.path):
             return store.vectors(store.files())
+
+
+def _reads_instructions(embedder: Embeds) -> bool:
+    """Whether queries may carry an instruction: not to a model whose own query prompt has none."""
+    prompts = getattr(embedder, "prompts", None)
+    return prompts is None or "Instruct" in prompts.get("query", "")
 
 
 def light_embedder(name: str | None = None) -> Embeds:

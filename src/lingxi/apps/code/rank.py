@@ -36,7 +36,7 @@ class Weights:
 WEIGHTS: Mapping[Kind, Weights] = {
     "words": Weights(vector=0.5, text=1.0, shared=0.5, name=2.0, apart=0.5),
     "name": Weights(vector=0.1, text=1.0, shared=0.5, name=2.0, apart=0.5),
-    "code": Weights(vector=0.5, text=0.2, shared=2.0, name=0.0, apart=0.5),
+    "code": Weights(vector=0.5, text=0.2, shared=4.0, name=0.0, apart=0.5),
     "error": Weights(vector=0.1, text=1.0, shared=4.0, name=0.0, apart=0.0),
 }
 

@@ -1,7 +1,7 @@
 """A source file as units to find: each function, method and type with its comment, and code between them.
 
-The text that is embedded is the unit's path and qualified name, then the code itself (comment, signature,
-body). A function that is too long is cut by lines, and each part carries path and name.
+The text that is embedded is the unit's path and qualified name, then the beginning of the code itself
+(comment, signature, body). A function that is too long is cut by lines, each part with path and name.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from lingxi.parse.segments import CODE_BYTES, Segment, pack
 
 # What stands between path and name in a title; no path of a source file that is indexed holds it.
 _BETWEEN = "\t"
+# Characters that are embedded: more of them take a third more time and find nothing better (docs/code.md).
+_EMBEDDED = 700
 
 # Lines that only say what else is needed.
 _IMPORTS = re.compile(
@@ -26,6 +28,16 @@ _IMPORTS = re.compile(
 )
 
 
+class Unit(Segment):
+    """A segment of code whose beginning is embedded."""
+
+    __slots__ = ()
+
+    def for_embedding(self) -> str:
+        """Path, qualified name and code, up to 700 characters."""
+        return f"{self.title}\n{self.text}"[:_EMBEDDED]
+
+
 def units(text: str, language: str, path: str) -> list[Segment]:
     """The units of a file, in order, none over another; lines count from 1.
 
@@ -33,12 +45,12 @@ def units(text: str, language: str, path: str) -> list[Segment]:
     """
     found = definitions(text, language) if language in LANGUAGES else ()
     newlines = list(accumulate((len(line) + 1 for line in text.split("\n")), initial=0))
-    out = []
+    out: list[Segment] = []
     for start, end, name in _pieces(text, 0, len(text), found, ""):
         start, end = _trimmed(text, start, end)
         if any(map(str.isalnum, text[start:end])) and (name or not _only_imports(text[start:end])):
             first, last = bisect_right(newlines, start), bisect_right(newlines, end - 1)
-            out.append(Segment(start, end, first, last, f"{path}{_BETWEEN}{name}", text[start:end]))
+            out.append(Unit(start, end, first, last, f"{path}{_BETWEEN}{name}", text[start:end]))
     return out
 
 
