@@ -12,6 +12,7 @@ the same number of passes.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -36,11 +37,12 @@ _PATIENCE = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process among those of the run: `rank` of `size`, computing on `device`."""
+    """This process among those of the run: `rank` of `size`, on `device`; a `mesh` joins several."""
 
     rank: int = 0
     size: int = 1
     device: torch.device = _CPU
+    mesh: DeviceMesh | None = None
 
     @property
     def first(self) -> bool:
@@ -71,10 +73,21 @@ def joined(device: str | None = None) -> Iterator[Ranks]:
         chosen = torch.device("cuda", dist.get_node_local_rank(0))
         torch.cuda.set_device(chosen)
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
+    mesh = init_device_mesh(chosen.type, (dist.get_world_size(),))
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size(), chosen)
+        yield Ranks(dist.get_rank(), dist.get_world_size(), chosen, mesh)
     finally:
         dist.destroy_process_group()
+        _let_go(mesh)
+
+
+def _let_go(mesh: DeviceMesh) -> None:
+    """End the threads of gloo now: one that is still there when Python ends aborts the process.
+
+    Caches of DTensor keep the mesh, the mesh its process groups (torch 2.13), and a group its threads.
+    """
+    getattr(mesh, "_pg_registry", {}).clear()
+    gc.collect()
 
 
 def split(module: Module, ranks: Ranks) -> Module:
@@ -83,11 +96,11 @@ def split(module: Module, ranks: Ranks) -> Module:
     The root's own (token vectors, last norm) stay whole between forward and backward, because a
     loss may read them: a reranker's answer row is a difference of two token vectors.
     """
-    if ranks.size == 1:
+    mesh = ranks.mesh
+    if mesh is None:
         return module
     for parameter in module.parameters():
         dist.broadcast(parameter.data, src=0)
-    mesh = init_device_mesh(ranks.device.type, (ranks.size,))
     for block in [m for m in module.modules() if isinstance(m, Block)]:
         fully_shard(block, mesh=mesh)
         for method in ("pooled", "remember", "keys_values"):
