@@ -267,4 +267,6 @@ def _library() -> tuple[Anything, tuple[type[Exception], ...]]:
         raise MissingExtraError("pymilvus", "milvus", "a store in Milvus") from None
     # It reports every refusal on its own logger as well; what matters is raised.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    # It tells of starts and stops, the last when Python ends and nobody listens any more.
+    logging.getLogger("milvus_lite").setLevel(logging.WARNING)
     return pymilvus, (pymilvus.MilvusException, RuntimeError, ValueError)
