@@ -26,9 +26,11 @@ from lingxi.evaluate.settings import EvaluateSettings
 from lingxi.evaluate.suite import read_suite
 from lingxi.evaluate.systems import Texts
 from lingxi.evaluate.tasks import Ranking
+from lingxi.index.around import raised
 from lingxi.index.documents import document_score
 
 K, FUSION = 10, 60
+POOL, REACH = 300, 2
 Scores = np.ndarray
 
 
@@ -46,6 +48,7 @@ def main() -> None:
     (meetings,) = read_set(sets["qmsum-meetings"], suite, root)
     assert turns.queries == meetings.queries and tuple(turns.documents) == tuple(meetings.documents)
     systems = words(turns)
+    systems["BM25, in context"] = beside(systems["BM25"], turns)
     for name in options.model:
         systems |= of_model(Embedder(name), turns, systems["BM25"])
     rows = [
@@ -93,6 +96,7 @@ def of_model(embedder: Embedder, task: Ranking, bm25: Scores) -> dict[str, Score
     for way, vectors in ways.items():
         found[f"{name}, {way}"] = queries @ vectors.T
         found[f"{name}, {way} + BM25"] = fused(queries @ vectors.T, bm25, task)
+    found[f"{name}, one by one + BM25, in context"] = in_context(queries @ ways["one by one"].T, bm25, task)
     return found
 
 
@@ -115,6 +119,26 @@ def fused(one: Scores, other: Scores, task: Ranking) -> Scores:
         1 / (FUSION + 1 + np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1))
         for scores in (one, other)
     )
+
+
+def in_context(one: Scores, other: Scores, task: Ranking) -> Scores:
+    """Reciprocal ranks of the first POOL of both rankings inside each meeting, raised by the turns beside."""
+    found = np.zeros_like(one)
+    for query, own in enumerate(task.candidates or ()):
+        for scores in (one[query], other[query]):
+            best = np.array(own)[np.argsort(-scores[list(own)], kind="stable")[:POOL]]
+            found[query, best] += 1 / (FUSION + 1 + np.arange(len(best)))
+    return beside(found, task)
+
+
+def beside(scores: Scores, task: Ranking) -> Scores:
+    """Each turn's score raised by those of the turns beside it in its meeting."""
+    places = {n: (str(m), at) for m, own in enumerate(by_meeting(task)) for at, n in enumerate(own)}
+    out = np.empty_like(scores)
+    for row, told in zip(out, scores, strict=True):
+        found = raised({place: float(told[n]) for n, place in places.items()}, REACH)
+        row[list(places)] = list(found.values())
+    return out
 
 
 def measured(
