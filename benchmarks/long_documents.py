@@ -152,11 +152,13 @@ def measured(
         "recall": interval(recall),
         "relative": "" if scores is bm25 else relative(recall, against),
     }
+    # In context, only turns of the query's own meeting have scores: nothing is said of meetings.
+    everywhere = not name.endswith(" + BM25, in context")
     parents = np.asarray(meetings.parents)
     for how in ("max", "mean3"):
         table = parent_scores(scores, parents, lambda own, how=how: document_score(own.tolist(), how))
-        row[how] = interval(hits(table, meetings))
-    row["learned"] = interval(learned(scores, parents, meetings))
+        row[how] = interval(hits(table, meetings)) if everywhere else ""
+    row["learned"] = interval(learned(scores, parents, meetings)) if everywhere else ""
     return [row]
 
 
