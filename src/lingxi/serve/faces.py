@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -35,6 +35,7 @@ class QueuedEmbedder:
     print: dict[str, str | int]
     embed: Embeds
     loop: asyncio.AbstractEventLoop
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
     def encode_query(
         self,

@@ -251,6 +251,7 @@ class Service:
             one.card.fingerprint,
             lambda texts, how: self.embed(texts, how, caller, model=one.card.name),
             asyncio.get_running_loop(),
+            one.embedder.prompts,
         )
 
     def judge(self, caller: Caller) -> QueuedReranker:
