@@ -55,9 +55,7 @@ def _graph(app: AlignApp, folder: Path, side: str, text: str) -> Graph:
     for name, most in (("entities", app.most_entities), ("triples", app.most_triples)):
         count = len(getattr(graph, name))
         if count > most:
-            raise InputError(
-                f"{side} has {count:,} {name}", f"give at most {most:,}, or use `lingxi align`"
-            )
+            raise InputError(f"{side} has {count:,} {name}", f"give at most {most:,}, or use `lingxi align`")
     notes = tuple(note.replace(f"{folder}/", "") for note in graph.notes)
     return replace(graph, name=side, notes=notes)
 

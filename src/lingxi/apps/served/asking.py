@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from lingxi.index import Hit, Index
 from lingxi.index.build import Embeds
 from lingxi.index.search import Ranks
 
+LOG = logging.getLogger("lingxi.serve")
 # What a failing language model's words may hold, its address for one, is for the operator.
 _FAILED = ("the model failed", "rewriting failed")
 _SAID = "the language model did not answer; "
@@ -135,7 +137,10 @@ def _plain(step: str) -> str:
     """A step for whoever asks: without what a failing server said."""
     if not step.startswith(_FAILED):
         return step
-    carried = "the question before was carried over" if step.startswith(_FAILED[1]) else "the best sentences stand"
+    LOG.warning("ask: %s", step[:300])
+    carried = (
+        "the question before was carried over" if step.startswith(_FAILED[1]) else "the best sentences stand"
+    )
     return _SAID + carried
 
 

@@ -59,7 +59,9 @@ class Desk:
             self._held += Counter()  # clients that hold nothing go
 
 
-async def as_it_comes(make: Callable[[Callable[[str], None]], Coroutine[Any, Any, T]]) -> AsyncIterator[str | T]:
+async def as_it_comes(
+    make: Callable[[Callable[[str], None]], Coroutine[Any, Any, T]],
+) -> AsyncIterator[str | T]:
     """The texts that work shows from its thread, and at the end what it gives; who stops reading ends it."""
     loop, came = asyncio.get_running_loop(), asyncio.Queue[str | None]()
 

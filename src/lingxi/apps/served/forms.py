@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lingxi.apps.served.aligning import Tables
@@ -59,7 +59,7 @@ class CodeForm:
 class AlignForm:
     """What the page of tables is asked; `least` is a confidence in hundredths."""
 
-    tables: Tables = Tables("", "")
+    tables: Tables = field(default_factory=lambda: Tables("", ""))
     least: int = 0
     rerank: bool = False
 
@@ -85,7 +85,9 @@ def _before(line: str) -> Before:
         values = None
     limits = list(_TURN.values())
     is_turn = isinstance(values, list) and len(values) == len(limits)
-    if not is_turn or not all(isinstance(v, str) and len(v) <= m for v, m in zip(values, limits, strict=True)):
+    if not is_turn or not all(
+        isinstance(v, str) and len(v) <= m for v, m in zip(values, limits, strict=True)
+    ):
         raise FormError("bad_turn")
     return Before(*values)
 
@@ -108,9 +110,7 @@ def align_form(fields: Fields) -> AlignForm:
     given = once(fields, {*sides, *files, "least", "rerank", "lang"})
     # As they were sent: a tab at the end of a row is a cell.
     sent = dict(fields)
-    tables = {
-        side: sent[f"{side}_file"] if f"{side}_file" in given else sent.get(side, "") for side in sides
-    }
+    tables = {side: sent[f"{side}_file"] if f"{side}_file" in given else sent.get(side, "") for side in sides}
     return AlignForm(
         tables=Tables(**tables),
         least=number(given, "least", "least", 0, 100) or 0,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lingxi.apps.align import Alignment
@@ -40,9 +39,7 @@ class Apps:
         face = self.service.face(caller)
         judge = self.service.judge(caller) if asked.rerank else None
         with _refusing():
-            return await self.desk.do(
-                caller, lambda is_over: asker.answer(asked, face, judge, show, is_over)
-            )
+            return await self.desk.do(caller, lambda is_over: asker.answer(asked, face, judge, show, is_over))
 
     async def code(
         self,

@@ -75,7 +75,10 @@ def install(app: FastAPI, apps: Apps, attend: Attend) -> None:
         if on[name]:
             routes.add_api_route(path, answer, methods=methods, response_model=None)
     app.include_router(routes)
-    app.state.pages[-1:-1] = [name for name in on if on[name]]
+    # Before the last, which is the status.
+    last = app.state.pages.popitem()
+    app.state.pages.update({name: WORDS[f"page_{name}"] for name in on if on[name]})
+    app.state.pages.update([last])
 
 
 def _page(request: Request, fields: Fields, here: str) -> Asked:
@@ -99,9 +102,9 @@ async def _ask(apps: Apps, attend: Attend, request: Request) -> Response:
     # Who has not asked yet is offered to have them judged.
     form_rerank = form.rerank or (able and not form.question)
     seen: dict[str, Any] = {
-        "turns": form.turns, "has_reranker": able, "rerank": form_rerank, "by_model": _by_model(apps),
-        "open_mark": _OPEN, "typed": render.AsTyped, "end_mark": _END, "live": False, "shown": None, "more": [],
-        "is_narrowed": bool(form.path or asked.problem),
+        "question": form.question, "turns": form.turns, "has_reranker": able, "rerank": form_rerank, "by_model": _by_model(apps),
+        "open_mark": _OPEN, "end_mark": _END, "typed": render.AsTyped, "live": False, "shown": None,
+        "more": [], "is_narrowed": bool(form.path or asked.problem),
     }  # fmt: skip
     if not form.question or asked.problem:
         return asked.page("ask.html", **seen)

@@ -53,7 +53,7 @@ class Ask(Body):
 
 
 class Code(Body):
-    """Words, a name, code or an error message; `languages` as `python` or `py`, `paths` folders or patterns."""
+    """Words, a name, code or an error; `languages` as `python` or `py`, `paths` folders or patterns."""
 
     query: Annotated[str, Field(max_length=20_000)]
     top_k: Annotated[int, Field(ge=1, le=100)] = 10
@@ -95,9 +95,7 @@ def router(apps: Apps, attend: Attend) -> APIRouter:
         """The entities of two tables that are the same, how sure, and why."""
         body = await read(request, Align)
         tables = Tables(body.left, body.right, body.seeds)
-        found = await attend(
-            request, lambda caller: _numbered(apps, tables, body.rerank, caller)
-        )
+        found = await attend(request, lambda caller: _numbered(apps, tables, body.rerank, caller))
         return answer_of(*found, body.least, body.format)
 
     for path, route, model, is_on in (
@@ -168,9 +166,7 @@ def _event(one: str | Answered) -> bytes:
 
 
 async def _coded(apps: Apps, body: Code, caller: Caller) -> dict[str, Any]:
-    found = await apps.code(
-        body.query, caller, top_k=body.top_k, languages=body.languages, paths=body.paths
-    )
+    found = await apps.code(body.query, caller, top_k=body.top_k, languages=body.languages, paths=body.paths)
     hits = [
         {key: value for key, value in {**asdict(hit), "place": hit.place}.items() if key != "blame"}
         for hit in found.hits
@@ -178,9 +174,7 @@ async def _coded(apps: Apps, body: Code, caller: Caller) -> dict[str, Any]:
     return {"id": caller.request, "query": found.query, "kind": found.kind, "hits": hits}
 
 
-async def _numbered(
-    apps: Apps, tables: Tables, rerank: bool, caller: Caller
-) -> tuple[Alignment, str]:
+async def _numbered(apps: Apps, tables: Tables, rerank: bool, caller: Caller) -> tuple[Alignment, str]:
     return await apps.align(tables, caller, rerank=rerank), caller.request
 
 

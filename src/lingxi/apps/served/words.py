@@ -8,9 +8,9 @@ from lingxi.serve.pages.words import Pair
 
 WORDS: Mapping[str, Pair] = {
     # the list of pages
-    "ask": ("Ask", "问答"),
-    "code": ("Code", "代码"),
-    "align": ("Align", "对齐"),
+    "page_ask": ("Ask", "问答"),
+    "page_code": ("Code", "代码"),
+    "page_align": ("Align", "对齐"),
     # answers
     "question": ("Question", "问题"),
     "question_hint": ("A question, in any language", "任何语言的问题"),
@@ -29,7 +29,10 @@ WORDS: Mapping[str, Pair] = {
         "找到的段落能回答此问题的可能性为 {sure}%；达到 {threshold}% 才作答。",
     ),
     "by_extract": ("The sentences are those of the documents.", "以上为文档原句。"),
-    "by_llm": ("Written by a language model; each statement was verified.", "由语言模型撰写，每句话均已核对。"),
+    "by_llm": (
+        "Written by a language model; each statement was verified.",
+        "由语言模型撰写，每句话均已核对。",
+    ),
     "sure_of": ("{sure} % sure", "把握 {sure}%"),
     "read_of": (
         "{judged} of {pairs} passages reranked: {saved} % of the work saved",
@@ -40,7 +43,10 @@ WORDS: Mapping[str, Pair] = {
         "{count} statements of the model were withheld: no passage supports them.",
         "模型有 {count} 句话缺少段落支持，未予显示。",
     ),
-    "removed": ("{count} citations of the model were wrong, and removed.", "模型有 {count} 处引用有误，已删除。"),
+    "removed": (
+        "{count} citations of the model were wrong, and removed.",
+        "模型有 {count} 处引用有误，已删除。",
+    ),
     "flagged": (
         "Left out, since it reads as an order to a model: {places}",
         "以下位置的文字像是对模型下的指令，未予采用：{places}",
@@ -79,14 +85,17 @@ WORDS: Mapping[str, Pair] = {
     "nothing_code": ("Nothing was found.", "没有找到。"),
     # tables
     "align_lead": (
-        "Two tables of things, in any two languages: which rows are the same thing? A table is TSV with a header "
-        "(id, name, description, aliases) or an object of JSON a line; triples (head, relation, tail) help.",
+        "Two tables of things, in any two languages: which rows are the same thing? A table is TSV with a "
+        "header (id, name, description, aliases) or an object of JSON a line; relations help.",
         "两张表、任意两种语言：哪些行指的是同一事物？表格为带表头的 TSV（id、name、description、aliases）"
-        "或每行一个 JSON 对象；若有三元组（head、relation、tail）会更准。",
+        "或每行一个 JSON 对象；若给出关系会更准。",
     ),
     "left": ("Left table", "左表"),
     "right": ("Right table", "右表"),
-    "seeds": ("Known pairs: two ids a line, a tab between (optional)", "已知配对：每行两个 id，以制表符分隔（可选）"),
+    "seeds": (
+        "Known pairs: two ids a line, a tab between (optional)",
+        "已知配对：每行两个 id，以制表符分隔（可选）",
+    ),
     "left_file": ("or a file for the left table", "或上传左表文件"),
     "right_file": ("or a file for the right table", "或上传右表文件"),
     "table_limits": (
@@ -98,7 +107,10 @@ WORDS: Mapping[str, Pair] = {
     "align_go": ("Align", "对齐"),
     "need_tables": ("Give both tables.", "请给出两张表。"),
     "found_pairs": ("{count} pairs from {left} and {right} rows", "{left} 行与 {right} 行中有 {count} 对"),
-    "more_pairs": ("The first {most} are shown; a download has all.", "此处显示前 {most} 对；下载的文件包含全部。"),
+    "more_pairs": (
+        "The first {most} are shown; a download has all.",
+        "此处显示前 {most} 对；下载的文件包含全部。",
+    ),
     "no_pairs": ("No pair is as sure as that.", "没有达到该置信度的配对。"),
     "confidence": ("Confidence", "置信度"),
     "why_same": ("Why", "依据"),

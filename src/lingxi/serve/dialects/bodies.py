@@ -69,7 +69,7 @@ def path_of(
     route: Callable[[Request], Awaitable[Response]],
     named: Callable[..., Any] | None = None,
 ) -> None:
-    """A route that reads a body by itself, described by that and by the function `named` (itself unless said)."""
+    """A route that reads a body by itself, described by that and the function `named` (or itself)."""
     said = named or route
     routes.add_api_route(
         path,

@@ -56,7 +56,7 @@ class Asked:
         self.frame = {
             "root": root,
             "here": here,
-            "pages": request.app.state.pages,
+            "pages": {name: self.say.of(pair) for name, pair in request.app.state.pages.items()},
             "lang": lang,
             "lang_only": f"?lang={lang}" if lang else "",
             "switch": f"{root}{BELOW}/{here}?{urlencode([*kept, ('lang', other)], errors='replace')}",
@@ -114,7 +114,9 @@ def read(asked: Asked, form: Callable[[Fields], T], otherwise: T) -> T:
         return otherwise
 
 
-async def posted(request: Request, most: int = _LARGEST_FORM, fields: int = 20) -> list[tuple[str, str]] | None:
+async def posted(
+    request: Request, most: int = _LARGEST_FORM, fields: int = 20
+) -> list[tuple[str, str]] | None:
     """The fields of a form, None for one that is too large or no form."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
         return None

@@ -46,9 +46,7 @@ def page(
 
 def text(template: str, say: Phrases, root: str, folder: Path | None = None, **values: Any) -> str:
     """A template as text; `folder` holds templates beside those of this room."""
-    found: str = (
-        templates(folder).get_template(template).render(say=say, root=root, asset=assets(), **values)
-    )
+    found: str = templates(folder).get_template(template).render(say=say, root=root, asset=assets(), **values)
     return found
 
 

@@ -29,13 +29,14 @@ from lingxi.serve.pages.forms import (
 from lingxi.serve.pages.frame import Asked, posted, read, result
 from lingxi.serve.pages.front import BELOW, Front
 from lingxi.serve.pages.searching import found, has_reranker
+from lingxi.serve.pages.words import WORDS
 from lingxi.serve.refusal import Refusal
 from lingxi.vectors import PRECISIONS
 
 
 def install(app: FastAPI, service: Serves) -> None:
     """Put the pages into an application."""
-    app.state.pages = ["search", "compare", "status"]
+    app.state.pages = {name: WORDS[name] for name in ("search", "compare", "status")}
     app.include_router(router(service, attending(service.settings.deadline_s)))
     app.add_middleware(Front)
 

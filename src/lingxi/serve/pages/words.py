@@ -183,6 +183,10 @@ class Phrases:
         """The phrase of a key with its values; raises KeyError for a key that is not there."""
         return self._words[key][self._at].format(**values)
 
+    def of(self, pair: Pair) -> str:
+        """That one of a pair which is in this language."""
+        return pair[self._at]
+
 
 _ACCEPTED = re.compile(r"\s*([A-Za-z*]+)(?:-[A-Za-z0-9-]+)?\s*(?:;\s*q\s*=\s*([01](?:\.\d{0,3})?))?\s*$")
 
