@@ -1,4 +1,4 @@
-"""Applications in a server: their settings, paths and pages over stand-in models; what they refuse and hide."""
+"""Applications in a server, over stand-in models: settings, paths, pages; what they refuse and hide."""
 
 import asyncio
 import json
@@ -50,7 +50,8 @@ FILES = {
     "hostile.md": f"# Bananas\n\nBananas ripen in {HOSTILE} yellow paper.\n",
 }
 CODE = {
-    "queue.py": "def push(item, heap):\n    '''Put an item on a heap.'''\n    heap.append(item)\n    return heap\n",
+    "queue.py": "def push(item, heap):\n    '''Put an item on a heap.'''\n"
+    "    heap.append(item)\n    return heap\n",
     "web/app.js": "function listen(port) {\n  // <script>alert(1)</script>\n  return port;\n}\n",
 }
 LEFT = "id\tname\tnote\nQ1\tMuseum of tea\t\nQ2\tGrade pump\t\n"
@@ -250,7 +251,8 @@ def test_tables_are_aligned_and_come_as_statements(asked: TestClient) -> None:
     triple = "<urn:lingxi:left:Q1> <http://www.w3.org/2002/07/owl#sameAs> <urn:lingxi:right:m> ."
     assert triple in same.text.splitlines()
     seeded = asked.post("/align", json={"left": LEFT, "right": RIGHT, "seeds": "Q1\tp\n"}).json()
-    assert [("Q1", "p")] == [(one["left"], one["right"]) for one in seeded["matches"] if one["given"]]
+    given = [(one["left"], one["right"]) for one in seeded["matches"] if one["given"]]
+    assert given == [("Q1", "p")]
 
 
 @pytest.mark.parametrize(

@@ -102,9 +102,9 @@ async def _ask(apps: Apps, attend: Attend, request: Request) -> Response:
     # Who has not asked yet is offered to have them judged.
     form_rerank = form.rerank or (able and not form.question)
     seen: dict[str, Any] = {
-        "question": form.question, "turns": form.turns, "has_reranker": able, "rerank": form_rerank, "by_model": _by_model(apps),
-        "open_mark": _OPEN, "end_mark": _END, "typed": render.AsTyped, "live": False, "shown": None,
-        "more": [], "is_narrowed": bool(form.path or asked.problem),
+        "question": form.question, "turns": form.turns, "has_reranker": able, "rerank": form_rerank,
+        "by_model": _by_model(apps), "open_mark": _OPEN, "end_mark": _END, "typed": render.AsTyped,
+        "live": False, "shown": None, "more": [], "is_narrowed": bool(form.path or asked.problem),
     }  # fmt: skip
     if not form.question or asked.problem:
         return asked.page("ask.html", **seen)
