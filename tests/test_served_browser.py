@@ -1,13 +1,9 @@
-"""The applications' pages in a real browser: keyboard, desk and phone, light and dark, without a script, axe."""
+"""The applications' pages in a browser: keyboard, desk and phone, light and dark, no script, axe."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-playwright = pytest.importorskip("playwright.sync_api", reason="a browser is driven by playwright")
-pytest.importorskip("uvicorn", reason="the server needs the extra: serve")
-pytest.importorskip("sklearn", reason="aligning needs the extra: graphs")
 
 from gullible import serving
 from lingxi import Embedder, Index, Reranker
@@ -15,6 +11,7 @@ from lingxi.apps.served import Offered, read_apps
 from lingxi.serve.service import Service
 from test_serve_browser import CHROMIUM, DESK, PHONE, browser, fits, focused, page, served
 
+pytest.importorskip("sklearn", reason="aligning needs the extra: graphs")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
@@ -24,12 +21,12 @@ pytestmark = [
 __all__ = ["browser", "page"]
 LEFT = "id\tname\nQ148\t中国\nQ956\t北京\nQ8686\t上海\nQ11266\t深圳 <script>document.title='owned'</script>\n"
 RIGHT = "id\tname\nc\tChina\nb\tBeijing\ns\tShanghai\nl\tLondon\n"
-QUESTION = "How hot is the water for green tea?"
+QUESTION = "At how many degrees is green tea steeped?"
 SAID = "Green tea is steeped at eighty degrees [1]. A cup holds two decilitres [1]."
 FILES = {
     "notes/tea.md": "# Tea\n\nGreen tea is steeped at eighty degrees, black tea at a hundred. Use a lid.\n\n"
     "A cup holds two decilitres. Warm it first.\n",
-    "notes/train.md": "# Trains\n\nTrains to the coast leave on the hour. <script>document.title='owned'</script>\n",
+    "notes/train.md": "# Trains\n\nTrains leave on the hour. <script>document.title='owned'</script>\n",
     "repo/brew.py": 'def brew(leaves, degrees):\n    """Steep tea leaves in hot water."""\n\n'
     "    warm = leaves * degrees\n    for leaf in warm:\n        leaf.turn()\n    cups = pour(warm)\n"
     "    for cup in cups:\n        cup.rest()\n    return cups\n",
@@ -56,7 +53,7 @@ def address(service: tuple[Callable[[], Service], Path]) -> Iterator[str]:
     make, folder = service
     keys = [
         "ask",
-        "ask.answers.threshold=0.3",
+        "ask.answers.threshold=0.1",
         f"code.repository={folder / 'repo'}",
         f"code.index={folder / 'code'}",
         "align",
@@ -72,7 +69,7 @@ def test_a_question_by_keyboard_and_one_that_goes_on(page: object, tmp_path: Pat
     page.keyboard.press("Enter")
     page.wait_for_selector(".reply .how")
     page.screenshot(path=tmp_path / "ask.png", full_page=True)
-    assert "eighty degrees" in page.locator("#said").text_content() and "/ui/ask?q=How" in page.url
+    assert "eighty degrees" in page.locator("#said").text_content() and "/ui/ask?q=At" in page.url
     page.locator("#said .cite").first.click()
     assert page.url.endswith("#cite-1") and page.locator("#cite-1").is_visible()
     page.keyboard.press("j")
@@ -92,13 +89,13 @@ def test_an_answer_comes_in_pieces(
     service: tuple[Callable[[], Service], Path], browser: object, tmp_path: Path
 ) -> None:
     with serving(lambda messages: SAID) as url:
-        keys = ["ask.answers.threshold=0.3", f"ask.llm.url={url}", "ask.llm.model=m"]
+        keys = ["ask.answers.threshold=0.1", f"ask.llm.url={url}", "ask.llm.model=m"]
         with served(service[0](), Offered(read_apps(None, keys))) as address:
             page = browser.new_page(base_url=address, java_script_enabled=False)
-            page.goto("/ui/ask?q=How+hot+is+the+water+for+green+tea%2C+and+what+does+a+cup+hold%3F")
+            page.goto("/ui/ask?q=At+how+many+degrees+is+green+tea+steeped%3F")
             page.screenshot(path=tmp_path / "written.png", full_page=True)
             assert page.locator("#said .cite").count() >= 1 and "was verified" in page.content()
-            assert page.locator("html").count() == 1 and page.locator("#cite-1 mark").is_visible()
+            assert page.locator("html").count() == 1 and page.locator("#cite-1 mark").first.is_visible()
             page.close()
 
 
