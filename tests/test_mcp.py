@@ -104,8 +104,9 @@ def test_search_is_that_of_the_index(folder: Path) -> None:
 def test_filters_are_parsed_and_tell_nothing_of_the_disk(folder: Path) -> None:
     held = shelf(folder)
     server = make_server(held)
-    shown = held.index.search("apples")[0].path
+    shown = held.search("apples")[0].path
     place = str(Path(shown).parent)
+    assert place == "files/fruit"
     found = call(server, "search", query="capital", filters={"below": [place]}).structured_content
     assert found["passages"] and all("fruit" in one["source"] for one in found["passages"])
     answers = [

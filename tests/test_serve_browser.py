@@ -12,7 +12,7 @@ import pytest
 
 from lingxi import Embedder, Index, Reranker
 from lingxi.serve import pages
-from lingxi.serve.app import create_app
+from lingxi.serve.app import Extra, create_app
 from lingxi.serve.operations import Operations
 from lingxi.serve.service import Service
 
@@ -59,11 +59,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextmanager
-def served(service: Service) -> Iterator[str]:
-    """The address of a server that ends with the test."""
+def served(service: Service, *more: Extra) -> Iterator[str]:
+    """The address of a server, with extras behind the pages, that ends with the test."""
 
     around = Operations(service.settings)
-    app = create_app(service, service.settings, extras=[pages.install, around.install])
+    app = create_app(service, service.settings, extras=[pages.install, *more, around.install])
     place = socket.socket()
     place.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))

@@ -188,12 +188,15 @@ def test_search_is_that_of_the_index_and_the_disk_is_not_asked(
     async def test(service: Service) -> None:
         wanted = index.search("gravity", rerank=False)
         found = await service.search("gravity", CALLER)
-        assert [(h.path, h.text, h.sentence) for h in found] == [(h.path, h.text, h.sentence) for h in wanted]
+        told = [(str(tmp_path / h.path), h.text, h.sentence) for h in found]
+        assert told == [(h.path, h.text, h.sentence) for h in wanted]
+        bare = await service.search("gravity", CALLER, mark=False)
+        assert [(h.path, h.sentence) for h in bare] == [(h.path, (h.start, h.end)) for h in found]
         ranked = await service.search("gravity", CALLER, rerank=True, top_k=1)
         assert ranked[0].scores["rerank"] == pytest.approx(index.search("gravity")[0].score, abs=1e-6)
         [only] = await service.search("gravity", CALLER, below=[found[-1].path])
         assert only.path == found[-1].path
-        assert len(await service.search("gravity", CALLER, below=[str(docs)])) == len(found)
+        assert len(await service.search("gravity", CALLER, below=["docs"])) == len(found)
         said = set()
         for path in (tmp_path / "secret.txt", tmp_path / "nothing.txt"):
             with pytest.raises(Refusal) as refused:

@@ -40,7 +40,7 @@ def load(path: Path, record: type[Record], overrides: Sequence[str] = ()) -> Rec
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not TOML ({error})", "mend the line it names") from None
     for override in overrides:
-        _apply(values, override)
+        apply(values, override)
     try:
         return record.model_validate(values)
     except ValidationError as error:
@@ -61,7 +61,8 @@ def to_json(record: BaseModel) -> dict[str, Any]:
     return values
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def apply(values: dict[str, Any], override: str) -> None:
+    """Put an override `a.b=value` into the values of a recipe; raises RecipeError for another shape."""
     dotted, found, text = override.partition("=")
     if not found or not dotted:
         raise RecipeError(f"override {override!r} is not KEY=VALUE", "write for example train.steps=100")

@@ -11,6 +11,7 @@ import typer
 from lingxi.cli import show
 from lingxi.cli.faces import of, reranker_of
 from lingxi.cli.search import Model, Reranks
+from lingxi.cli.serve import AppKeys, AppsFile
 from lingxi.errors import InputError
 
 
@@ -32,6 +33,8 @@ def mcp(
         int | None,
         typer.Option(min=1, max=65535, help="Serve http://127.0.0.1:PORT/mcp; else standard input."),
     ] = None,
+    apps: AppsFile = None,
+    app: AppKeys = None,
 ) -> None:
     """Serve an index to assistants: search, similar, rerank; read-only unless told otherwise."""
     from lingxi.index import Index
@@ -47,7 +50,13 @@ def mcp(
     embedder, judge = of(context).embedder(model), reranker_of(context, reranker)
     ranks = cache(lambda: judge or of(context).reranker(None))
     shelf = Shelf(Index.open(index, embedder), embedder, judge, ranks, roots)
-    server = make_server(shelf, write=write)
+    more = []
+    if apps or app:
+        from lingxi.apps.served import read_apps
+        from lingxi.apps.served.tools import tools
+
+        more.append(tools(read_apps(apps, app or ()), shelf))
+    server = make_server(shelf, write=write, more=more)
     if http is None:
         serve_stdio(server)
         return

@@ -61,6 +61,17 @@ SelfCheck = Annotated[
 ]
 
 
+AppsFile = Annotated[
+    Path | None, typer.Option("--apps", help="TOML file of applications: [ask], [code], [align].")
+]
+AppKeys = Annotated[
+    Several,
+    typer.Option(
+        "--app", help="ask, code.repository=PATH, align, or another key=value of --apps; may be repeated."
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb."""
     app.command("serve")(serve)
@@ -93,6 +104,8 @@ def serve(
     log_texts: LogTexts = False,
     otlp: Otlp = None,
     self_check: SelfCheck = True,
+    apps: AppsFile = None,
+    app: AppKeys = None,
 ) -> None:
     """Serve embedders, rerankers, adapters and an index as OpenAI, Cohere and TEI do, and in our own way."""
     try:
@@ -111,7 +124,7 @@ def serve(
         engine=engine,
         weights=weights,
     )
-    _run(plan, settings)
+    _run(plan, settings, apps, app or ())
 
 
 def _settings(given: Mapping[str, Any], keys: Path | None, hosts: Sequence[str]) -> Settings:
@@ -126,19 +139,21 @@ def _settings(given: Mapping[str, Any], keys: Path | None, hosts: Sequence[str])
     return Settings(**{**stated, "api_keys": read_keys(keys) if keys else ()})
 
 
-def _run(plan: Plan, settings: Settings) -> None:
+def _run(plan: Plan, settings: Settings, apps: Path | None, keys: Sequence[str]) -> None:
     try:
+        from lingxi.apps.served import Offered, read_apps
         from lingxi.serve import pages
         from lingxi.serve.running import run
     except ImportError as error:
         raise MissingExtraError(error.name or "uvicorn", "serve", "lingxi serve") from None
+    more = (Offered(read_apps(apps, keys)),) if apps or keys else ()
     names = ", ".join([*plan.embedders, *plan.rerankers, *plan.adapters])
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
 
     def started(port: int) -> None:
         typer.echo(f"http://{shown}:{port} serves {names}; /docs says how to ask")
 
-    run(plan, settings, extras=(pages.install,), started=started)
+    run(plan, settings, extras=(pages.install, *more), started=started)
 
 
 def _stated(given: Iterable[str]) -> dict[str, str]:

@@ -44,6 +44,7 @@ class Index:
         self._embedder = embedder
         self._reranker = reranker
         self._roots: dict[str, str] = {}
+        self._above: tuple[int, str] = (-1, "")
 
     @classmethod
     def open(
@@ -88,13 +89,15 @@ class Index:
         below: Sequence[str | Path] = (),
         kinds: Sequence[str] = (),
         languages: Sequence[str] = (),
+        mark: bool = True,
     ) -> list[Hit]:
         """The best `top_k` passages, best first.
 
         `below` names files or folders, `kinds` (`text`, `markdown`, `rst`, `code`, `html`, `pdf`) and
-        programming `languages` say what files are to be (default: all). Paths are shown as they were given
-        to `add` or `below`, else seen from the current folder. Raises InputError for an empty query, a
-        `top_k` below 1, a missing path, or a kind or language there is not.
+        programming `languages` say what files are to be (default: all). `mark` looks for the sentence of each
+        passage that fits best, which embeds its sentences. Paths are shown as they were given to `add` or
+        `below`, else seen from the current folder. Raises InputError for an empty query, a `top_k` below 1,
+        a missing path, or a kind or language there is not.
         """
         within = self._within(below, kinds, languages)
         found = search(
@@ -105,6 +108,7 @@ class Index:
             top_k=top_k,
             instruction=instruction,
             within=within,
+            mark=mark,
         )
         return list(map(self._hit_shown, found))
 
@@ -151,11 +155,11 @@ class Index:
     ) -> list[Hit]:
         """The `top_k` passages nearest to a text that is read as a document; `score` is the cosine.
 
-        `below` are paths as hits show them. Raises InputError as `search_as` does.
+        Paths are those of `search_as`. Raises InputError as `search_as` does.
         """
         within = Within(tuple(self._places(below)), tuple(kinds), tuple(languages))
         found = similar(self._store, self._model(), text, top_k=top_k, within=within)
-        return list(map(self._hit_shown, found))
+        return self._hits_told(found)
 
     def search_as(
         self,
@@ -168,11 +172,14 @@ class Index:
         below: Sequence[str] = (),
         kinds: Sequence[str] = (),
         languages: Sequence[str] = (),
+        mark: bool = True,
     ) -> list[Hit]:
         """`search` by other faces of the same model, for someone who sees the index and not the disk.
 
-        `below` are paths as hits show them. Raises InputError as `search` does, and for a path below which
-        the index holds nothing, whether or not there is such a file.
+        Paths are those of `search`; files that lie outside of the current folder are shown from the folder
+        that holds all of the index, by its name: nothing is said of where it lies. `below` are paths as hits
+        show them. Raises InputError as `search` does, and for a path below which the index holds nothing,
+        whether or not there is such a file.
         """
         found = search(
             self._store,
@@ -182,14 +189,15 @@ class Index:
             top_k=top_k,
             instruction=instruction,
             within=Within(tuple(self._places(below)), tuple(kinds), tuple(languages)),
+            mark=mark,
         )
-        return list(map(self._hit_shown, found))
+        return self._hits_told(found)
 
     def _places(self, names: Sequence[str]) -> list[str]:
         """Absolute places of names as hits show them."""
         if not names:
             return []
-        shown = {self._shown(path): path for path in self._store.files()}
+        shown = {self._told(path): path for path in self._store.files()}
         places: set[str] = set()
         for place in map(os.path.normpath, names):
             below = {p: path for p, path in shown.items() if is_below(p, place) or is_below(path, place)}
@@ -236,6 +244,24 @@ class Index:
 
     def _hit_shown(self, hit: Hit) -> Hit:
         return replace(hit, path=self._shown(hit.path))
+
+    def _hits_told(self, hits: Sequence[Hit]) -> list[Hit]:
+        return [replace(hit, path=self._told(hit.path)) for hit in hits]
+
+    def _told(self, path: str) -> str:
+        """A path for someone elsewhere: never absolute where the index's files lie in one folder."""
+        shown = self._shown(path)
+        above = self._folder_above() if os.path.isabs(shown) and shown == path else ""  # noqa: PTH117
+        return os.path.relpath(path, above) if above else shown
+
+    def _folder_above(self) -> str:
+        """The folder around the one that holds all files, empty where that is the whole disk."""
+        version = self._store.version()
+        if self._above[0] != version:
+            folders = {os.path.dirname(path) for path in self._store.files()}  # noqa: PTH120
+            top = os.path.commonpath(folders) if folders else os.sep
+            self._above = version, "" if top == os.sep else os.path.dirname(top)  # noqa: PTH120
+        return self._above[1]
 
     def _shown(self, path: str) -> str:
         holding = [root for root in self._roots if is_below(path, root)]

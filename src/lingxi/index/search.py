@@ -50,7 +50,7 @@ class Hit:
     `score` orders the hits: the reranker's probability, or the fused rank score without a reranker.
     `scores` holds what is known of `vector` (cosine), `text` (BM25) and `rerank`, `ranks` the place in
     each of these rankings, from 1. `sentence` is the best matching sentence (line, in code) as offsets
-    into the decoded file, like `start` and `end`.
+    into the decoded file, like `start` and `end`; all of the passage where none was looked for.
     """
 
     path: str
@@ -84,10 +84,12 @@ def search(
     top_k: int = 10,
     instruction: str | None = None,
     within: Within = EVERYWHERE,
+    mark: bool = True,
 ) -> list[Hit]:
     """The best `top_k` segments of the files within, best first, with absolute paths.
 
-    Raises InputError for an empty query or a `top_k` below 1.
+    `mark` looks for the best sentence of each, which embeds their sentences. Raises InputError
+    for an empty query or a `top_k` below 1.
     """
     vector = query_vector(embedder, query, top_k, instruction)
     store.refresh()
@@ -97,7 +99,7 @@ def search(
     hits = fuse(near, matching)
     if reranker is not None and hits:
         hits = _reranked(reranker, query, hits[: max(_RERANKED, top_k)], instruction)
-    return with_sentences(embedder, query, vector, hits[:top_k])
+    return with_sentences(embedder, query, vector, hits[:top_k]) if mark else hits[:top_k]
 
 
 def query_vector(embedder: Embeds, query: str, top_k: int, instruction: str | None) -> NDArray[np.float32]:
@@ -151,7 +153,8 @@ def to_hit(row: Row, score: float, ranks: Mapping[str, int]) -> Hit:
     if "_score" in row:
         scores["text"] = float(row["_score"])
     names = ("path", "start", "end", "first_line", "last_line", "text")
-    return Hit(**{name: row[name] for name in names}, score=score, scores=scores, ranks=ranks)
+    found: dict[str, Any] = {name: row[name] for name in names}
+    return Hit(**found, score=score, scores=scores, sentence=(row["start"], row["end"]), ranks=ranks)
 
 
 def _reranked(reranker: Ranks, query: str, hits: list[Hit], instruction: str | None) -> list[Hit]:

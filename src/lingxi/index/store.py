@@ -138,6 +138,11 @@ class LanceStore:
         with in_words(self.path):
             self._table.checkout_latest()
 
+    def version(self) -> int:
+        """A number that changes with what the store holds."""
+        with in_words(self.path):
+            return int(self._table.version)
+
     def files(self) -> dict[str, FileState]:
         """Every file that is indexed, by absolute path."""
         self.refresh()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
@@ -53,19 +53,23 @@ def create_app(
         title="lingxi", version=__version__, description=_ABOUT, lifespan=_lifespan(service, settings)
     )
     attend = attending(settings.deadline_s)
-    shapes: dict[str, Dialect] = {}
+    app.state.dialects = {}
     for dialect in dialects:
-        router = dialect.router(service, attend)
-        for route in router.routes:
-            shapes.setdefault(getattr(route, "path", "").split("{")[0], dialect)
-        app.include_router(router)
-    app.state.shape = _shape(shapes, dialects)
+        add_paths(app, dialect.router(service, attend), dialect)
+    app.state.shape = _shape(app.state.dialects, dialects)
     _handle(app)
     app.add_middleware(_Crashes, shape=app.state.shape)
     for extra in extras:
         extra(app, service)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
+
+
+def add_paths(app: FastAPI, routes: APIRouter, dialect: Dialect) -> None:
+    """Add routes to an application whose refusals are in a dialect's shape."""
+    for route in routes.routes:
+        app.state.dialects.setdefault(getattr(route, "path", "").split("{")[0], dialect)
+    app.include_router(routes)
 
 
 def _lifespan(service: Service, settings: Settings) -> Callable[[FastAPI], Any]:

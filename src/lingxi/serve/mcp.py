@@ -73,8 +73,15 @@ class Shelf:
             raise ToolError("the index or a model cannot be used; the server's log says why") from error
 
 
-def make_server(shelf: Shelf, *, write: bool = False) -> MCPServer[Any]:
-    """The server of an index; without `write` it has no tool that changes anything."""
+Tools = Callable[[Callable[..., None]], None]
+"""More tools that read: given `add(function, title)`, which takes them in."""
+
+
+def make_server(shelf: Shelf, *, write: bool = False, more: Sequence[Tools] = ()) -> MCPServer[Any]:
+    """The server of an index; without `write` it has no tool that changes anything.
+
+    `more` are tools of other rooms, which read only.
+    """
     server: MCPServer[Any] = MCPServer(
         "lingxi",
         version=__version__,
@@ -82,9 +89,17 @@ def make_server(shelf: Shelf, *, write: bool = False) -> MCPServer[Any]:
         log_level="WARNING",
     )
     _add_reading(server, shelf)
+    for tools in more:
+        tools(lambda tool, title, **hints: _add(server, tool, title, **hints))
     if write:
         _add_writing(server, shelf)
     return server
+
+
+def _add(server: MCPServer[Any], tool: Callable[..., Any], title: str, *, asks_others: bool = False) -> None:
+    """A tool that reads; it `asks_others` where a server elsewhere has a part in the answer."""
+    hints = _READS.model_copy(update={"open_world_hint": True}) if asks_others else _READS
+    server.add_tool(tool, title=title, annotations=hints, structured_output=True)
 
 
 def _add_reading(server: MCPServer[Any], shelf: Shelf) -> None:
@@ -114,7 +129,7 @@ def _add_reading(server: MCPServer[Any], shelf: Shelf) -> None:
         (similar, "Find what is similar"),
         (rerank, "Order documents"),
     ):
-        server.add_tool(tool, title=title, annotations=_READS, structured_output=True)
+        _add(server, tool, title)
 
 
 def _add_writing(server: MCPServer[Any], shelf: Shelf) -> None:

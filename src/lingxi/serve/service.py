@@ -211,25 +211,20 @@ class Service:
         kinds: Sequence[str] = (),
         languages: Sequence[str] = (),
         rerank: bool = False,
+        mark: bool = True,
     ) -> list[Hit]:
         """The best passages of the index, best first; `below` are paths as hits show them.
 
-        `kinds` and programming `languages` say what files are to be, as of `Index.search`.
+        `kinds` and programming `languages` say what files are to be, and `mark` looks for the best sentence
+        of each passage, as of `Index.search`.
 
         Raises Refusal: 404 without an index, or without a reranker where one is asked for.
         """
         index = self.index
         if index is None:
             raise Refusal(404, "not_found", "no index is served here", "start the server with --index")
-        one, loop = self._models.of(None, "embedder"), asyncio.get_running_loop()
-        one.admit(caller)
-        embedder = QueuedEmbedder(
-            one.card.dim, one.card.fingerprint, lambda texts, how: self.embed(texts, how, caller), loop
-        )
-        reranker = None
-        if rerank:
-            self.card(None, "reranker")
-            reranker = QueuedReranker(lambda pairs, task: self.score(pairs, caller, instruction=task), loop)
+        embedder = self.face(caller)
+        reranker = self.judge(caller) if rerank else None
         try:
             return await self._threaded(
                 lambda: index.search_as(
@@ -241,10 +236,34 @@ class Service:
                     below=below,
                     kinds=kinds,
                     languages=languages,
+                    mark=mark,
                 )
             )
         except InputError as error:
             raise refused(error) from None
+
+    def face(self, caller: Caller, model: str | None = None) -> QueuedEmbedder:
+        """An embedder for threads that work for a caller; asked in the event loop, raises Refusal."""
+        one = self._models.of(model, "embedder")
+        one.admit(caller)
+        return QueuedEmbedder(
+            one.card.dim,
+            one.card.fingerprint,
+            lambda texts, how: self.embed(texts, how, caller, model=one.card.name),
+            asyncio.get_running_loop(),
+            one.embedder.prompts,
+        )
+
+    def judge(self, caller: Caller) -> QueuedReranker:
+        """A reranker for threads that work for a caller; as `face`."""
+        self._models.of(None, "reranker").admit(caller)
+        return QueuedReranker(
+            lambda pairs, task: self.score(pairs, caller, instruction=task), asyncio.get_running_loop()
+        )
+
+    def embedder(self, model: str | None = None) -> Embedder:
+        """An embedder itself, for what is done before requests are taken; raises Refusal."""
+        return self._models.of(model, "embedder").embedder
 
     def tokenize(
         self, texts: Sequence[str], *, model: str | None = None, specials: bool = True

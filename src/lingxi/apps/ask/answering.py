@@ -38,6 +38,7 @@ class Searches(Protocol):
         instruction: str | None = None,
         rerank: bool = True,
         below: Sequence[str | Path] = (),
+        mark: bool = True,
     ) -> list[Hit]:
         """The best passages, best first."""
 
@@ -143,7 +144,7 @@ def _found(
     """Search, rerank, and how sure it is that the answer is there."""
     # The whole pool even without a reranker: how rare a word is, is counted in it.
     depth = max(settings.pool, settings.passages)
-    hits = index.search(question, top_k=depth, rerank=False, below=below)
+    hits = index.search(question, top_k=depth, rerank=False, below=below, mark=False)
     pool = hits
     steps = [f"found {len(hits)} passages"]
     reranking = Reranking()

@@ -51,8 +51,9 @@ class Passages:
         instruction: str | None = None,
         rerank: bool = True,
         below: Sequence[str | Path] = (),
+        mark: bool = True,
     ) -> list[Hit]:
-        """The best passages, best first; nothing is reranked, and there are no folders to look below."""
+        """The best passages, best first; none is reranked or marked, and there are no folders."""
         vector = np.asarray(self._embedder.encode_query([query], instruction=instruction)[0], np.float32)
         cosines = self._vectors[self._chosen] @ vector
         scores = self._matching(query)[self._chosen]

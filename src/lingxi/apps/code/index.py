@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lingxi.apps.code import git
 from lingxi.apps.code.blame import blamed
-from lingxi.apps.code.build import Remembering, UpdateReport, update
+from lingxi.apps.code.build import LEFT_OUT, Remembering, UpdateReport, split_path, update
 from lingxi.apps.code.filters import places_below
 from lingxi.apps.code.frames import Framed, rows_of_places
 from lingxi.apps.code.hits import CodeHit, hits_of
@@ -88,6 +88,21 @@ class CodeIndex:
         model = embedder or light_embedder()
         root = top or folder
         return cls(root, top, Path(place).expanduser() if place else cache_place(root, model), model)
+
+    def asked_by(self, embedder: Embeds) -> CodeIndex:
+        """The same index, asked by another face of the same model."""
+        other = CodeIndex(self.root, self._top, self.place, embedder)
+        other._stores = self._stores
+        return other
+
+    def is_indexed(self) -> bool:
+        """Whether there is an index of the files as they lie (of the newest commit, where none do)."""
+        return (self._tree(None)[1] / TABLE).exists()
+
+    def languages(self) -> tuple[str, ...]:
+        """The languages of the indexed files, in order of their names."""
+        found = {split_path(one)[0] for one in self._store(self._tree(None)[1]).files()}
+        return tuple(sorted(found - {LEFT_OUT}))
 
     @property
     def is_bare(self) -> bool:

@@ -59,13 +59,25 @@ def posts(
         body = await read(request, model)
         return answer(await attend(request, lambda caller: make(service, body, caller)))
 
+    path_of(routes, path, model, route, make)
+
+
+def path_of(
+    routes: APIRouter,
+    path: str,
+    model: type[BaseModel],
+    route: Callable[[Request], Awaitable[Response]],
+    named: Callable[..., Any] | None = None,
+) -> None:
+    """A route that reads a body by itself, described by that and the function `named` (or itself)."""
+    said = named or route
     routes.add_api_route(
         path,
         route,
         methods=["POST"],
         route_class_override=Bare,
-        name=make.__name__,
-        description=make.__doc__,
+        name=said.__name__,
+        description=said.__doc__,
         openapi_extra=takes(model),
         responses=_REFUSALS,
     )

@@ -46,5 +46,6 @@ class Serves(Protocol):
         below: Sequence[str] = (),
         kinds: Sequence[str] = (),
         rerank: bool = False,
+        mark: bool = True,
     ) -> list[Hit]:
         """Passages of the index."""

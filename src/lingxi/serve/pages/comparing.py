@@ -12,7 +12,6 @@ from lingxi.serve.pages.forms import CompareForm, FormError, Side
 from lingxi.serve.pages.orders import Comparison, compare
 from lingxi.serve.pages.sides import Scoring, card_of, scored
 
-# A search marks sentences too, and embeds those of every passage.
 _PASSAGES = 20
 
 
@@ -42,7 +41,7 @@ async def compared(service: Serves, form: CompareForm, caller: Caller) -> Compar
 async def _material(service: Serves, form: CompareForm, caller: Caller) -> tuple[list[str], list[str]]:
     if form.source == "texts":
         return list(form.texts), []
-    hits = await service.search(form.query, caller, top_k=_PASSAGES, instruction=form.instruction)
+    hits = await service.search(form.query, caller, top_k=_PASSAGES, instruction=form.instruction, mark=False)
     if len(hits) < 2:
         raise FormError("few_passages")
     return [hit.text for hit in hits], [hit.place for hit in hits]

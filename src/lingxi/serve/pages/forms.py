@@ -62,25 +62,25 @@ class CompareForm:
 
 def search_form(fields: Fields) -> SearchForm:
     """Read a search; raises FormError for an unknown field, one given twice or a value out of range."""
-    given = _once(fields, {"q", "instruction", "path", "kind", "n", "rerank", "lang"})
+    given = once(fields, {"q", "instruction", "path", "kind", "n", "rerank", "lang"})
     return SearchForm(
-        query=_text(given, "q", "query", _QUERY) or "",
-        instruction=_text(given, "instruction", "instruction", _QUERY),
-        path=_text(given, "path", "path", _PATH),
-        kind=_choice(given, "kind", "kind", KINDS),
-        number=_number(given, "n", "number", 1, MOST_PASSAGES) or 10,
-        rerank=_choice(given, "rerank", "rerank", ("1", "0")) == "1",
+        query=text(given, "q", "query", _QUERY) or "",
+        instruction=text(given, "instruction", "instruction", _QUERY),
+        path=text(given, "path", "path", _PATH),
+        kind=choice(given, "kind", "kind", KINDS),
+        number=number(given, "n", "number", 1, MOST_PASSAGES) or 10,
+        rerank=choice(given, "rerank", "rerank", ("1", "0")) == "1",
     )
 
 
 def compare_form(fields: Fields) -> CompareForm:
     """Read a comparison; raises FormError as `search_form` does, and for too many or too few texts."""
     sides = {f"{name}_{part}" for name in "ab" for part in ("model", "dim", "precision")}
-    given = _once(fields, {"q", "instruction", "source", "texts", "lang", *sides})
+    given = once(fields, {"q", "instruction", "source", "texts", "lang", *sides})
     form = CompareForm(
-        query=_text(given, "q", "query", _QUERY) or "",
-        instruction=_text(given, "instruction", "instruction", _QUERY),
-        source=cast(Source, _choice(given, "source", "source", ("texts", "index")) or "texts"),
+        query=text(given, "q", "query", _QUERY) or "",
+        instruction=text(given, "instruction", "instruction", _QUERY),
+        source=cast(Source, choice(given, "source", "source", ("texts", "index")) or "texts"),
         texts=_lines(given.get("texts", "")),
         a=_side(given, "a"),
         b=_side(given, "b"),
@@ -94,9 +94,9 @@ def compare_form(fields: Fields) -> CompareForm:
 
 def _side(given: Mapping[str, str], name: str) -> Side:
     return Side(
-        _text(given, f"{name}_model", "model", _PATH),
-        _number(given, f"{name}_dim", "width", 1, _WIDEST),
-        _choice(given, f"{name}_precision", "precision", PRECISIONS) or "float32",
+        text(given, f"{name}_model", "model", _PATH),
+        number(given, f"{name}_dim", "width", 1, _WIDEST),
+        choice(given, f"{name}_precision", "precision", PRECISIONS) or "float32",
     )
 
 
@@ -110,7 +110,7 @@ def _lines(text: str) -> tuple[str, ...]:
     return lines
 
 
-def _once(fields: Fields, known: Collection[str]) -> dict[str, str]:
+def once(fields: Fields, known: Collection[str]) -> dict[str, str]:
     """The fields that are filled in, stripped."""
     given: dict[str, str] = {}
     for name, value in fields:
@@ -122,21 +122,24 @@ def _once(fields: Fields, known: Collection[str]) -> dict[str, str]:
     return {name: value for name, value in given.items() if value}
 
 
-def _text(given: Mapping[str, str], name: str, field: str, most: int) -> str | None:
+def text(given: Mapping[str, str], name: str, field: str, most: int) -> str | None:
+    """A text of at most so many characters, None for none."""
     value = given.get(name)
     if value is not None and len(value) > most:
         raise FormError("too_long", field, most=most)
     return value
 
 
-def _choice(given: Mapping[str, str], name: str, field: str, offered: Collection[str]) -> str | None:
+def choice(given: Mapping[str, str], name: str, field: str, offered: Collection[str]) -> str | None:
+    """One of what is offered, None for none."""
     value = given.get(name)
     if value is not None and value not in offered:
         raise FormError("bad_choice", field)
     return value
 
 
-def _number(given: Mapping[str, str], name: str, field: str, low: int, high: int) -> int | None:
+def number(given: Mapping[str, str], name: str, field: str, low: int, high: int) -> int | None:
+    """A whole number in bounds, None for none."""
     value = given.get(name)
     if value is None:
         return None

@@ -37,21 +37,33 @@ def _name(match: re.Match[str]) -> str:
     return chr(0x2400 + code) if code < 32 else "␡" if code == 127 else f"[U+{code:04X}]"
 
 
-def page(template: str, say: Phrases, root: str, status: int = 200, **values: Any) -> HTMLResponse:
+def page(
+    template: str, say: Phrases, root: str, status: int = 200, folder: Path | None = None, **values: Any
+) -> HTMLResponse:
     """A template as an answer; `root` is the path that the application is mounted at."""
-    text = templates().get_template(template).render(say=say, root=root, asset=assets(), **values)
-    return HTMLResponse(text, status, headers={"Content-Language": say.tag, "Cache-Control": "no-store"})
+    return HTMLResponse(text(template, say, root, folder, **values), status, headers=headers(say))
+
+
+def text(template: str, say: Phrases, root: str, folder: Path | None = None, **values: Any) -> str:
+    """A template as text; `folder` holds templates beside those of this room."""
+    found: str = templates(folder).get_template(template).render(say=say, root=root, asset=assets(), **values)
+    return found
+
+
+def headers(say: Phrases) -> dict[str, str]:
+    """Headers of a page in a language."""
+    return {"Content-Language": say.tag, "Cache-Control": "no-store"}
 
 
 @cache
-def templates() -> Any:
+def templates(folder: Path | None = None) -> Any:
     """The Jinja environment; raises MissingExtraError without Jinja."""
     try:
         import jinja2
     except ImportError:
         raise MissingExtraError("jinja2", "serve", "the pages") from None
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+        loader=jinja2.FileSystemLoader([_HERE / "templates", *([folder] if folder else [])]),
         autoescape=True,
         finalize=_finalized,
         undefined=jinja2.StrictUndefined,

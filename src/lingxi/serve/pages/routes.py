@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlencode
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from lingxi.errors import InputError
 from lingxi.serve.attend import Attend, attending
 from lingxi.serve.pages import render
 from lingxi.serve.pages.asked import Serves
@@ -24,26 +21,22 @@ from lingxi.serve.pages.forms import (
     KINDS,
     MOST_TEXTS,
     CompareForm,
-    Fields,
     FormError,
     SearchForm,
     compare_form,
     search_form,
-    told,
 )
+from lingxi.serve.pages.frame import Asked, posted, read, result
 from lingxi.serve.pages.front import BELOW, Front
 from lingxi.serve.pages.searching import found, has_reranker
-from lingxi.serve.pages.words import Phrases, choose_language
+from lingxi.serve.pages.words import WORDS
 from lingxi.serve.refusal import Refusal
 from lingxi.vectors import PRECISIONS
-
-T = TypeVar("T")
-_LARGEST_FORM = 300_000
-_FORM = "application/x-www-form-urlencoded"
 
 
 def install(app: FastAPI, service: Serves) -> None:
     """Put the pages into an application."""
+    app.state.pages = {name: WORDS[name] for name in ("search", "compare", "status")}
     app.include_router(router(service, attending(service.settings.deadline_s)))
     app.add_middleware(Front)
 
@@ -84,104 +77,25 @@ def router(service: Serves, attend: Attend) -> APIRouter:
     return routes
 
 
-# --- what every page does ------------------------------------------------------------------------
-
-
-class _Asked:
-    """A request of a page: its fields, the language, and what the frame of the page needs."""
-
-    def __init__(self, request: Request, fields: Fields, here: str) -> None:
-        self.fields = fields
-        self.given = dict(fields)
-        self.problem, self.status, self.headers = "", 200, dict[str, str]()
-        lang = self.given.get("lang")
-        accepted = request.headers.get("accept-language", "")
-        try:
-            self.say = Phrases(choose_language(lang, accepted))
-        except InputError:
-            self.say, lang = Phrases(choose_language(None, accepted)), None
-            self.refuse(FormError("bad_choice", "language"))
-        root = request.scope.get("root_path", "")
-        other = "en" if self.say.language == "zh" else "zh"
-        # A long list of texts does not fit an address.
-        kept = [(k, v) for k, v in fields if k not in ("lang", "texts") and v]
-        self.frame = {
-            "root": root,
-            "here": here,
-            "lang": lang,
-            "lang_only": f"?lang={lang}" if lang else "",
-            "switch": f"{root}{BELOW}/{here}?{urlencode([*kept, ('lang', other)], errors='replace')}",
-        }
-
-    def refuse(self, error: FormError | Refusal) -> None:
-        """Keep what is wrong, for the page to say."""
-        if isinstance(error, FormError):
-            self.status, self.problem = 400, told(error, self.say)
-            return
-        self.status = error.status
-        no_index = error.kind == "not_found" and error.param != "model"
-        self.problem = (
-            self.say("no_index") if no_index else self.say(f"refused_{error.kind}", **_reason(error))
-        )
-        if error.retry_after is not None:
-            self.headers["Retry-After"] = str(math.ceil(error.retry_after))
-
-    def page(self, template: str, **values: Any) -> Response:
-        """The page with what was asked and what is wrong."""
-        given = dict.fromkeys(("q", "instruction", "path", "kind", "n", "texts", "source"), "")
-        given |= {name: render.AsTyped(value) for name, value in self.given.items()}
-        values |= {
-            "given": given,
-            "problem": self.problem,
-            **self.frame,
-        }
-        answer = render.page(template, self.say, status=self.status, **values)
-        answer.headers.update(self.headers)
-        return answer
-
-
-def _reason(error: Refusal) -> Mapping[str, str]:
-    return {"reason": f"{error.reason}; {error.remedy}"} if error.kind == "invalid_input" else {}
-
-
-async def _result(asked: _Asked, make: Callable[[], Awaitable[T]]) -> T | None:
-    """What `make` gives, or None with the reason kept."""
-    if asked.problem:
-        return None
-    try:
-        return await make()
-    except (FormError, Refusal) as error:
-        asked.refuse(error)
-        return None
-
-
-def _read(asked: _Asked, read: Callable[[Fields], T], otherwise: T) -> T:
-    try:
-        return read(asked.fields)
-    except FormError as error:
-        asked.refuse(error)
-        return otherwise
-
-
 # --- the pages -----------------------------------------------------------------------------------
 
 
 async def _searched(service: Serves, attend: Attend, request: Request) -> Response:
-    asked = _Asked(request, request.query_params.multi_items(), "search")
-    form = _read(asked, search_form, SearchForm())
-    result = None
+    asked = Asked(request, request.query_params.multi_items(), "search")
+    form = read(asked, search_form, SearchForm())
+    made = None
     if form.query:
-        result = await _result(asked, lambda: attend(request, partial(found, service, form)))
+        made = await result(asked, lambda: attend(request, partial(found, service, form)))
     able = has_reranker(service)
     return asked.page(
         "search.html",
         kinds=KINDS,
         has_reranker=able,
         # Who has not asked yet is offered the better order.
-        rerank=result.rerank if result else form.rerank or (able and not asked.given.get("q")),
+        rerank=made.rerank if made else form.rerank or (able and not asked.given.get("q")),
         is_narrowed=bool(form.instruction or form.path or form.kind or asked.problem),
-        passages=result.passages if result else None,
-        ms=result.ms if result else 0,
+        passages=made.passages if made else None,
+        ms=made.ms if made else 0,
     )
 
 
@@ -189,20 +103,20 @@ async def _compared(service: Serves, attend: Attend, request: Request) -> Respon
     fields = request.query_params.multi_items()
     too_large = False
     if request.method == "POST":
-        posted = await _posted(request)
-        too_large = posted is None
-        fields += posted or []
-    asked = _Asked(request, fields, "compare")
+        sent = await posted(request)
+        too_large = sent is None
+        fields += sent or []
+    asked = Asked(request, fields, "compare")
     if too_large:
         asked.refuse(Refusal(413, "too_large", "the form is too large", "send less"))
-    form = _read(asked, compare_form, CompareForm())
+    form = read(asked, compare_form, CompareForm())
     cards = service.cards()
     if not any(name[:2] in ("a_", "b_") for name in asked.given):
         a, b = usual_sides(cards)
         form = replace(form, a=a, b=b)
-    result = None
+    made = None
     if form.query:
-        result = await _result(asked, lambda: attend(request, partial(compared, service, form)))
+        made = await result(asked, lambda: attend(request, partial(compared, service, form)))
     return asked.page(
         "compare.html",
         cards=cards,
@@ -212,32 +126,17 @@ async def _compared(service: Serves, attend: Attend, request: Request) -> Respon
         most=MOST_TEXTS,
         a=form.a,
         b=form.b,
-        depth=min(10, len(result.texts) // 2) if result else 0,
-        result=result.result if result else None,
-        texts=result.texts if result else [],
-        labels=result.places if result else [],
-        scoring_a=result.scoring_a if result else None,
-        scoring_b=result.scoring_b if result else None,
+        depth=min(10, len(made.texts) // 2) if made else 0,
+        result=made.result if made else None,
+        texts=made.texts if made else [],
+        labels=made.places if made else [],
+        scoring_a=made.scoring_a if made else None,
+        scoring_b=made.scoring_b if made else None,
     )
 
 
-async def _posted(request: Request) -> list[tuple[str, str]] | None:
-    """The fields of a form, None for one that is too large or no form."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        return None
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > _LARGEST_FORM:
-            return None
-    try:
-        return parse_qsl(body.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=20)
-    except ValueError:
-        return None
-
-
 def _status(service: Serves, request: Request, uptime: float) -> Response:
-    asked = _Asked(request, request.query_params.multi_items(), "status")
+    asked = Asked(request, request.query_params.multi_items(), "status")
     unknown = [name for name in asked.given if name != "lang"]
     if unknown:
         asked.refuse(FormError("unknown_field"))

@@ -11,7 +11,8 @@ from lingxi.errors import InputError
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 
-WORDS: Mapping[str, tuple[str, str]] = {
+Pair = tuple[str, str]
+WORDS: Mapping[str, Pair] = {
     # every page
     "skip": ("Skip to the content", "跳到正文"),
     "pages": ("Pages", "页面"),
@@ -170,16 +171,21 @@ WORDS: Mapping[str, tuple[str, str]] = {
 
 
 class Phrases:
-    """The phrases of one language: `say("found", count=3, ms=5)`."""
+    """The phrases of one language, and those that a page has of its own: `say("found", count=3, ms=5)`."""
 
-    def __init__(self, language: Language) -> None:
+    def __init__(self, language: Language, more: Mapping[str, Pair] | None = None) -> None:
         self.language = language
+        self._words = {**WORDS, **(more or {})}
         self.tag = {"en": "en", "zh": "zh-Hans"}[language]
         self._at = LANGUAGES.index(language)
 
     def __call__(self, key: str, **values: object) -> str:
         """The phrase of a key with its values; raises KeyError for a key that is not there."""
-        return WORDS[key][self._at].format(**values)
+        return self._words[key][self._at].format(**values)
+
+    def of(self, pair: Pair) -> str:
+        """That one of a pair which is in this language."""
+        return pair[self._at]
 
 
 _ACCEPTED = re.compile(r"\s*([A-Za-z*]+)(?:-[A-Za-z0-9-]+)?\s*(?:;\s*q\s*=\s*([01](?:\.\d{0,3})?))?\s*$")

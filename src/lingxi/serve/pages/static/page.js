@@ -1,5 +1,5 @@
 "use strict";
-// Keys of the search and compare pages; without this file the pages work with links and forms alone.
+// Keys of the pages that ask; without this file the pages work with links and forms alone.
 const rows = [...document.querySelectorAll(".hit, .side-a .place-row")];
 const query = document.getElementById("q");
 const toast = document.getElementById("toast");
@@ -35,6 +35,12 @@ document.addEventListener("keydown", event => {
   const target = event.target;
   if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
   if (target === query && event.key === "Escape") { query.blur(); return; }
+  // A query of several lines is sent by Enter too; Shift begins a line.
+  if (target.matches(".asking") && event.key === "Enter" && !event.shiftKey) {
+    event.preventDefault();
+    form.requestSubmit();
+    return;
+  }
   if (target.matches("input, select, textarea")) return;
   // Enter on a link, a button or a summary is theirs.
   if (event.key === "Enter" && target.closest("a, button, summary")) return;
@@ -59,8 +65,13 @@ for (const row of document.querySelectorAll(".place-row")) {
 }
 
 const form = document.getElementById("ask");
-form.addEventListener("submit", () => form.setAttribute("aria-busy", "true"));
+const forms = [...document.querySelectorAll("form.ask")];
+for (const one of forms)
+  one.addEventListener("submit", event => {
+    // After a download the page stays.
+    if (!event.submitter?.hasAttribute("formaction")) one.setAttribute("aria-busy", "true");
+  });
 // A page that comes back from the browser's memory is at rest.
-addEventListener("pageshow", () => form.removeAttribute("aria-busy"));
+addEventListener("pageshow", () => forms.forEach(one => one.removeAttribute("aria-busy")));
 const keys = document.getElementById("keys");
 if (keys && rows.length) keys.hidden = false;
