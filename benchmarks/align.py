@@ -12,9 +12,10 @@ FOLDER holds ent_ids_1.tsv, ent_ids_2.tsv, triples_1.tsv, triples_2.tsv and ref_
   seeds      names, triples and 30 % of the links; measured on the other 70 %, against their 10,500 targets.
              The split is drawn as RDGCN's code draws it (numpy's generator, seed 12306, shuffles the links)
   whole      as `structure`, but nobody says which entities have a partner: all of both graphs are matched
+  whole-names  names only, all of both graphs
 
-All but `whole` are given the 15,000 entities a side that have a partner, as published figures are. A target
-beyond the 50 candidates kept counts as not found. `--tune` prints weights for `confidence.SHIPPED`.
+All but these are given the 15,000 entities a side that have a partner, as published figures are. A target
+beyond the 50 candidates kept counts as not found. `--tune` prints weights for `confidence`.
 Seconds are of the processor (and of the clock), without the embedder's, which are named apart.
 """
 
@@ -34,10 +35,11 @@ from lingxi.apps.align import confidence as sure
 from lingxi.encoding import Encoder
 from lingxi.metrics import bootstrap_interval
 
-WAYS = ("string", "embedder", "names", "structure", "seeds", "whole")
+WAYS = ("string", "embedder", "names", "structure", "seeds", "whole", "whole-names")
 SETTINGS = {
     "embedder": AlignSettings(spelling=0, structure=0),
     "names": AlignSettings(structure=0),
+    "whole-names": AlignSettings(structure=0),
 }
 Links = list[tuple[str, str]]
 
@@ -113,7 +115,11 @@ def measure(
     graphs: tuple[Graph, Graph], links: Links, embedder: Encoder, way: str, tune: bool = False
 ) -> dict[str, Any]:
     """One way on one data set."""
-    linked = graphs if way == "whole" else tuple(only(g, {x[i] for x in links}) for i, g in enumerate(graphs))
+    linked = (
+        graphs
+        if way.startswith("whole")
+        else tuple(only(g, {x[i] for x in links}) for i, g in enumerate(graphs))
+    )
     seeds, test = rdgcn_split(links) if way == "seeds" else ([], links)
     if way == "string":
         return {"way": way, **figures(string_ranks(graphs, test))}
@@ -210,10 +216,10 @@ def one_to_one(found: Alignment, links: Links) -> dict[str, Any]:
 
 
 def weights(found: Alignment, links: Links) -> list[float]:
-    """What `confidence.SHIPPED` would be, of these links; an entity without a partner is no match."""
+    """What the weights of `confidence` would be, of these links; an entity without a partner is no match."""
     true = dict(links)
     right = np.array([true.get(m.left) == m.right for m in found.matches])
-    rows = [(m.share, m.text, m.structure, m.lead, m.mutual) for m in found.matches]
+    rows = [(m.share, m.text, m.structure, m.mutual) for m in found.matches]
     return list(sure.fitted(np.array(rows, np.float32), right, "").weights)
 
 

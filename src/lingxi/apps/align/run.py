@@ -67,9 +67,9 @@ def align(
     asked: dict[tuple[int, int], float] = {}
     if reranker is not None:
         free, asked = judged(free, work.graphs, reranker, wanted)
-    calibration = _calibrated(work, weighed, found, free)
+    calibration = _calibrated(work, weighed, free)
     shares, chosen = _decided(work, found, free)
-    features = _features(weighed, found, free, chosen)
+    features = _features(weighed, free, chosen)
     sure = confidence.confidences(features, calibration)
     matches = tuple(_matches(work, weighed, chosen, features, sure, asked))
     clock.mark("matching")
@@ -104,25 +104,17 @@ def _with_given(found: Candidates, given: Pairs) -> Candidates:
     return Candidates(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))
 
 
-def _features(weighed: Weighed, found: Candidates, shares: Candidates, chosen: Pairs) -> Floats:
-    """What `confidence.FEATURES` are of each chosen pair [pairs, 5]; 0 where it was not considered."""
+def _features(weighed: Weighed, shares: Candidates, chosen: Pairs) -> Floats:
+    """What `confidence.FEATURES` are of each chosen pair [pairs, 4]; 0 where it was not considered."""
     left, right = chosen.T
-    share, score = (_score_at(each, left, right) for each in (shares, found))
-    others = np.where(found.rows[left] == right[:, None], -np.inf, found.scores[left])
-    best = np.maximum(others.max(axis=1, initial=-np.inf), 0)
+    here = shares.rows[left] == right[:, None]
+    share = np.where(here, shares.scores[left], 0).max(axis=1, initial=0)
     columns = int(max(shares.rows.max(initial=-1), right.max(initial=-1))) + 1
-    each = {tuple(pair) for pair in assign.mutual(shares, columns).tolist()}
+    each = set(map(tuple, assign.mutual(shares, columns).tolist()))
     both = np.array([tuple(pair) in each for pair in chosen.tolist()], np.float32)
     at = _places(weighed, left, right)
-    kept = at >= 0
-    like, agree = (np.where(kept, values[at], 0) for values in (weighed.like, weighed.agree))
-    return np.stack([share, like, agree, score - best, both], axis=1).astype(np.float32)
-
-
-def _score_at(found: Candidates, left: Pairs, right: Pairs) -> Floats:
-    """The score of each pair among the candidates, 0 where it is none."""
-    here = found.rows[left] == right[:, None]
-    return np.asarray(np.where(here, found.scores[left], 0).max(axis=1, initial=0), np.float32)
+    like, agree = (np.where(at >= 0, values[at], 0) for values in (weighed.like, weighed.agree))
+    return np.stack([share, like, agree, both], axis=1).astype(np.float32)
 
 
 def _places(weighed: Weighed, left: Pairs, right: Pairs) -> Pairs:
@@ -133,15 +125,16 @@ def _places(weighed: Weighed, left: Pairs, right: Pairs) -> Pairs:
     return np.where(known[at] == key, at, -1) if len(known) else np.full(len(key), -1)
 
 
-def _calibrated(work: _Work, weighed: Weighed, found: Candidates, free: Candidates) -> confidence.Calibration:
+def _calibrated(work: _Work, weighed: Weighed, free: Candidates) -> confidence.Calibration:
     """Fitted to the seeds, each matched as if it were not given, where they are enough."""
+    shipped = confidence.WITH_TRIPLES if _rounds(work) else confidence.NAMES_ALONE
     if len(work.given) < confidence.FEWEST_SEEDS:
-        return confidence.SHIPPED
+        return shipped
     chosen = assign.greedy(free, len(work.graphs[1].entities))
     seeded = chosen[np.isin(chosen[:, 0], work.given[:, 0])]
     true = dict(work.given.tolist())
     right = np.array([true[a] == b for a, b in seeded.tolist()], bool)
-    return confidence.of_seeds(_features(weighed, found, free, seeded), right)
+    return confidence.of_seeds(_features(weighed, free, seeded), right, shipped)
 
 
 def _matches(
@@ -159,7 +152,7 @@ def _matches(
     reasons = Reasons(work.graphs, work.edges, weighed.image, weighed.sure)
     for number in np.argsort(-sure, kind="stable").tolist():
         pair = int(chosen[number, 0]), int(chosen[number, 1])
-        share, text, agreed, lead, mutual = (round(float(value), 4) for value in features[number])
+        share, text, agreed, mutual = (round(float(value), 4) for value in features[number])
         yield Match(
             left=work.graphs[0].entities[pair[0]].id,
             right=work.graphs[1].entities[pair[1]].id,
@@ -168,7 +161,6 @@ def _matches(
             text=text,
             structure=agreed,
             share=share,
-            lead=lead,
             mutual=bool(mutual),
             neighbours=reasons.of(*pair),
             reranked=asked.get(pair),
