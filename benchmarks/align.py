@@ -1,7 +1,7 @@
 """Align DBP15K: Hits@1, Hits@10 and MRR with bootstrap intervals, seconds and peak memory.
 
     python benchmarks/align.py FOLDER [--model NAME]... [--ways string,embedder,names,structure,seeds,whole]
-                               [--cache FILE] [--out FILE] [--tune]
+                               [--near NAME=NAME]... [--cache FILE] [--out FILE] [--tune]
 
 FOLDER holds ent_ids_1.tsv, ent_ids_2.tsv, triples_1.tsv, triples_2.tsv and ref_ent_ids.tsv. The ways:
 
@@ -15,7 +15,8 @@ FOLDER holds ent_ids_1.tsv, ent_ids_2.tsv, triples_1.tsv, triples_2.tsv and ref_
   whole-names  names only, all of both graphs
 
 All but these are given the 15,000 entities a side that have a partner, as published figures are. A target
-beyond the 50 candidates kept counts as not found. `--tune` prints weights for `confidence`.
+beyond the 50 candidates kept counts as not found. `--near 人工智能='Artificial Intelligence'` says where the second name stands among all
+names of the right graph, by the embedder alone. `--tune` prints weights for `confidence`.
 Seconds are of the processor (and of the clock), without the embedder's, which are named apart.
 """
 
@@ -52,7 +53,9 @@ def main() -> None:
         from lingxi import Embedder
 
         embedder = Kept(Embedder(None if model == "lingxi-nano" else model, cache=options.cache))
-        for way in options.ways.split(","):
+        for pair in options.near:
+            print(json.dumps({"model": model, **near(graphs[1], *pair.split("=", 1), embedder)}), flush=True)
+        for way in filter(None, options.ways.split(",")):
             found.append({"model": model, **measure(graphs, links, embedder, way, options.tune)})
             print(json.dumps(found[-1], ensure_ascii=False), flush=True)
     if options.out:
@@ -64,12 +67,13 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", action="append", help="may be given several times")
     parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--near", action="append", default=[], help="may be given several times")
     parser.add_argument("--cache", type=Path, help="file that keeps vectors from one run to the next")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--tune", action="store_true")
     options = parser.parse_args()
     options.model = options.model or ["lingxi-nano"]
-    unknown = set(options.ways.split(",")) - set(WAYS)
+    unknown = set(filter(None, options.ways.split(","))) - set(WAYS)
     if unknown:
         parser.error(f"no way named {', '.join(sorted(unknown))}")
     return options
@@ -109,6 +113,14 @@ class Kept:
             self._kept.update(zip(fresh, vectors, strict=True))
         self.seconds += time.process_time() - begun
         return np.stack([self._kept[text] for text in inputs])
+
+
+def near(graph: Graph, name: str, wanted: str, embedder: Encoder) -> dict[str, Any]:
+    """Where a name stands among those of a graph (it is added where it is not there)."""
+    names = list(dict.fromkeys([wanted, *(entity.name for entity in graph.entities)]))
+    scores = embedder.encode_document(names) @ embedder.encode_document([name])[0]
+    best = [names[at] for at in np.argsort(-scores)[:5]]
+    return {"name": name, "wanted": wanted, "rank": 1 + int((scores > scores[0]).sum()), "nearest": best}
 
 
 def measure(
