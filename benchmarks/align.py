@@ -14,10 +14,10 @@ FOLDER holds ent_ids_1.tsv, ent_ids_2.tsv, triples_1.tsv, triples_2.tsv and ref_
   whole      as `structure`, but nobody says which entities have a partner: all of both graphs are matched
   whole-names  names only, all of both graphs
 
-All but these are given the 15,000 entities a side that have a partner, as published figures are. A target
-beyond the 50 candidates kept counts as not found. `--near 人工智能='Artificial Intelligence'` says where the second name stands among all
-names of the right graph, by the embedder alone. `--tune` prints weights for `confidence`.
-Seconds are of the processor (and of the clock), without the embedder's, which are named apart.
+All but these two are given the 15,000 entities a side that have a partner, as published figures are. A target
+beyond the 50 candidates kept counts as not found. `--near 人工智能='Artificial Intelligence'` says where the
+second name stands among all names of the right graph, by the embedder alone. `--tune` prints weights for
+`confidence`. Seconds are of the processor (and of the clock), without the embedder's, which are named apart.
 """
 
 from __future__ import annotations
