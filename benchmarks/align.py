@@ -1,7 +1,7 @@
 """Align DBP15K: Hits@1, Hits@10 and MRR with bootstrap intervals, seconds and peak memory.
 
-    python benchmarks/align.py FOLDER [--model NAME]... [--ways string,embedder,names,structure,seeds,whole]
-                               [--near NAME=NAME]... [--cache FILE] [--out FILE] [--tune]
+    python benchmarks/align.py FOLDER [--model NAME]... [--ways string,names,…]
+                               [--near NAME=NAME]... [--list FILE]... [--cache FILE] [--out FILE] [--tune]
 
 FOLDER holds ent_ids_1.tsv, ent_ids_2.tsv, triples_1.tsv, triples_2.tsv and ref_ent_ids.tsv. The ways:
 
@@ -16,8 +16,9 @@ FOLDER holds ent_ids_1.tsv, ent_ids_2.tsv, triples_1.tsv, triples_2.tsv and ref_
 
 All but these two are given the 15,000 entities a side that have a partner, as published figures are. A target
 beyond the 50 candidates kept counts as not found. `--near 人工智能='Artificial Intelligence'` says where the
-second name stands among all names of the right graph, by the embedder alone. `--tune` prints weights for
-`confidence`. Seconds are of the processor (and of the clock), without the embedder's, which are named apart.
+second name stands among all names of the right graph, and of every `--list FILE` (a name a line), by the
+embedder alone. `--tune` prints weights for `confidence`. Seconds are of the processor (and of the clock),
+without the embedder's, which are named apart.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ import argparse
 import json
 import resource
 import time
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lingxi.apps.align import Alignment, AlignSettings, Entity, Graph, Triple, align, graph_of
+from lingxi.apps.align import Alignment, AlignSettings, Entity, Graph, Match, Triple, align, graph_of
 from lingxi.apps.align import confidence as sure
+from lingxi.apps.align.features import same
 from lingxi.encoding import Encoder
 from lingxi.metrics import bootstrap_interval
 
@@ -53,8 +57,9 @@ def main() -> None:
         from lingxi import Embedder
 
         embedder = Kept(Embedder(None if model == "lingxi-nano" else model, cache=options.cache))
-        for pair in options.near:
-            print(json.dumps({"model": model, **near(graphs[1], *pair.split("=", 1), embedder)}), flush=True)
+        for pair, (place, names) in product(options.near, lists(graphs[1], options.list).items()):
+            said = near(names, *pair.split("=", 1), embedder)
+            print(json.dumps({"model": model, "among": place, **said}, ensure_ascii=False), flush=True)
         for way in filter(None, options.ways.split(",")):
             found.append({"model": model, **measure(graphs, links, embedder, way, options.tune)})
             print(json.dumps(found[-1], ensure_ascii=False), flush=True)
@@ -68,6 +73,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--model", action="append", help="may be given several times")
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--near", action="append", default=[], help="may be given several times")
+    parser.add_argument("--list", action="append", type=Path, default=[], help="may be given several times")
     parser.add_argument("--cache", type=Path, help="file that keeps vectors from one run to the next")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--tune", action="store_true")
@@ -115,12 +121,20 @@ class Kept:
         return np.stack([self._kept[text] for text in inputs])
 
 
-def near(graph: Graph, name: str, wanted: str, embedder: Encoder) -> dict[str, Any]:
-    """Where a name stands among those of a graph (it is added where it is not there)."""
-    names = list(dict.fromkeys([wanted, *(entity.name for entity in graph.entities)]))
-    scores = embedder.encode_document(names) @ embedder.encode_document([name])[0]
-    best = [names[at] for at in np.argsort(-scores)[:5]]
-    return {"name": name, "wanted": wanted, "rank": 1 + int((scores > scores[0]).sum()), "nearest": best}
+def lists(graph: Graph, files: list[Path]) -> dict[str, list[str]]:
+    """Names to look among: those of a graph, and those of each file."""
+    read = {file.name: file.read_text(encoding="utf-8").splitlines() for file in files}
+    return {graph.name: [entity.name for entity in graph.entities], **read}
+
+
+def near(names: list[str], name: str, wanted: str, embedder: Encoder) -> dict[str, Any]:
+    """Where a name stands among others, however those write it."""
+    others = (other for other in names if other.casefold() != wanted.casefold())
+    among = list(dict.fromkeys([wanted, *others]))
+    scores = embedder.encode_document(among) @ embedder.encode_document([name])[0]
+    best = [among[at] for at in np.argsort(-scores)[:5]]
+    rank = 1 + int((scores > scores[0]).sum())
+    return {"names": len(among), "name": name, "wanted": wanted, "rank": rank, "nearest": best}
 
 
 def measure(
@@ -209,29 +223,56 @@ def figures(place: np.ndarray) -> dict[str, Any]:
 
 
 def one_to_one(found: Alignment, links: Links) -> dict[str, Any]:
-    """Precision and recall of the matches, all and the sure ones, and how well their confidence holds."""
+    """Precision and recall of the matches, all and the sure ones, and how well their confidence holds.
+
+    Judged are the matches that are not given: those of entities whose partner is known, and again (`strict`)
+    all of them, those of other entities held to be wrong, which not all of them are.
+    """
     true = dict(links)
-    judged = [(m.confidence, true[m.left] == m.right) for m in found.matches if m.left in true]
-    said, right = (np.array(x) for x in zip(*judged, strict=True))
-    high = said >= 0.8
-    sure_all = sum(m.confidence >= 0.8 and not m.given for m in found.matches)
-    bins = np.minimum((said * 10).astype(int), 9)
-    gaps = [abs(said[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in set(bins)]
+    free = [m for m in found.matches if not m.given]
+    known = [m for m in free if m.left in true]
+    right = np.array([true[m.left] == m.right for m in known])
     return {
         "precision": round(float(right.mean()), 4),
         "recall": round(float(right.sum() / len(links)), 4),
+        "judged": reliability(known, right),
+        "strict": reliability(free, np.array([true.get(m.left) == m.right for m in free])),
+    }
+
+
+def reliability(matches: Sequence[Match], right: np.ndarray) -> dict[str, Any]:
+    """Expected calibration error over ten bins with its interval, and what is held to be sure.
+
+    `bins` are rows of: confidence from, matches, mean confidence, share that is right.
+    """
+    said = np.array([m.confidence for m in matches])
+    at = np.minimum((said * 10).astype(int), 9)
+    bins = [(b, said[at == b], right[at == b]) for b in sorted(set(at.tolist()))]
+    draws = [np.random.default_rng(n).integers(0, len(said), len(said)) for n in range(200)]
+    errors = [binned(said[draw], right[draw], at[draw]) for draw in draws]
+    high = said >= 0.8
+    return {
+        "matches": len(said),
+        "calibration_error": [
+            round(x, 4) for x in (binned(said, right, at), *np.quantile(errors, (0.025, 0.975)))
+        ],
         "sure": int(high.sum()),
         "sure_precision": round(float(right[high].mean()), 4) if high.any() else None,
-        "sure_precision_of_all": round(float(right[high].sum() / max(sure_all, 1)), 4),
-        "calibration_error": round(float(sum(gaps)), 4),
+        "bins": [[b / 10, len(s), round(float(s.mean()), 3), round(float(r.mean()), 3)] for b, s, r in bins],
     }
+
+
+def binned(said: np.ndarray, right: np.ndarray, at: np.ndarray) -> float:
+    """The gap between confidence and share right, mean over bins by size (arXiv 1706.04599, equation 3)."""
+    gaps = np.bincount(at, said - right, minlength=10)
+    return float(np.abs(gaps).sum() / len(said))
 
 
 def weights(found: Alignment, links: Links) -> list[float]:
     """What the weights of `confidence` would be, of these links; an entity without a partner is no match."""
     true = dict(links)
     right = np.array([true.get(m.left) == m.right for m in found.matches])
-    rows = [(m.share, m.text, m.structure, m.mutual) for m in found.matches]
+    rows = [(m.share, m.text, same(*m.names), m.structure, m.mutual) for m in found.matches]
     return list(sure.fitted(np.array(rows, np.float32), right, "").weights)
 
 

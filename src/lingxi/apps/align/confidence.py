@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lingxi.errors import MissingExtraError
 from lingxi.vectors import Floats
 
-FEATURES = ("share", "likeness", "agreement", "mutual")
+FEATURES = ("share", "likeness", "same", "agreement", "mutual")
 FEWEST_SEEDS = 50
 
 
@@ -27,12 +27,12 @@ class Calibration(NamedTuple):
     source: str
 
 
-WITH_TRIPLES = Calibration((1.5, 1.5, 4.0, 1.0, -4.0), "fitted on DBP15K ja-en")
-NAMES_ALONE = Calibration((1.5, 6.0, 0.0, 1.0, -5.0), "fitted on names of DBP15K ja-en")
+WITH_TRIPLES = Calibration((1.5, 1.5, 0.0, 4.0, 1.0, -4.0), "fitted on DBP15K ja-en")
+NAMES_ALONE = Calibration((1.5, 6.0, 0.0, 0.0, 1.0, -5.0), "fitted on names of DBP15K ja-en")
 
 
 def confidences(features: Floats, calibration: Calibration) -> Floats:
-    """Probability [n] that each match is right, of its features [n, 4]."""
+    """Probability [n] that each match is right, of its features [n, 5]."""
     weights = np.array(calibration.weights)
     return np.asarray(1 / (1 + np.exp(-(features @ weights[:-1] + weights[-1]))), np.float32)
 
