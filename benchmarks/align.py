@@ -1,7 +1,7 @@
 """Align DBP15K: Hits@1, Hits@10 and MRR with bootstrap intervals, seconds and peak memory.
 
     python benchmarks/align.py FOLDER [--model NAME]... [--ways string,names,…]
-                               [--near NAME=NAME]... [--list FILE]... [--cache FILE] [--out FILE] [--tune]
+                               [--near NAME=NAME]... [--list FILE]... [--cache FILE] [--out FILE]
 
 FOLDER holds ent_ids_1.tsv, ent_ids_2.tsv, triples_1.tsv, triples_2.tsv and ref_ent_ids.tsv. The ways:
 
@@ -17,7 +17,7 @@ FOLDER holds ent_ids_1.tsv, ent_ids_2.tsv, triples_1.tsv, triples_2.tsv and ref_
 All but these two are given the 15,000 entities a side that have a partner, as published figures are. A target
 beyond the 50 candidates kept counts as not found. `--near 人工智能='Artificial Intelligence'` says where the
 second name stands among all names of the right graph, and of every `--list FILE` (a name a line), by the
-embedder alone. `--tune` prints weights for `confidence`. Seconds are of the processor (and of the clock),
+embedder alone. Seconds are of the processor (and of the clock),
 without the embedder's, which are named apart.
 """
 
@@ -35,8 +35,6 @@ from typing import Any
 import numpy as np
 
 from lingxi.apps.align import Alignment, AlignSettings, Entity, Graph, Match, Triple, align, graph_of
-from lingxi.apps.align import confidence as sure
-from lingxi.apps.align.features import same
 from lingxi.encoding import Encoder
 from lingxi.metrics import bootstrap_interval
 
@@ -61,7 +59,7 @@ def main() -> None:
             said = near(names, *pair.split("=", 1), embedder)
             print(json.dumps({"model": model, "among": place, **said}, ensure_ascii=False), flush=True)
         for way in filter(None, options.ways.split(",")):
-            found.append({"model": model, **measure(graphs, links, embedder, way, options.tune)})
+            found.append({"model": model, **measure(graphs, links, embedder, way)})
             print(json.dumps(found[-1], ensure_ascii=False), flush=True)
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -76,7 +74,6 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--list", action="append", type=Path, default=[], help="may be given several times")
     parser.add_argument("--cache", type=Path, help="file that keeps vectors from one run to the next")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--tune", action="store_true")
     options = parser.parse_args()
     options.model = options.model or ["lingxi-nano"]
     unknown = set(filter(None, options.ways.split(","))) - set(WAYS)
@@ -137,9 +134,7 @@ def near(names: list[str], name: str, wanted: str, embedder: Encoder) -> dict[st
     return {"names": len(among), "name": name, "wanted": wanted, "rank": rank, "nearest": best}
 
 
-def measure(
-    graphs: tuple[Graph, Graph], links: Links, embedder: Encoder, way: str, tune: bool = False
-) -> dict[str, Any]:
+def measure(graphs: tuple[Graph, Graph], links: Links, embedder: Encoder, way: str) -> dict[str, Any]:
     """One way on one data set."""
     linked = (
         graphs
@@ -154,7 +149,7 @@ def measure(
     found = align(*linked, embedder, seeds=seeds, settings=SETTINGS.get(way))
     spent = time.process_time() - processor
     own = getattr(embedder, "seconds", 0.0) - embedded
-    said = {
+    return {
         "way": way,
         **figures(ranks(found, test)),
         **one_to_one(found, test),
@@ -165,7 +160,6 @@ def measure(
         "embedder": round(own, 1),
         "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }
-    return {**said, "weights": weights(found, test)} if tune else said
 
 
 def only(graph: Graph, kept: set[str]) -> Graph:
@@ -225,18 +219,16 @@ def figures(place: np.ndarray) -> dict[str, Any]:
 def one_to_one(found: Alignment, links: Links) -> dict[str, Any]:
     """Precision and recall of the matches, all and the sure ones, and how well their confidence holds.
 
-    Judged are the matches that are not given: those of entities whose partner is known, and again (`strict`)
-    all of them, those of other entities held to be wrong, which not all of them are.
+    Judged are the matches that are not given, of entities whose partner is known; of the others many are
+    right that the links do not name.
     """
     true = dict(links)
-    free = [m for m in found.matches if not m.given]
-    known = [m for m in free if m.left in true]
+    known = [m for m in found.matches if m.left in true and not m.given]
     right = np.array([true[m.left] == m.right for m in known])
     return {
         "precision": round(float(right.mean()), 4),
         "recall": round(float(right.sum() / len(links)), 4),
-        "judged": reliability(known, right),
-        "strict": reliability(free, np.array([true.get(m.left) == m.right for m in free])),
+        **reliability(known, right),
     }
 
 
@@ -252,7 +244,6 @@ def reliability(matches: Sequence[Match], right: np.ndarray) -> dict[str, Any]:
     errors = [binned(said[draw], right[draw], at[draw]) for draw in draws]
     high = said >= 0.8
     return {
-        "matches": len(said),
         "calibration_error": [
             round(x, 4) for x in (binned(said, right, at), *np.quantile(errors, (0.025, 0.975)))
         ],
@@ -266,14 +257,6 @@ def binned(said: np.ndarray, right: np.ndarray, at: np.ndarray) -> float:
     """The gap between confidence and share right, mean over bins by size (arXiv 1706.04599, equation 3)."""
     gaps = np.bincount(at, said - right, minlength=10)
     return float(np.abs(gaps).sum() / len(said))
-
-
-def weights(found: Alignment, links: Links) -> list[float]:
-    """What the weights of `confidence` would be, of these links; an entity without a partner is no match."""
-    true = dict(links)
-    right = np.array([true.get(m.left) == m.right for m in found.matches])
-    rows = [(m.share, m.text, same(*m.names), m.structure, m.mutual) for m in found.matches]
-    return list(sure.fitted(np.array(rows, np.float32), right, "").weights)
 
 
 if __name__ == "__main__":
