@@ -1,7 +1,7 @@
 """Align DBP15K: Hits@1, Hits@10 and MRR with bootstrap intervals, seconds and peak memory.
 
-    python benchmarks/align.py FOLDER [--model NAME]... [--ways string,embedder,names,structure,seeds,whole]
-                               [--cache FILE] [--out FILE] [--tune]
+    python benchmarks/align.py FOLDER [--model NAME]... [--ways string,names,…]
+                               [--near NAME=NAME]... [--list FILE]... [--cache FILE] [--out FILE]
 
 FOLDER holds ent_ids_1.tsv, ent_ids_2.tsv, triples_1.tsv, triples_2.tsv and ref_ent_ids.tsv. The ways:
 
@@ -12,10 +12,13 @@ FOLDER holds ent_ids_1.tsv, ent_ids_2.tsv, triples_1.tsv, triples_2.tsv and ref_
   seeds      names, triples and 30 % of the links; measured on the other 70 %, against their 10,500 targets.
              The split is drawn as RDGCN's code draws it (numpy's generator, seed 12306, shuffles the links)
   whole      as `structure`, but nobody says which entities have a partner: all of both graphs are matched
+  whole-names  names only, all of both graphs
 
-All but `whole` are given the 15,000 entities a side that have a partner, as published figures are. A target
-beyond the 50 candidates kept counts as not found. `--tune` prints weights for `confidence.SHIPPED`.
-Seconds are of the processor (and of the clock), without the embedder's, which are named apart.
+All but these two are given the 15,000 entities a side that have a partner, as published figures are. A target
+beyond the 50 candidates kept counts as not found. `--near 人工智能='Artificial Intelligence'` says where the
+second name stands among all names of the right graph, and of every `--list FILE` (a name a line), by the
+embedder alone. Seconds are of the processor (and of the clock),
+without the embedder's, which are named apart.
 """
 
 from __future__ import annotations
@@ -24,20 +27,22 @@ import argparse
 import json
 import resource
 import time
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lingxi.apps.align import Alignment, AlignSettings, Entity, Graph, Triple, align, graph_of
-from lingxi.apps.align import confidence as sure
+from lingxi.apps.align import Alignment, AlignSettings, Entity, Graph, Match, Triple, align, graph_of
 from lingxi.encoding import Encoder
 from lingxi.metrics import bootstrap_interval
 
-WAYS = ("string", "embedder", "names", "structure", "seeds", "whole")
+WAYS = ("string", "embedder", "names", "structure", "seeds", "whole", "whole-names")
 SETTINGS = {
     "embedder": AlignSettings(spelling=0, structure=0),
     "names": AlignSettings(structure=0),
+    "whole-names": AlignSettings(structure=0),
 }
 Links = list[tuple[str, str]]
 
@@ -50,8 +55,11 @@ def main() -> None:
         from lingxi import Embedder
 
         embedder = Kept(Embedder(None if model == "lingxi-nano" else model, cache=options.cache))
-        for way in options.ways.split(","):
-            found.append({"model": model, **measure(graphs, links, embedder, way, options.tune)})
+        for pair, (place, names) in product(options.near, lists(graphs[1], options.list).items()):
+            said = near(names, *pair.split("=", 1), embedder)
+            print(json.dumps({"model": model, "among": place, **said}, ensure_ascii=False), flush=True)
+        for way in filter(None, options.ways.split(",")):
+            found.append({"model": model, **measure(graphs, links, embedder, way)})
             print(json.dumps(found[-1], ensure_ascii=False), flush=True)
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -62,12 +70,13 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", action="append", help="may be given several times")
     parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--near", action="append", default=[], help="may be given several times")
+    parser.add_argument("--list", action="append", type=Path, default=[], help="may be given several times")
     parser.add_argument("--cache", type=Path, help="file that keeps vectors from one run to the next")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--tune", action="store_true")
     options = parser.parse_args()
     options.model = options.model or ["lingxi-nano"]
-    unknown = set(options.ways.split(",")) - set(WAYS)
+    unknown = set(filter(None, options.ways.split(","))) - set(WAYS)
     if unknown:
         parser.error(f"no way named {', '.join(sorted(unknown))}")
     return options
@@ -109,11 +118,29 @@ class Kept:
         return np.stack([self._kept[text] for text in inputs])
 
 
-def measure(
-    graphs: tuple[Graph, Graph], links: Links, embedder: Encoder, way: str, tune: bool = False
-) -> dict[str, Any]:
+def lists(graph: Graph, files: list[Path]) -> dict[str, list[str]]:
+    """Names to look among: those of a graph, and those of each file."""
+    read = {file.name: file.read_text(encoding="utf-8").splitlines() for file in files}
+    return {graph.name: [entity.name for entity in graph.entities], **read}
+
+
+def near(names: list[str], name: str, wanted: str, embedder: Encoder) -> dict[str, Any]:
+    """Where a name stands among others, however those write it."""
+    others = (other for other in names if other.casefold() != wanted.casefold())
+    among = list(dict.fromkeys([wanted, *others]))
+    scores = embedder.encode_document(among) @ embedder.encode_document([name])[0]
+    best = [among[at] for at in np.argsort(-scores)[:5]]
+    rank = 1 + int((scores > scores[0]).sum())
+    return {"names": len(among), "name": name, "wanted": wanted, "rank": rank, "nearest": best}
+
+
+def measure(graphs: tuple[Graph, Graph], links: Links, embedder: Encoder, way: str) -> dict[str, Any]:
     """One way on one data set."""
-    linked = graphs if way == "whole" else tuple(only(g, {x[i] for x in links}) for i, g in enumerate(graphs))
+    linked = (
+        graphs
+        if way.startswith("whole")
+        else tuple(only(g, {x[i] for x in links}) for i, g in enumerate(graphs))
+    )
     seeds, test = rdgcn_split(links) if way == "seeds" else ([], links)
     if way == "string":
         return {"way": way, **figures(string_ranks(graphs, test))}
@@ -122,7 +149,7 @@ def measure(
     found = align(*linked, embedder, seeds=seeds, settings=SETTINGS.get(way))
     spent = time.process_time() - processor
     own = getattr(embedder, "seconds", 0.0) - embedded
-    said = {
+    return {
         "way": way,
         **figures(ranks(found, test)),
         **one_to_one(found, test),
@@ -133,7 +160,6 @@ def measure(
         "embedder": round(own, 1),
         "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }
-    return {**said, "weights": weights(found, test)} if tune else said
 
 
 def only(graph: Graph, kept: set[str]) -> Graph:
@@ -191,30 +217,46 @@ def figures(place: np.ndarray) -> dict[str, Any]:
 
 
 def one_to_one(found: Alignment, links: Links) -> dict[str, Any]:
-    """Precision and recall of the matches, all and the sure ones, and how well their confidence holds."""
+    """Precision and recall of the matches, all and the sure ones, and how well their confidence holds.
+
+    Judged are the matches that are not given, of entities whose partner is known; of the others many are
+    right that the links do not name.
+    """
     true = dict(links)
-    judged = [(m.confidence, true[m.left] == m.right) for m in found.matches if m.left in true]
-    said, right = (np.array(x) for x in zip(*judged, strict=True))
-    high = said >= 0.8
-    sure_all = sum(m.confidence >= 0.8 and not m.given for m in found.matches)
-    bins = np.minimum((said * 10).astype(int), 9)
-    gaps = [abs(said[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in set(bins)]
+    known = [m for m in found.matches if m.left in true and not m.given]
+    right = np.array([true[m.left] == m.right for m in known])
     return {
         "precision": round(float(right.mean()), 4),
         "recall": round(float(right.sum() / len(links)), 4),
-        "sure": int(high.sum()),
-        "sure_precision": round(float(right[high].mean()), 4) if high.any() else None,
-        "sure_precision_of_all": round(float(right[high].sum() / max(sure_all, 1)), 4),
-        "calibration_error": round(float(sum(gaps)), 4),
+        **reliability(known, right),
     }
 
 
-def weights(found: Alignment, links: Links) -> list[float]:
-    """What `confidence.SHIPPED` would be, of these links; an entity without a partner is no match."""
-    true = dict(links)
-    right = np.array([true.get(m.left) == m.right for m in found.matches])
-    rows = [(m.share, m.text, m.structure, m.lead, m.mutual) for m in found.matches]
-    return list(sure.fitted(np.array(rows, np.float32), right, "").weights)
+def reliability(matches: Sequence[Match], right: np.ndarray) -> dict[str, Any]:
+    """Expected calibration error over ten bins with its interval, and what is held to be sure.
+
+    `bins` are rows of: confidence from, matches, mean confidence, share that is right.
+    """
+    said = np.array([m.confidence for m in matches])
+    at = np.minimum((said * 10).astype(int), 9)
+    bins = [(b, said[at == b], right[at == b]) for b in sorted(set(at.tolist()))]
+    draws = [np.random.default_rng(n).integers(0, len(said), len(said)) for n in range(200)]
+    errors = [binned(said[draw], right[draw], at[draw]) for draw in draws]
+    high = said >= 0.8
+    return {
+        "calibration_error": [
+            round(x, 4) for x in (binned(said, right, at), *np.quantile(errors, (0.025, 0.975)))
+        ],
+        "sure": int(high.sum()),
+        "sure_precision": round(float(right[high].mean()), 4) if high.any() else None,
+        "bins": [[b / 10, len(s), round(float(s.mean()), 3), round(float(r.mean()), 3)] for b, s, r in bins],
+    }
+
+
+def binned(said: np.ndarray, right: np.ndarray, at: np.ndarray) -> float:
+    """The gap between confidence and share right, mean over bins by size (arXiv 1706.04599, equation 3)."""
+    gaps = np.bincount(at, said - right, minlength=10)
+    return float(np.abs(gaps).sum() / len(said))
 
 
 if __name__ == "__main__":

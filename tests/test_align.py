@@ -357,11 +357,12 @@ def test_confidence_is_fitted_to_seeds_where_they_are_enough():
     rng = np.random.default_rng(0)
     features = rng.random((400, len(confidence.FEATURES))).astype(np.float32)
     right = rng.random(400) < features[:, 1]
-    fitted = confidence.of_seeds(features, right)
+    fitted = confidence.of_seeds(features, right, confidence.NAMES_ALONE)
     said = confidence.confidences(features, fitted)
     assert fitted.source == "fitted on 400 seeds"
     assert abs(said.mean() - right.mean()) < 0.02
-    assert confidence.of_seeds(features[:10], right[:10]) is confidence.SHIPPED
+    few = confidence.of_seeds(features[:10], right[:10], confidence.WITH_TRIPLES)
+    assert few is confidence.WITH_TRIPLES
 
 
 def test_it_comes_out_the_same_twice():

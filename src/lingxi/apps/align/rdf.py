@@ -49,7 +49,7 @@ def read_rdf(path: Path, found: Found, language: str | None) -> None:
     graph = _parsed(path)
     literals: dict[str, list[tuple[str, str, str | None]]] = defaultdict(list)
     pairs, blank = [], 0
-    for subject, predicate, value in sorted(graph):
+    for subject, predicate, value in sorted(graph, key=_order):
         if _is_blank(subject) or _is_blank(value):
             blank += 1
         elif hasattr(value, "language"):
@@ -63,6 +63,11 @@ def read_rdf(path: Path, found: Found, language: str | None) -> None:
     found.triples += [(pair, str(path)) for pair in pairs if pair.tail in literals]
     found.notes += [f"{path}: {blank} statements about nameless nodes are left out"] * (blank > 0)
     found.notes += [f"{path}: {outside} statements name things it says nothing of"] * (outside > 0)
+
+
+def _order(statement: tuple[Any, Any, Any]) -> tuple[str, ...]:
+    """The same file gives the same graph, whatever rdflib's sets make of it."""
+    return (*map(str, statement), str(getattr(statement[2], "language", None)))
 
 
 def _entity(key: str, said: list[tuple[str, str, str | None]], language: str | None) -> Entity:

@@ -66,7 +66,7 @@ def read_seeds(path: str | Path, left: Graph, right: Graph) -> tuple[tuple[str, 
     for number, line in numbered_lines(Path(path)):
         if not line.strip():
             continue
-        cells = line.split("\t")
+        cells = [cell.strip() for cell in line.split("\t")]
         if len(cells) != 2:
             raise InputError(f"{path}:{number} has {len(cells)} cells", "write two ids with a tab between")
         for cell, graph, known, before in zip(cells, (left, right), sides, used, strict=True):

@@ -62,8 +62,8 @@ class Match:
 
     `names` are the two names that are most alike, and `text` says how much (embedder and spelling, about 0 to
     1); `structure` is what the neighbours say (0 to 1); `share` is what the transport plan gives the pair of
-    the left entity (0 to 1), and `lead` its score before that, less the next candidate's; `mutual`: each is
-    the other's best; `reranked` is the reranker's probability where it was asked; `given`: a seed.
+    the left entity (0 to 1); `mutual`: each is the other's best; `reranked` is the reranker's probability
+    where it was asked; `given`: a seed.
     """
 
     left: str
@@ -73,7 +73,6 @@ class Match:
     text: float
     structure: float
     share: float
-    lead: float
     mutual: bool
     neighbours: tuple[Agreement, ...] = ()
     reranked: float | None = None

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from lingxi.apps.align import assign, confidence
 from lingxi.apps.align.assign import Pairs
 from lingxi.apps.align.explain import Reasons
+from lingxi.apps.align.features import features_of, nearest_names
 from lingxi.apps.align.judge import Judge, judged
-from lingxi.apps.align.naming import Names, likeness, name_both
+from lingxi.apps.align.naming import Names, name_both
 from lingxi.apps.align.nearest import Candidates
 from lingxi.apps.align.records import Alignment, Graph, Match
 from lingxi.apps.align.settings import AlignSettings
@@ -67,11 +68,12 @@ def align(
     asked: dict[tuple[int, int], float] = {}
     if reranker is not None:
         free, asked = judged(free, work.graphs, reranker, wanted)
-    calibration = _calibrated(work, weighed, found, free)
+    calibration = _calibrated(work, weighed, free)
     shares, chosen = _decided(work, found, free)
-    features = _features(weighed, found, free, chosen)
+    names = nearest_names(work.names, chosen, wanted)
+    features = features_of(weighed, free, chosen, names)
     sure = confidence.confidences(features, calibration)
-    matches = tuple(_matches(work, weighed, chosen, features, sure, asked))
+    matches = tuple(_matches(work, weighed, chosen, names, features, sure, asked))
     clock.mark("matching")
     return Alignment(left, right, matches, shares.rows, shares.scores, calibration.source, clock.seconds)
 
@@ -104,50 +106,24 @@ def _with_given(found: Candidates, given: Pairs) -> Candidates:
     return Candidates(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))
 
 
-def _features(weighed: Weighed, found: Candidates, shares: Candidates, chosen: Pairs) -> Floats:
-    """What `confidence.FEATURES` are of each chosen pair [pairs, 5]; 0 where it was not considered."""
-    left, right = chosen.T
-    share, score = (_score_at(each, left, right) for each in (shares, found))
-    others = np.where(found.rows[left] == right[:, None], -np.inf, found.scores[left])
-    best = np.maximum(others.max(axis=1, initial=-np.inf), 0)
-    columns = int(max(shares.rows.max(initial=-1), right.max(initial=-1))) + 1
-    each = {tuple(pair) for pair in assign.mutual(shares, columns).tolist()}
-    both = np.array([tuple(pair) in each for pair in chosen.tolist()], np.float32)
-    at = _places(weighed, left, right)
-    kept = at >= 0
-    like, agree = (np.where(kept, values[at], 0) for values in (weighed.like, weighed.agree))
-    return np.stack([share, like, agree, score - best, both], axis=1).astype(np.float32)
-
-
-def _score_at(found: Candidates, left: Pairs, right: Pairs) -> Floats:
-    """The score of each pair among the candidates, 0 where it is none."""
-    here = found.rows[left] == right[:, None]
-    return np.asarray(np.where(here, found.scores[left], 0).max(axis=1, initial=0), np.float32)
-
-
-def _places(weighed: Weighed, left: Pairs, right: Pairs) -> Pairs:
-    """Where pairs stand among those weighed, or -1."""
-    columns = int(max(weighed.right.max(initial=0), right.max(initial=0))) + 1
-    known, key = weighed.left * columns + weighed.right, left * columns + right
-    at = np.minimum(np.searchsorted(known, key), len(known) - 1)
-    return np.where(known[at] == key, at, -1) if len(known) else np.full(len(key), -1)
-
-
-def _calibrated(work: _Work, weighed: Weighed, found: Candidates, free: Candidates) -> confidence.Calibration:
+def _calibrated(work: _Work, weighed: Weighed, free: Candidates) -> confidence.Calibration:
     """Fitted to the seeds, each matched as if it were not given, where they are enough."""
+    shipped = confidence.WITH_TRIPLES if _rounds(work) else confidence.NAMES_ALONE
     if len(work.given) < confidence.FEWEST_SEEDS:
-        return confidence.SHIPPED
+        return shipped
     chosen = assign.greedy(free, len(work.graphs[1].entities))
     seeded = chosen[np.isin(chosen[:, 0], work.given[:, 0])]
     true = dict(work.given.tolist())
     right = np.array([true[a] == b for a, b in seeded.tolist()], bool)
-    return confidence.of_seeds(_features(weighed, found, free, seeded), right)
+    features = features_of(weighed, free, seeded, nearest_names(work.names, seeded, work.settings))
+    return confidence.of_seeds(features, right, shipped)
 
 
 def _matches(
     work: _Work,
     weighed: Weighed,
     chosen: Pairs,
+    names: Sequence[tuple[str, str]],
     features: Floats,
     sure: Floats,
     asked: Mapping[tuple[int, int], float],
@@ -155,29 +131,23 @@ def _matches(
     """The chosen pairs as matches, the surest first; given ones are sure."""
     true = set(map(tuple, work.given.tolist()))
     sure = np.where([tuple(pair) in true for pair in chosen.tolist()], 1.0, sure)
-    _, rows = likeness(*work.names, (chosen[:, 0], chosen[:, 1]), work.settings.spelling)
     reasons = Reasons(work.graphs, work.edges, weighed.image, weighed.sure)
     for number in np.argsort(-sure, kind="stable").tolist():
         pair = int(chosen[number, 0]), int(chosen[number, 1])
-        share, text, agreed, lead, mutual = (round(float(value), 4) for value in features[number])
+        share, text, _, agreed, mutual = (round(float(value), 4) for value in features[number])
         yield Match(
             left=work.graphs[0].entities[pair[0]].id,
             right=work.graphs[1].entities[pair[1]].id,
             confidence=round(float(sure[number]), 4),
-            names=(_name(work.names[0], rows[number, 0]), _name(work.names[1], rows[number, 1])),
+            names=names[number],
             text=text,
             structure=agreed,
             share=share,
-            lead=lead,
             mutual=bool(mutual),
             neighbours=reasons.of(*pair),
             reranked=asked.get(pair),
             given=pair in true,
         )
-
-
-def _name(names: Names, row: int) -> str:
-    return names.texts[row] if row >= 0 else ""
 
 
 def _rows_of(seeds: Sequence[tuple[str, str]], left: Graph, right: Graph) -> NDArray[np.int64]:

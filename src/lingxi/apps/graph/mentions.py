@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from lingxi import languages
@@ -60,9 +61,15 @@ def key_of(name: str) -> str:
     return " ".join(name.casefold().split())
 
 
-def mentions(document: Document, small: Counter[str]) -> Iterator[Mention]:
-    """The names in a document; `small` counts words of its language that are written without a capital."""
+def mentions(
+    document: Document, small: Counter[str], nouns: frozenset[str] = frozenset()
+) -> Iterator[Mention]:
+    """The names in a document; `small` counts words of its language that are written without a capital.
+
+    What has only its capital to be a name by, and is one of `nouns`, is a mere phrase.
+    """
     for name, kind in _found(document, small):
+        kind = "phrase" if kind == "name" and name in nouns else kind
         clean = _OWNER.sub("", " ".join(name.strip(_EDGE).split()))
         if is_name(clean, document.language):
             yield Mention(clean, kind)
@@ -88,6 +95,19 @@ def small_words(documents: Iterable[Document]) -> Counter[str]:
         for word in WORD.findall(sentence)
         if word.islower()
     )
+
+
+def common_nouns(documents: Iterable[Document]) -> frozenset[str]:
+    """Of a language that writes every noun with a capital, words that mostly stand behind an article."""
+    behind: Counter[str] = Counter()
+    told: Counter[str] = Counter()
+    for document in documents:
+        if document.language.partition("-")[0] in _NOUNS:
+            for sentence in document.sentences:
+                words = WORD.findall(sentence)
+                told.update(words[1:])
+                behind.update(b for a, b in pairwise(words) if _BEFORE_NOUN.fullmatch(a.lower()))
+    return frozenset(word for word, count in behind.items() if word[0].isupper() and 2 * count > told[word])
 
 
 def _found(document: Document, small: Counter[str]) -> Iterator[Mention]:

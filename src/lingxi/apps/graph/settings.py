@@ -16,5 +16,5 @@ class GraphSettings(Settings):
     """Times a name stands in the documents, unless a title, heading, link or definition has it."""
     links: int = Field(default=8, ge=1)
     """Strongest links that are kept of each thing."""
-    sure: float = Field(default=0.5, ge=0, le=1)
+    sure: float = Field(default=0.7, ge=0, le=1)
     """Confidence from which on two names of two languages are one thing."""

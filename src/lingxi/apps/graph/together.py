@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
 from lingxi import languages
 from lingxi.apps.graph.documents import Document
-from lingxi.apps.graph.mentions import WORD, WORTH, Mention, key_of, mentions, small_words
+from lingxi.apps.graph.mentions import WORD, WORTH, Mention, common_nouns, key_of, mentions, small_words
 from lingxi.apps.graph.phrases import phrases
 from lingxi.apps.graph.settings import GraphSettings
 
@@ -46,13 +46,7 @@ def lexicon(
     told: Mapping[str, Sequence[Mention]] | None = None,
 ) -> Lexicon:
     """The names of the documents of one language; `told`: those that a language model found, by document."""
-    found = {
-        document.path: list(mentions(document, small))
-        if told is None
-        else [Mention(document.title, "title"), *told.get(document.path, ())]
-        for small in [small_words(documents)]
-        for document in documents
-    }
+    found = dict(zip((d.path for d in documents), _said(documents, told), strict=True))
     names = _collected(found)
     if told is None and not languages.is_spaced(language):
         sentences = (s for document in documents for s in document.sentences)
@@ -61,6 +55,17 @@ def lexicon(
     _count(documents, names)
     kept = _kept(names, len(documents), settings)
     return Lexicon(language, kept, _together(documents, kept), _linked(documents, found, kept))
+
+
+def _said(
+    documents: Sequence[Document], told: Mapping[str, Sequence[Mention]] | None
+) -> Iterator[Sequence[Mention]]:
+    """The names in each document, found here or told."""
+    if told is not None:
+        yield from ([Mention(d.title, "title"), *told.get(d.path, ())] for d in documents)
+        return
+    small, nouns = small_words(documents), common_nouns(documents)
+    yield from (list(mentions(document, small, nouns)) for document in documents)
 
 
 def standing(sentence: str, names: Mapping[str, object], dense: bool) -> list[str]:
