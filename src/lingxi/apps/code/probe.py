@@ -1,9 +1,9 @@
 """Questions that a repository asks about itself: what its own comments say of functions, then hidden.
 
 A function is asked for by the first sentence of its doc comment; one without, by a comment in it of four
-words or more. What the question was taken from is taken out of the function, so that only an understanding of the
-code, or words in common with it, can find it again. (Names were tried too, masked where they stand: they ask
-for so little in words that they would have vectors count ten times what other questions do.)
+words or more. What the question was taken from is taken out of the function, so that only an understanding
+of the code, or words in common with it, can find it again. (Names were tried too, masked where they stand:
+they ask for so little in words that they would have vectors count ten times what other questions do.)
 """
 
 from __future__ import annotations

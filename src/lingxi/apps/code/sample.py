@@ -35,6 +35,7 @@ class Tried:
 
 
 def tried_on(asked: Sequence[Probe], rows: Sequence[Row], vectors: Vectors, embedder: Embeds) -> list[Tried]:
+    """Each question over the sample, in which the functions asked for stand without what was asked."""
     hidden = {probe.row["key"]: probe for probe in asked}
     shown = [_without(row, hidden.get(row["key"])) for row in rows]
     matrix = np.stack([vectors[row["title"], row["text"]] for row in rows])

@@ -42,8 +42,8 @@ _OWN, _OWN_FILES = 600, 120
 class Trust:
     """What vectors count for words, and how that was found.
 
-    `files` is the size of the index then, `on` what was asked ("it", "lingxi", or "" where nothing was and the
-    shipped weight stands), `probes` how many questions; `mrr` has the MRR@10 in hundredths of each weight tried.
+    `files` is the size of the index then, `on` what was asked ("it", "lingxi", or "" where nothing was and
+    the shipped weight stands), `probes` how many questions; `mrr` has the MRR@10 in hundredths by weight.
     """
 
     vector: float
