@@ -30,8 +30,9 @@ PROBES, FEWEST = 120, 30
 # Units that they are asked over, and files that these are drawn from.
 _SAMPLE, _FILES = 1000, 1200
 TRIED = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0)
-# Points of MRR below the best that are about as good.
-_ALIKE = 0.5
+# Points of MRR below the best that are about as good; and what a weight e times the shipped one has to gain,
+# so that chance alone moves none far.
+_ALIKE, _CAUTION = 0.5, 0.5
 # A repository of fewer units is searched by the shipped weight if it says too little of itself.
 _SMALL = 200
 # The same of the package's own source: 4 s of embedding, once an embedder.
@@ -95,10 +96,14 @@ def drawn_rows(store: LanceStore, files: Collection[str]) -> list[Row]:
     return draw.sample(held, min(_SAMPLE, len(held)))
 
 
-def middle(found: Mapping[float, float]) -> float:
-    """The geometric mean of the weights whose value is at most half a point below the best."""
-    best = max(found.values())
-    near = [math.log(weight) for weight, value in found.items() if value >= best - _ALIKE]
+def middle(found: Mapping[float, float], shipped: float) -> float:
+    """The geometric mean of the weights at most half a point below the best.
+
+    One that is `e` times the shipped one, or an `e`-th of it, is set back by half a point, and by the
+    square of the logarithm further off.
+    """
+    worth = {w: value - _CAUTION * math.log(w / shipped) ** 2 for w, value in found.items()}
+    near = [math.log(w) for w, value in worth.items() if value >= max(worth.values()) - _ALIKE]
     return round(math.exp(sum(near) / len(near)), 2)
 
 
@@ -134,4 +139,10 @@ def _trust(
         asked, [row for row in rows if (row["title"], row["text"]) in vectors], vectors, embedder
     )
     found = {weight: mrr_under(tried, weights_for("words", weight)) for weight in TRIED}
-    return Trust(middle(found), files, on, len(asked), {f"{w:g}": value for w, value in found.items()})
+    return Trust(
+        middle(found, WEIGHTS["words"].vector),
+        files,
+        on,
+        len(asked),
+        {f"{w:g}": value for w, value in found.items()},
+    )
