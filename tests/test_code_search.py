@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from lingxi.apps.code import CodeIndex
 from lingxi.apps.code.frames import file_of
 from lingxi.apps.code.query import read_query
-from lingxi.apps.code.rank import Weights, candidates, ranked
+from lingxi.apps.code.rank import Weights, candidates, ranked, weights_for
 from lingxi.apps.code.sources import blob_id
 from lingxi.apps.code.units import split_title, units
 from lingxi.apps.code.unwanted import by_name, by_text
@@ -244,20 +244,23 @@ def test_each_weight_decides_alone():
         "d": Weights(vector=0, text=0, shared=0, name=1, apart=0),
     }
     for key, weights in first.items():
-        assert ranked(asked, found, weights)[0].row["key"] == key
+        assert ranked(found, weights)[0].row["key"] == key
 
 
 @pytest.mark.parametrize("query", ["quicksort", "quick sort", "quickSort()", "in-place quicksort of a list"])
 def test_a_name_is_found_however_its_words_are_joined(query):
     asked = read_query(query)
     near = [row("a", "bogo_sort", "t", _distance=0.1), row("b", "quick_sort", "t", _distance=0.5)]
-    assert [one.row["key"] for one in ranked(asked, candidates(asked, near, []))] == ["b", "a"]
+    assert [one.row["key"] for one in ranked(candidates(asked, near, []), weights_for(asked.kind))] == [
+        "b",
+        "a",
+    ]
 
 
 def test_code_outside_definitions_counts_less():
     asked = read_query("read the header")
     found = candidates(asked, [row("a", "", "t", _distance=0.2), row("b", "f", "t", _distance=0.2)], [])
-    assert [one.row["key"] for one in ranked(asked, found, Weights(1, 1, 0, 0, 0.5))] == ["b", "a"]
+    assert [one.row["key"] for one in ranked(found, Weights(1, 1, 0, 0, 0.5))] == ["b", "a"]
 
 
 # --- index and search ------------------------------------------------------------------------------

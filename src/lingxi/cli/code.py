@@ -38,6 +38,7 @@ Paths = Annotated[
 ]
 Blame = Annotated[bool, typer.Option("--blame", help="Say who wrote the lines of each hit.")]
 _LINES = 8
+_SAYS = {"it": "its own comments ask", "lingxi": "comments of lingxi ask: it has too few itself"}
 _READ_AS = {"name": "a name", "code": "code", "error": "an error message"}
 
 
@@ -46,6 +47,7 @@ def register(app: typer.Typer) -> None:
     code = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
     code.command("index")(index)
     code.command("search")(search)
+    code.command("prune")(prune)
     app.add_typer(code, name="code", help="Search the code of a repository, at any commit.")
 
 
@@ -58,11 +60,15 @@ def index(
     as_json: Json = False,
 ) -> None:
     """Index what changed in a repository, and say what was left out and why."""
-    report = _updated(_opened(context, repository, place, model), at, as_json)
+    opened = _opened(context, repository, place, model)
+    report = _updated(opened, at, as_json)
+    trust = opened.trust(at)
     if as_json:
-        show.dump(_report_values(report))
+        show.dump({**_report_values(report), "trust": asdict(trust) if trust else None})
         return
     typer.echo(_report_line(report))
+    if trust and trust.on:
+        typer.echo(f"vectors count {trust.vector:g} (by {trust.probes} questions that {_SAYS[trust.on]})")
     for path, reason in report.skipped:
         typer.echo(" ".join(show.printable(f"skipped {_one_line(path)}: {reason}").split("\n")))
 
@@ -98,6 +104,22 @@ def search(
     if not answer.hits:
         show.complain("nothing found")
         raise typer.Exit(1)
+
+
+def prune(
+    context: typer.Context,
+    repository: Repository = ".",
+    place: Place = None,
+    model: Model = None,
+    keep: Annotated[int, typer.Option(help="Indexes of commits to keep, the last used.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Take out old indexes of commits, which `--at` made; the files as they lie stay indexed."""
+    done = _opened(context, repository, place, model).prune(keep)
+    if as_json:
+        show.dump(asdict(done))
+    else:
+        typer.echo(f"{done.removed} indexes of commits removed ({done.bytes / 1e6:.1f} MB), {done.kept} kept")
 
 
 def _opened(context: typer.Context, repository: str, place: str | None, model: str | None) -> CodeIndex:

@@ -10,7 +10,7 @@ from lingxi.apps.code.build import split_path
 from lingxi.apps.code.frames import Framed
 from lingxi.apps.code.git import BlameLine
 from lingxi.apps.code.query import Asked
-from lingxi.apps.code.rank import Candidate, score_of, words_of
+from lingxi.apps.code.rank import Candidate, Weights, words_of
 from lingxi.apps.code.units import split_title
 from lingxi.index.store import Row
 
@@ -44,12 +44,12 @@ class CodeHit:
 
 
 def hits_of(
-    asked: Asked, found: Sequence[Candidate], framed: Sequence[Framed], top_k: int
+    asked: Asked, found: Sequence[Candidate], weights: Weights, framed: Sequence[Framed], top_k: int
 ) -> tuple[CodeHit, ...]:
     """The first `top_k` hits: what the frames of a trace name, then the candidates, none twice."""
     seen: set[str] = set()
     out: list[CodeHit] = []
-    for hit, title in (*_of_frames(framed), *_of_candidates(asked, found)):
+    for hit, title in (*_of_frames(framed), *_of_candidates(asked, found, weights)):
         # Code outside definitions has one title a file: each piece of it is a hit of its own.
         key = title if split_title(title)[1] else f"{title}{hit.first_line}"
         if key not in seen:
@@ -67,11 +67,13 @@ def _of_frames(framed: Sequence[Framed]) -> Iterator[tuple[CodeHit, str]]:
         yield _hit(row, place.line - row["first_line"], score, {"trace": float(number)}), row["title"]
 
 
-def _of_candidates(asked: Asked, found: Sequence[Candidate]) -> Iterator[tuple[CodeHit, str]]:
+def _of_candidates(
+    asked: Asked, found: Sequence[Candidate], weights: Weights
+) -> Iterator[tuple[CodeHit, str]]:
     for one in found:
         known = {"vector": one.cosine, "text": one.bm25, "name": one.name}
         scores = {name: float(value) for name, value in known.items() if value is not None}
-        yield _hit(one.row, _line(asked, one.row), score_of(asked, one), scores), one.row["title"]
+        yield _hit(one.row, _line(asked, one.row), one.score(weights), scores), one.row["title"]
 
 
 def _hit(row: Row, below: int, score: float, scores: Mapping[str, float]) -> CodeHit:

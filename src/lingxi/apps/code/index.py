@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +21,12 @@ from lingxi.apps.code.build import LEFT_OUT, Remembering, UpdateReport, split_pa
 from lingxi.apps.code.filters import places_below
 from lingxi.apps.code.frames import Framed, rows_of_places
 from lingxi.apps.code.hits import CodeHit, hits_of
-from lingxi.apps.code.query import Asked, Kind, read_query
-from lingxi.apps.code.rank import Candidate, candidates, ranked
+from lingxi.apps.code.prune import KEPT, Pruned, mark_used, prune
+from lingxi.apps.code.query import Asked, Kind, read_query, reads_instructions
+from lingxi.apps.code.rank import Candidate, candidates, ranked, weights_for
+from lingxi.apps.code.sample import POOL
 from lingxi.apps.code.sources import Commit, Folder, Tree
+from lingxi.apps.code.trust import Trust, read_trust, trust_in, write_trust
 from lingxi.errors import InputError, StoreError
 from lingxi.index.build import Embeds, Progress
 from lingxi.index.store import LanceStore, in_words
@@ -30,8 +35,6 @@ from lingxi.index.words import search_words
 from lingxi.parse.walk import TABLE
 
 _WORKTREE = "worktree"
-# Units that each ranking gives to be ranked together.
-POOL = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Evidence(NamedTuple):
     asked: Asked
     candidates: list[Candidate]
     framed: list[Framed]
+    trust: Trust | None = None
 
 
 class CodeIndex:
@@ -116,9 +120,30 @@ class CodeIndex:
         cannot be read, StoreError for a full disk or a second writer; what was committed stays.
         """
         tree, place, commit = self._tree(at)
-        known = None if (place / TABLE).exists() else self._sibling(place)
+        started = time.perf_counter()
+        beside = None if (place / TABLE).exists() else self._beside(place)
+        known = self._vectors(beside) if beside else None
         model = Remembering(self._embedder, known) if known else self._embedder
-        return update(self._store(place), model, tree, commit, on_progress)
+        report = update(self._store(place), model, tree, commit, on_progress)
+        self._measure(place, report.added + report.changed + report.unchanged, beside)
+        if commit is not None:
+            mark_used(place)
+            prune(self.place, KEPT, spared=place)
+        return replace(report, seconds=time.perf_counter() - started)
+
+    def prune(self, keep: int) -> Pruned:
+        """Take out the indexes of all commits but the `keep` last used; the files as they lie stay indexed.
+
+        Raises InputError for a negative number. An update at a commit leaves the last 10 by itself.
+        """
+        if keep < 0:
+            raise InputError(f"keep is {keep}", "choose 0 or more")
+        self._stores.clear()
+        return prune(self.place, keep)
+
+    def trust(self, at: str | None = None) -> Trust | None:
+        """How much vectors count here for words, and how that was measured; None before an update."""
+        return read_trust(self._tree(at)[1])
 
     def search(
         self,
@@ -140,7 +165,8 @@ class CodeIndex:
             raise InputError(f"top_k is {top_k}", "choose 1 or more")
         pool = max(POOL, top_k)
         found = self.evidence(query, languages=languages, paths=paths, at=at, pool=pool)
-        hits = hits_of(found.asked, ranked(found.asked, found.candidates), found.framed, top_k)
+        weights = weights_for(found.asked.kind, found.trust.vector if found.trust else None)
+        hits = hits_of(found.asked, ranked(found.candidates, weights), weights, found.framed, top_k)
         if not blame:
             return CodeAnswer(query, found.asked.kind, hits, found.commit)
         if self._top is None:
@@ -164,14 +190,17 @@ class CodeIndex:
         if not (place / TABLE).exists():
             where = f"{self.root} at {at}" if at else str(self.root)
             raise StoreError(f"{where}: not indexed yet", "run `lingxi code index`, or update() in Python")
-        return Evidence(commit, *self._found(self._store(place), read_query(query), languages, paths, pool))
+        if commit is not None:
+            mark_used(place)
+        found = self._found(self._store(place), read_query(query), languages, paths, pool)
+        return Evidence(commit, *found, read_trust(place))
 
     def _found(
         self, store: LanceStore, asked: Asked, languages: Sequence[str], paths: Sequence[str], pool: int
     ) -> tuple[Asked, list[Candidate], list[Framed]]:
         files = store.files()
         below = places_below(files, languages, paths)
-        task = asked.instruction if _reads_instructions(self._embedder) else None
+        task = asked.instruction if reads_instructions(self._embedder) else None
         made = self._embedder.encode_query([asked.text], instruction=task)
         vector = np.asarray(made[0], np.float32)
         with in_words(store.path):
@@ -202,20 +231,28 @@ class CodeIndex:
             self._stores[place] = LanceStore(place, self._embedder.fingerprint())
         return self._stores[place]
 
-    def _sibling(self, place: Path) -> Mapping[tuple[str, str], NDArray[np.float32]] | None:
-        """Vectors of the store beside a new one that was written last: most of its files are the same."""
+    def _beside(self, place: Path) -> Path | None:
+        """The store beside a new one that was written last: most of its files are the same."""
         beside = [one for one in self.place.glob(f"*/{TABLE}") if one.parent != place]
-        if not beside:
-            return None
-        store = self._store(max(beside, key=lambda one: one.stat().st_mtime).parent)
+        return max(beside, key=lambda one: one.stat().st_mtime).parent if beside else None
+
+    def _vectors(self, place: Path) -> Mapping[tuple[str, str], NDArray[np.float32]]:
+        store = self._store(place)
         with in_words(store.path):
             return store.vectors(store.files())
 
-
-def _reads_instructions(embedder: Embeds) -> bool:
-    """Whether queries may carry an instruction: not to a model whose own query prompt has none."""
-    prompts = getattr(embedder, "prompts", None)
-    return prompts is None or "Instruct" in prompts.get("query", "")
+    def _measure(self, place: Path, files: int, beside: Path | None) -> None:
+        """Find what vectors count in an index that is new or has grown, or take it from the one beside it."""
+        known = read_trust(place) or (read_trust(beside) if beside else None)
+        if not files or (known and known.stands_for(files) and not beside):
+            return
+        if known is None or not known.stands_for(files):
+            store = self._store(place)
+            held = [path for path, state in store.files().items() if not state.reason]
+            known = trust_in(store, held, self._embedder, self.place.parent)
+        # An index on a medium that cannot be written is searched by the shipped weights.
+        with suppress(OSError):
+            write_trust(place, known)
 
 
 def light_embedder(name: str | None = None) -> Embeds:

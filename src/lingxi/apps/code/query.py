@@ -83,6 +83,12 @@ class Asked:
     places: tuple[Place, ...] = ()
 
 
+def reads_instructions(embedder: object) -> bool:
+    """Whether queries may carry an instruction: not to a model whose own query prompt has none."""
+    prompts = getattr(embedder, "prompts", None)
+    return prompts is None or "Instruct" in prompts.get("query", "")
+
+
 def read_query(query: str) -> Asked:
     """Tell what a query is; a text that could be two things is the first of name, error, code, words.
 

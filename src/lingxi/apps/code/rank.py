@@ -3,7 +3,8 @@
 The score of a unit is the weighted sum of what speaks for it, each 0 to 1 among the candidates of a query:
 `vector` its cosine between the lowest and the highest of them, `text` its BM25 as a share of the highest,
 `shared` the share of the query's words that stand in it, `name` how far the query's words are those of its
-name; less `apart` for code that is in no definition. `benchmarks/code_search.py tune` chose the weights.
+name; less `apart` for code that is in no definition. `benchmarks/code_search.py tune` chose the weights;
+how much vectors count for words, `trust` measures in each repository.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from lingxi.apps.code.query import Asked, Kind
 from lingxi.apps.code.units import split_title
@@ -34,7 +36,7 @@ class Weights:
 
 
 WEIGHTS: Mapping[Kind, Weights] = {
-    "words": Weights(vector=0.5, text=1.0, shared=0.5, name=2.0, apart=0.5),
+    "words": Weights(vector=1.0, text=1.0, shared=0.5, name=2.0, apart=0.5),
     "name": Weights(vector=0.1, text=1.0, shared=0.5, name=2.0, apart=0.5),
     "code": Weights(vector=0.5, text=0.2, shared=4.0, name=0.0, apart=0.5),
     "error": Weights(vector=0.1, text=1.0, shared=4.0, name=0.0, apart=0.0),
@@ -84,15 +86,15 @@ def candidates(asked: Asked, near: Sequence[Row], matching: Sequence[Row]) -> li
     ]
 
 
-def ranked(asked: Asked, found: Sequence[Candidate], weights: Weights | None = None) -> list[Candidate]:
+def weights_for(kind: Kind, vector: float | None = None) -> Weights:
+    """The weights of a kind of query; `vector` is what vectors count for words in this repository."""
+    weights = WEIGHTS[kind]
+    return weights if vector is None or kind != "words" else replace(weights, vector=vector)
+
+
+def ranked(found: Sequence[Candidate], weights: Weights) -> list[Candidate]:
     """Candidates by falling score; of equal ones the order is that of their places."""
-    chosen = weights or WEIGHTS[asked.kind]
-    return sorted(found, key=lambda one: (-one.score(chosen), one.row["key"]))
-
-
-def score_of(asked: Asked, found: Candidate) -> float:
-    """The score of a candidate under the weights of the query's kind."""
-    return found.score(WEIGHTS[asked.kind])
+    return sorted(found, key=lambda one: (-one.score(weights), one.row["key"]))
 
 
 def words_of(text: str) -> frozenset[str]:
@@ -104,7 +106,12 @@ def _share(wanted: frozenset[str], row: Row) -> float:
     """The share of the query's words that stand in a unit, its path or its name."""
     if not wanted:
         return 0.0
-    return len(wanted & words_of(f"{row['title']}\n{row['text']}")) / len(wanted)
+    return len(wanted & _words_of_unit(row["title"], row["text"])) / len(wanted)
+
+
+@lru_cache(maxsize=4096)
+def _words_of_unit(title: str, text: str) -> frozenset[str]:
+    return words_of(f"{title}\n{text}")
 
 
 class _Names:
@@ -128,6 +135,7 @@ class _Names:
         return sum(self._rare.get(part, 0.0) ** 2 for part in parts)
 
 
+@lru_cache(maxsize=8192)
 def _forms(name: str) -> tuple[frozenset[str], ...]:
     """A qualified name's last name by its parts, as one word (quick_sort is quicksort), and both."""
     own = re.split(r"\.|::", name)[-1]
