@@ -24,6 +24,7 @@ ORDER = [
         "encoding",
         "spread",
         "pictures",
+        "media",
         "drawings",
         "web",
         "parse",

@@ -24,9 +24,7 @@ TOWER = VisionSize(4, 32, 2, 48, 64, (0, 1, 2), side=8)
 def vl_tokenizer(base: str | None = None) -> str:
     """The text of a `tokenizer.json`: another one with the placeholders and marks of pictures added."""
     description = json.loads(base or toy_tokenizer())
-    top = max(
-        [*description["model"]["vocab"].values(), *(t["id"] for t in description["added_tokens"])]
-    )
+    top = max([*description["model"]["vocab"].values(), *(t["id"] for t in description["added_tokens"])])
     shape = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     description["added_tokens"] += [
         {"id": top + 1 + i, "content": name, **shape} for i, name in enumerate(VISION)

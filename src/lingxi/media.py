@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
 Source = "str | bytes | Path | Image"
 """A picture, or where one is: a path, a `data:` or http URL, the bytes of a file."""
 
+_RUN, _NUMBERS = token_hex(8), count()
 _KEYS = ("text", "image", "video")
 _SAY = "pass a text, a picture, a path, or a dict of text, image and video"
+# Twenty pictures at a time, decoded, take about as much memory as the texts that would be held in their place.
+_PICTURE_WEIGHT = 100_000
 FRAME_RATE = 2.0
 """Frames a second of a video that does not say, as the reference takes it."""
 
@@ -39,11 +44,18 @@ class Video:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixed:
-    """An input of several things; pictures and frames are sources, opened when they are looked at."""
+    """An input of several things; pictures and frames are sources, opened when they are looked at.
+
+    As a string it is a name that no other input has: what it holds is not compared.
+    """
 
     texts: tuple[str, ...] = ()
     images: tuple[Any, ...] = ()
     videos: tuple[Video, ...] = ()
+    name: str = field(default_factory=lambda: f"\0{next(_NUMBERS)} of {_RUN}")
+
+    def __str__(self) -> str:
+        return self.name
 
     @property
     def is_text(self) -> bool:
@@ -58,7 +70,10 @@ class Mixed:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where sources may lie: `files` of this machine, `urls` at public addresses; a data: URL always may."""
+    """Where sources may lie: `files` of this machine, `urls` at public addresses; a `data:` URL always may.
+
+    Strings that name what may not be opened are texts.
+    """
 
     files: bool = True
     urls: bool = True
@@ -68,29 +83,37 @@ class Access:
 OPEN = Access()
 
 
-def taken(item: Any, place: int) -> str | Mixed:
+def taken(item: Any, place: int, access: Access = OPEN) -> str | Mixed:
     """An input as it came, as a text or as what it holds; raises InputError naming what is none.
 
     A string is a text, unless it begins as a `data:image/` URL, or names a picture by its suffix: an http
     URL without spaces, or a file that is there (sentence-transformers' rule). `{"text": …}` is always a text.
     """
-    if isinstance(item, Mixed):
-        return item
     if isinstance(item, str):
-        return Mixed(images=(item,)) if _names_picture(item) else _plain(item)
+        return Mixed(images=(item,)) if _names_picture(item, access) else _plain(item)
     if isinstance(item, Mapping):
-        return _of_dict(item, place)
+        item = _of_dict(item, place)
+    if isinstance(item, Mixed):
+        return item.text if item.is_text else item
     if is_picture(item):
         return Mixed(images=(item,))
     raise InputError(f"item {place} is {type(item).__name__}", _SAY)
 
 
-def all_taken(items: Iterable[Any]) -> Iterator[str | Mixed]:
+def all_taken(items: Iterable[Any], access: Access = OPEN) -> Iterator[str | Mixed]:
     """Inputs as `taken`; one string, picture or dict is no list of inputs."""
     if isinstance(items, Mapping) or not isinstance(items, Iterable):
         raise InputError(f"the input is {type(items).__name__}, not inputs", _SAY)
     for place, item in enumerate(items):
-        yield taken(item, place)
+        yield taken(item, place, access)
+
+
+def weight(item: str | Mixed) -> int:
+    """How much an input weighs among those held at a time, in characters of text."""
+    if isinstance(item, str):
+        return len(item)
+    pictures = len(item.images) + sum(len(video.frames) for video in item.videos)
+    return len(item.text) + _PICTURE_WEIGHT * pictures
 
 
 def is_one(inputs: Any) -> bool:
@@ -169,15 +192,15 @@ def _video(value: Any, place: int) -> Video:
     return Video(tuple(value), float(rate))
 
 
-def _names_picture(text: str) -> bool:
+def _names_picture(text: str, access: Access) -> bool:
     if text.startswith("data:image/"):
         return True
     if len(text) > 4096 or "\n" in text or not pictures.is_picture_name(text.partition("?")[0]):
         return False
     if _is_url(text):
-        return " " not in text
+        return access.urls and " " not in text
     try:
-        return Path(text).is_file()
+        return access.files and Path(text).is_file()
     except (OSError, ValueError):
         return False
 

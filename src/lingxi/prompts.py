@@ -132,15 +132,27 @@ def vl_embedding(content: Content, instruction: str = VL_TASK) -> tuple[Piece, .
 
 def vl_rerank(query: Content, document: Content, task: str = VL_RERANK_TASK) -> tuple[Piece, ...]:
     """The VL reranker's turns: no line before `<Query>:`, no space after the marks, nothing thought."""
-    return (*vl_rerank_head(query, task), *_said(document), *VL_TAIL)
+    return (*vl_rerank_opening(), *_vl_asked(query, task), *_said(document), *VL_TAIL)
 
 
-def vl_rerank_head(query: Content, task: str = VL_RERANK_TASK) -> tuple[Piece, ...]:
-    """What stands before the document: the same for all documents of a query."""
-    system = RERANK_PREFIX.removeprefix(f"{IM_START}").partition(IM_END)[0]
-    opened = f"user\n<Instruct>: {task}<Query>:"
-    head = Control(IM_START), system, Control(IM_END), "\n", Control(IM_START)
-    return (*head, opened, *_said(query), "\n<Document>:")
+def vl_rerank_opening() -> tuple[Piece, ...]:
+    """The system turn of the VL reranker, and the user's turn opened; `vl_rerank_body` follows."""
+    system = RERANK_PREFIX.removeprefix(IM_START).partition(IM_END)[0]
+    return Control(IM_START), system, Control(IM_END), "\n", Control(IM_START)
+
+
+def vl_rerank_body(query_text: str, document: str, task: str = VL_RERANK_TASK) -> str:
+    """The user's turn of a pair of texts, tokenized in one go before `VL_TAIL`."""
+    pieces = (*_vl_asked(_of_text(query_text), task), *_said(_of_text(document)))
+    return "".join(map(_text, pieces))
+
+
+def _of_text(text: str) -> Content:
+    return Content(texts=(text,)) if text else Content()
+
+
+def _vl_asked(query: Content, task: str) -> tuple[Piece, ...]:
+    return f"user\n<Instruct>: {task}<Query>:", *_said(query), "\n<Document>:"
 
 
 def _said(content: Content) -> Iterator[Piece]:

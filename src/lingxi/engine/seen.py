@@ -6,18 +6,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
+from typing import cast
 
 import torch
 
 from lingxi import prompts
 from lingxi.engine.batches import Ids, by_budget
 from lingxi.engine.run import Network, default_budget, pooled_states
-from lingxi.model.files import filled
+from lingxi.errors import InputError
+from lingxi.model.files import filled, read_config
 from lingxi.model.packed import Packed, Visual, pack
 from lingxi.model.seen import Seen, View, axes_of, patches_of
 from lingxi.model.tokens import Tokens
 from lingxi.model.vision import Tower
-from lingxi.model.vision_size import VisionSize
+from lingxi.model.vision_size import VisionSize, vision_size
 
 # Patches that the tower reads at a time: as many tokens as four times fewer of the text network.
 _CPU_PATCHES = 8192
@@ -41,9 +43,7 @@ class Eyes:
         """The tower on a device; raises ModelError where the directory lacks some of it."""
         with self._lock:
             if lane not in self._towers:
-                self._towers[lane] = read_tower(
-                    self._directory, self.size, self._dtype, self._devices[lane]
-                )
+                self._towers[lane] = read_tower(self._directory, self.size, self._dtype, self._devices[lane])
             return self._towers[lane]
 
 
@@ -63,11 +63,25 @@ def _tower_name(key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Seeing:
-    """Networks and eyes of a model, by lane, and the ids that are seats of pictures."""
+    """Networks of a model, by lane, its eyes (of a VL model), and the ids that are seats of pictures."""
 
     networks: Sequence[Network]
-    eyes: Eyes
-    pads: frozenset[int]
+    eyes: Eyes | None = None
+    pads: frozenset[int] = frozenset()
+
+
+def open_seeing(
+    directory: Path,
+    networks: Sequence[Network],
+    devices: Sequence[torch.device],
+    dtype: torch.dtype,
+    tokens: Tokens,
+) -> Seeing:
+    """The networks of a directory with its eyes, where it has a tower; raises ModelError."""
+    size = vision_size(read_config(directory), str(directory))
+    if size is None:
+        return Seeing(networks)
+    return Seeing(networks, Eyes(directory, size, devices, dtype), pads_of(tokens))
 
 
 def pads_of(tokens: Tokens) -> frozenset[int]:
@@ -91,6 +105,8 @@ def states_of(
     plain = [i for i, s in enumerate(sequences) if not isinstance(s, Seen)]
     seen = [(i, s) for i, s in enumerate(sequences) if isinstance(s, Seen)]
     networks = seeing.networks if lane is None else seeing.networks[lane : lane + 1]
+    if not seen:
+        return pooled_states(networks, cast(Sequence[Ids], sequences), budget=budget, done=done)
     out = torch.empty(len(sequences), seeing.networks[0].hidden)
     out[plain] = pooled_states(networks, [list(sequences[i]) for i in plain], budget=budget, done=done)
     room = budget or default_budget(seeing.networks[0].device)
@@ -103,6 +119,8 @@ def states_of(
 
 @torch.inference_mode()
 def _batch(seeing: Seeing, sequences: Sequence[Seen], lane: int) -> torch.Tensor:
+    if seeing.eyes is None:
+        raise InputError("the model reads text alone", "name a VL model for pictures")
     network, tower = seeing.networks[lane], seeing.eyes.tower(lane)
     packed = visible(sequences, tower, seeing.pads, network.device)
     return network(packed).float().cpu()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from lingxi import prompts
 from lingxi.errors import InputError
 from lingxi.media import OPEN, Access, Mixed, Video, opened
+from lingxi.model.files import read_config
 from lingxi.model.seen import Seen, View, clip_view, picture_view
 from lingxi.model.tokens import Tokens
-from lingxi.model.vision_size import BUDGET, Budget, VisionSize, frame_seconds
+from lingxi.model.vision_size import BUDGET, Budget, VisionSize, frame_seconds, vision_size
 from lingxi.texts import Truncate
 
 Item = str | Mixed
@@ -37,7 +39,9 @@ class Messages:
         if isinstance(item, str):
             return Looked(prompts.Content(texts=_said((item,))))
         clips = [(video, self._clip(video)) for video in item.videos]
-        pictures = [picture_view(opened(source, self.access), self.size, self.budget) for source in item.images]
+        pictures = [
+            picture_view(opened(source, self.access), self.size, self.budget) for source in item.images
+        ]
         content = prompts.Content(
             tuple(self._timed(video, view) for video, view in clips),
             tuple(view.seats for view in pictures),
@@ -70,14 +74,14 @@ class Messages:
     def pair(
         self,
         tokens: Tokens,
-        query: Item,
+        asked: Looked,
         document: Item,
         task: str,
         most: int,
         truncate: Truncate = "end",
     ) -> tuple[list[int] | Seen, bool]:
-        """The reranker's sequence of a pair, of at most `most` tokens, and whether the document was cut."""
-        asked, judged = self.looked(query), self.looked(document)
+        """The reranker's sequence of a query looked at and a document, and whether the document was cut."""
+        judged = self.looked(document)
         ids, cut = _fitted(
             tokens,
             lambda content: tokens.laid(prompts.vl_rerank(asked.content, content, task)),
@@ -88,12 +92,17 @@ class Messages:
         return _with_views(tokens, ids, (*asked.views, *judged.views)), cut
 
 
+def read_messages(directory: Path, access: Access = OPEN) -> Messages | None:
+    """How the inputs of a VL directory are laid out, None for a model of texts; raises ModelError."""
+    size = vision_size(read_config(directory), str(directory))
+    return Messages(size, access=access) if size else None
+
+
 def framed(tokens: Tokens, instruction: str) -> Tokens:
     """The tokenizer with the embedder's turns around a text that stands alone in them."""
     before = tokens.laid(prompts.vl_head(instruction))
     after = [*tokens.laid(prompts.VL_TAIL), tokens.end]
     return replace(tokens, before=tuple(before), after=tuple(after), lead=prompts.VL_LEAD)
-
 
 
 def _said(texts: Sequence[str]) -> tuple[str, ...]:

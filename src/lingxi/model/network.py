@@ -147,6 +147,15 @@ def read_size(directory: Path) -> Size | EncoderSize:
     return read(config, str(directory))
 
 
+def read_decoder_size(directory: Path) -> Size:
+    """The shape of a Qwen3 or Qwen3-VL decoder; raises ModelError for another network, as `read_size`."""
+    config = read_config(directory)
+    if config.get("model_type") not in _QWEN3:
+        found = config.get("model_type", "nothing")
+        raise ModelError(f"{directory}: model_type is {found!r}", f"lingxi reranks by {' and '.join(_QWEN3)}")
+    return decoder_size(config, str(directory))
+
+
 def _kind(config: dict[str, Any], directory: Path) -> str:
     kind = config.get("model_type")
     if kind not in (*DECODERS, *ENCODERS):
