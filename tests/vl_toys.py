@@ -1,4 +1,4 @@
-"""Toy VL models: random weights written by transformers, a toy tokenizer with the control tokens of vision."""
+"""Toy VL models: random weights by transformers, a toy tokenizer with the control tokens of vision."""
 
 from __future__ import annotations
 

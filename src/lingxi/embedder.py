@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from lingxi.engine.cache import VectorCache
 from lingxi.engine.devices import choose_devices, choose_dtype
 from lingxi.engine.opening import computed_weights, open_networks, token_vectors
 from lingxi.engine.run import token_states
-from lingxi.engine.seen import Seeing, open_seeing, states_of
+from lingxi.engine.seen import open_seeing, states_of
 from lingxi.engine.segments import Laid, lay, segment_states
 from lingxi.engine.tuning import Tuning, budgets_for, tune
 from lingxi.errors import InputError, LingxiWarning
@@ -40,7 +40,7 @@ Sequenced = list[int] | Seen
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """How a call's inputs are read: `before` each text as it is, in the frame of `tokens`; a VL model's task."""
+    """How a call's inputs are read: `before` each text, in the frame of `tokens`; a VL model's task."""
 
     tokens: Tokens
     before: str = ""
@@ -48,19 +48,19 @@ class _Asked:
 
 
 class Embedder:
-    """Texts, and with a VL model pictures, to unit vectors: a model directory, a hub id, or the shipped model.
+    """Texts, and with a VL model pictures, to unit vectors: a directory, a hub id, or the shipped model.
 
-    Read are Qwen3-Embedding, Qwen3-VL-Embedding, BERT, RoBERTa, XLM-R and MPNet encoders, and Qwen2, Llama and Gemma3
-    decoders, with the pooling, dense heads and prompts of their sentence-transformers directory;
-    vectors are of unit length whether or not a directory has a Normalize module.
+    Read are Qwen3-Embedding, Qwen3-VL-Embedding, BERT, RoBERTa, XLM-R and MPNet encoders, and Qwen2,
+    Llama and Gemma3 decoders, with the pooling, dense heads and prompts of their sentence-transformers
+    directory; vectors are of unit length whether or not a directory has a Normalize module.
 
     `device` may name several (`["cuda:0", "cuda:1"]`), which take batches in turn.
     `truncate_dim` cuts every vector to that width before normalising; `dtype` is fp32 on a CPU and
     bf16 on CUDA unless named; `weights="int8"` computes with rounded matrices and `engine` names who
     computes (`engine.opening`); `reference_specials` reads special tokens inside user text as control
     tokens, as the reference implementation does; `cache` is a file that keeps vectors from one run to
-    the next (`VectorCache` says how large it may grow); `access` says where pictures may lie. Raises ModelError where the model cannot be
-    loaded, InputError where an argument is out of range.
+    the next (`VectorCache` says how large it may grow); `access` says where pictures may lie.
+    Raises ModelError where the model cannot be loaded, InputError where an argument is out of range.
     """
 
     def __init__(

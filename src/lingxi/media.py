@@ -28,7 +28,7 @@ Source = "str | bytes | Path | Image"
 _RUN, _NUMBERS = token_hex(8), count()
 _KEYS = ("text", "image", "video")
 _SAY = "pass a text, a picture, a path, or a dict of text, image and video"
-# Twenty pictures at a time, decoded, take about as much memory as the texts that would be held in their place.
+# So that about twenty pictures are held at a time.
 _PICTURE_WEIGHT = 100_000
 FRAME_RATE = 2.0
 """Frames a second of a video that does not say, as the reference takes it."""

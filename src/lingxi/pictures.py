@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # No other decoder is reached: Pillow's EPS would start Ghostscript.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _CONVERT = "convert it to JPEG or PNG"
-_SVG = re.compile(rb"<(\?xml|!doctype\s+svg|svg[\s>])", re.IGNORECASE)
+_SVG = re.compile(rb"<(\?xml|!doctype\s+svg|svg[\s>/])", re.IGNORECASE)
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+-]+=[^;,]*)*)(;base64)?,", re.IGNORECASE)
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 

@@ -2,8 +2,8 @@
 
 Training, serving and evaluation all render through here, so their bytes are equal by
 construction. Templates are the Qwen3-Embedding and Qwen3-Reranker ones, byte for byte
-(model cards, `examples/qwen3_reranker_transformers.py`), and those of their VL twins, whose turns are laid out
-as pieces: control tokens, seats of pictures, and text between them that is tokenized in one go.
+(model cards, `examples/qwen3_reranker_transformers.py`), and those of their VL twins, whose turns are laid
+out as pieces: control tokens, seats of pictures, and text between them that is tokenized in one go.
 """
 
 from __future__ import annotations

@@ -325,7 +325,7 @@ class Decoder(nn.Module):
         return [kinds[local] for local in self._windowed]
 
     def _rotations_of(self, packed: Packed, start: int) -> list[Rotation]:
-        """The rotation of each layer for a batch that begins at position `start`, or stands among pictures."""
+        """The rotation of each layer for a batch that begins at position `start`, or has pictures."""
         if packed.visual is None:
             return self._rotations(packed.positions + start)
         angles = axis_angles(self.size, packed.visual.axes)[:, None]

@@ -116,7 +116,7 @@ def _fitted(
     most: int,
     truncate: Truncate,
 ) -> tuple[list[int], bool]:
-    """The ids of a content, its text cut to fit; raises InputError where that is not wanted, or not enough."""
+    """The ids of a content, its text cut to fit; raises InputError where that is unwanted, or too little."""
     ids = build(content)
     if len(ids) <= most:
         return ids, False
