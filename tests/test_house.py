@@ -24,7 +24,7 @@ ORDER = [
         "encoding",
         "spread",
         "pictures",
-        "media",
+        "inputs",
         "drawings",
         "web",
         "parse",

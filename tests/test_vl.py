@@ -19,7 +19,7 @@ pytest.importorskip("transformers", reason="the toy models are written by transf
 
 from lingxi import Embedder, Reranker, prompts
 from lingxi.errors import InputError, LingxiWarning, ModelError
-from lingxi.media import Access, Mixed, Video
+from lingxi.inputs import Access, Mixed, Video
 from lingxi.model.files import read_config
 from lingxi.model.network import read_size
 from lingxi.model.seen import Seen, patches_of
@@ -153,7 +153,7 @@ def test_scores_are_those_of_transformers(reranker: Reranker, model: Model) -> N
 def _mixed(item: Any) -> Any:
     if isinstance(item, str):
         return item
-    from lingxi.media import taken
+    from lingxi.inputs import taken
 
     return taken(item, 0)
 

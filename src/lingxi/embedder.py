@@ -23,7 +23,7 @@ from lingxi.engine.seen import open_seeing, states_of
 from lingxi.engine.segments import Laid, lay, segment_states
 from lingxi.engine.tuning import Tuning, budgets_for, tune
 from lingxi.errors import InputError, LingxiWarning
-from lingxi.media import OPEN, Access, Mixed, all_taken, is_one, taken, weight
+from lingxi.inputs import OPEN, Access, Mixed, all_taken, is_one, taken, weight
 from lingxi.model.files import hash_weights, locate
 from lingxi.model.golden import calibration_texts, read_golden_vectors
 from lingxi.model.layout import read_prompts, require_kind
@@ -120,7 +120,7 @@ class Embedder:
         """Unit vectors [n, dim] of inputs, or [dim] of one; raw text unless a prompt is given.
 
         Inputs are strings; a VL model also takes PIL pictures, paths and dicts of text, image and video
-        (`lingxi.media`), and reads its instruction or prompt in the system turn.
+        (`lingxi.inputs`), and reads its instruction or prompt in the system turn.
 
         `instruction` makes each text a query of that task; `prompt_name` picks one of the model's
         prompts; `prompt` is put before each text as it is. An empty text gets the vector of the end
@@ -314,6 +314,11 @@ class Embedder:
     def get_embedding_dimension(self) -> int:
         """Width of the vectors `encode` returns."""
         return self.dim
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What inputs may be: text, and with a VL model image and video."""
+        return ("text",) if self.vision is None else ("text", "image", "video")
 
     @property
     def pooling(self) -> str:

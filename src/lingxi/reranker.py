@@ -17,7 +17,7 @@ from lingxi.engine.devices import choose_devices, choose_dtype
 from lingxi.engine.opening import computed_weights, open_networks
 from lingxi.engine.seen import open_seeing, states_of
 from lingxi.errors import InputError, LingxiWarning
-from lingxi.media import OPEN, Access, Mixed, taken, weight
+from lingxi.inputs import OPEN, Access, Mixed, taken, weight
 from lingxi.model.files import hash_weights, locate, read_answer_rows
 from lingxi.model.layout import read_max_length, require_kind
 from lingxi.model.messages import Looked, Messages, read_messages
@@ -106,7 +106,7 @@ class Reranker:
     ) -> NDArray[np.float32]:
         """Probability [n] that each (query, document) pair is a match, in the order given.
 
-        Both are strings; with a VL model either may be what its embedder takes (`lingxi.media`).
+        Both are strings; with a VL model either may be what its embedder takes (`lingxi.inputs`).
 
         Pairs share what their prompts begin with, whatever their order; equal pairs are judged once.
         A pair longer than `max_length` tokens is cut at the document's end, never in the prompt,
@@ -173,6 +173,11 @@ class Reranker:
         if truncate == "none" and found != document:
             raise InputError(f"a document has more than {most} tokens", "shorten it, or let it be cut")
         return found
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What either side may be: text, and with a VL model image and video."""
+        return ("text",) if self.vision is None else ("text", "image", "video")
 
     @property
     def hidden(self) -> int:

@@ -13,7 +13,7 @@ from lingxi import prompts
 from lingxi.errors import MissingExtraError
 from lingxi.model.golden import GoldenText
 
-# Width and height: smaller than a token, an odd size, as tall as three, and one that is made smaller or larger.
+# Width and height: smaller than a token, an odd size, three times as tall as wide, and a larger one.
 _SIZES = ((9, 7), (70, 45), (64, 192), (210, 150))
 
 

@@ -21,7 +21,7 @@ from lingxi.embedder import Embedder
 from lingxi.engine.opening import stated_weights
 from lingxi.engine.seen import pads_of, read_tower, visible
 from lingxi.errors import LingxiWarning
-from lingxi.media import Mixed
+from lingxi.inputs import Mixed
 from lingxi.model.decoder import Decoder
 from lingxi.model.encoder import Encoder
 from lingxi.model.files import locate, read_answer_rows, read_config
@@ -94,7 +94,7 @@ class Subject:
     def compute(self, texts: Sequence[GoldenText]) -> Values:
         """Vectors [n, hidden] or scores [n], by the public face."""
         if isinstance(self.model, Embedder):
-            return encoded(self.model, texts)
+            return np.asarray(encoded(self.model, texts), np.float32)
         return _scores(self.model, texts)
 
     def ids(self, texts: Sequence[GoldenText]) -> list[Any]:

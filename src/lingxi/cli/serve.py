@@ -61,6 +61,12 @@ SelfCheck = Annotated[
 ]
 
 
+FetchUrls = Annotated[
+    bool, typer.Option("--fetch-urls", help="Fetch pictures named by http URLs, from public addresses.")
+]
+MaxPictures = Annotated[int, typer.Option(help="Pictures of one request, frames of videos among them.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb."""
     app.command("serve")(serve)
@@ -93,6 +99,8 @@ def serve(
     log_texts: LogTexts = False,
     otlp: Otlp = None,
     self_check: SelfCheck = True,
+    fetch_urls: FetchUrls = False,
+    max_pictures: MaxPictures = 64,
 ) -> None:
     """Serve embedders, rerankers, adapters and an index as OpenAI, Cohere and TEI do, and in our own way."""
     try:

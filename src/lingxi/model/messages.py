@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lingxi import prompts
 from lingxi.errors import InputError
-from lingxi.media import OPEN, Access, Mixed, Video, opened
+from lingxi.inputs import OPEN, Access, Mixed, Video, opened
 from lingxi.model.files import read_config
 from lingxi.model.seen import Seen, View, clip_view, picture_view
 from lingxi.model.tokens import Tokens

@@ -108,12 +108,18 @@ def all_taken(items: Iterable[Any], access: Access = OPEN) -> Iterator[str | Mix
         yield taken(item, place, access)
 
 
+def pictures_in(item: Any) -> int:
+    """How many pictures an input holds, frames of videos among them."""
+    if not isinstance(item, Mixed):
+        return 0
+    return len(item.images) + sum(len(video.frames) for video in item.videos)
+
+
 def weight(item: str | Mixed) -> int:
     """How much an input weighs among those held at a time, in characters of text."""
     if isinstance(item, str):
         return len(item)
-    pictures = len(item.images) + sum(len(video.frames) for video in item.videos)
-    return len(item.text) + _PICTURE_WEIGHT * pictures
+    return len(item.text) + _PICTURE_WEIGHT * pictures_in(item)
 
 
 def is_one(inputs: Any) -> bool:
