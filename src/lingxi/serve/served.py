@@ -62,7 +62,7 @@ class Served:
         self.queue.admit(caller.client)
 
     def ids(self, inputs: Sequence[str | Mixed | Ids], wanted: Wanted) -> list[Any]:
-        """The ids of texts, ids of texts, or what is looked at, as the network takes them; raises Refusal 400.
+        """The ids of texts, ids of texts, or what is looked at, as the network takes them; Refusal 400.
 
         Pictures are opened by one thread at a time: so much memory is taken, and no more.
         """
@@ -85,11 +85,7 @@ class Served:
     def check_sees(self, param: str) -> None:
         """Raise Refusal 400 for pictures that are sent to a model of texts."""
         if self.model.vision is None:
-            raise invalid(
-                f"{self.card.name!r} reads text alone",
-                "send texts, or name a model that reads pictures",
-                param,
-            )
+            raise invalid("the model reads text alone", "send texts", param)
 
     def _texts(self, texts: Sequence[str], wanted: Wanted) -> list[Any]:
         try:

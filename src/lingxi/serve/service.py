@@ -275,7 +275,7 @@ class Service:
                 413, "too_large", f"{count} inputs", f"send at most {most} at a time", param="input"
             )
         most = self.settings.max_pictures
-        if (looked := sum(map(pictures_in, texts))) > most:
+        if (looked := sum({id(item): pictures_in(item) for item in texts}.values())) > most:
             raise Refusal(
                 413, "too_large", f"{looked} pictures", f"send at most {most} at a time", param="input"
             )

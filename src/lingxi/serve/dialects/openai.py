@@ -90,6 +90,15 @@ def _input(given: Any) -> list[Any]:
     return list(given)
 
 
+def _chat_alone(body: Any) -> Any:
+    """A body of messages with something in the place of input, which it may not have beside them."""
+    if not isinstance(body, dict) or body.get("messages") is None:
+        return body
+    if "input" in body:
+        raise invalid("input and messages exclude each other", "send one of them", "messages")
+    return {**body, "input": "messages"}
+
+
 def _item(item: dict[str, Any], place: int) -> str | Mixed:
     try:
         return item_of(Item.model_validate(item), "input")
@@ -106,7 +115,7 @@ class EmbeddingRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", title="EmbeddingRequest")
 
-    input: Annotated[list[Any], PlainValidator(_input), WithJsonSchema(_INPUT_SCHEMA)] | None = None
+    input: Annotated[list[Any], PlainValidator(_input), WithJsonSchema(_INPUT_SCHEMA)]
     model: str | None = Field(None, description="A name of /v1/models; left out: the first embedder.")
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[StrictInt, Field(ge=1)] | None = Field(
@@ -126,9 +135,11 @@ class EmbeddingRequest(BaseModel):
     )
     truncation_side: Literal["left", "right"] = Field("right", description="What a longer input loses.")
     messages: Annotated[list[Message], Field(min_length=1)] | None = Field(
-        None, description="One input as a chat (vLLM): the system's turn is the instruction."
+        None,
+        description="In the place of input, one input as a chat (vLLM), the system's turn its task.",
     )
 
+    _chat = model_validator(mode="before")(_chat_alone)
     _others = model_validator(mode="before")(others_words)
 
 
@@ -176,14 +187,10 @@ def router(service: Service, attend: Attend) -> APIRouter:
 
 
 def _asked(body: EmbeddingRequest) -> tuple[list[Any], Wanted]:
-    """The inputs, and how they become vectors; raises Refusal 400 for none, or for input beside messages."""
+    """The inputs, and how they become vectors; raises Refusal 400 for a chat that is no input."""
     wanted = _wanted(body)
     if body.messages is None:
-        if body.input is None:
-            raise invalid("nothing to embed", "send input", "input")
         return body.input, wanted
-    if body.input is not None:
-        raise invalid("input and messages exclude each other", "send one of them", "messages")
     item, instruction = conversation(body.messages, "messages")
     if instruction is not None and wanted.instruction is None and wanted.prompt_name is None:
         wanted = replace(wanted, instruction=instruction)
