@@ -158,7 +158,7 @@ def _document(body: Rerank, place: int, plain: bool) -> str | dict[str, Any]:
     document = body.documents[place]
     if plain:
         return body.texts[place]
-    return {"text": document} if isinstance(document, str) else document.model_dump()
+    return {"text": document} if isinstance(document, str) else document.model_dump(exclude_unset=True)
 
 
 async def scores_of(
