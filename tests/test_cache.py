@@ -40,9 +40,9 @@ class Counted(Embedder):
 
     computed = 0
 
-    def _computed(self, texts: list[str], done: Any) -> Any:
+    def _computed(self, texts: Any, *rest: Any) -> Any:
         self.computed += len(texts)
-        return super()._computed(texts, done)
+        return super()._computed(texts, *rest)
 
 
 # --- equal inputs --------------------------------------------------------------------------------

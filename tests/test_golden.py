@@ -106,7 +106,7 @@ def test_a_cut_that_loses_the_end_is_found_out(
     golden_reranker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cut(
-        self: Reranker, pairs: Sequence[tuple[str, str]], task: str
+        self: Reranker, pairs: Sequence[tuple[str, str]], task: str, *_: object
     ) -> tuple[list[list[int]], list[bool]]:
         bodies = self.tokenizer.texts([prompts.rerank_body(query, d, task) for query, d in pairs])
         whole = [[*self._prefix, *body, *self._suffix] for body in bodies]

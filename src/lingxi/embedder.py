@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -17,33 +18,49 @@ from lingxi import prompts, vectors
 from lingxi.engine.cache import VectorCache
 from lingxi.engine.devices import choose_devices, choose_dtype
 from lingxi.engine.opening import computed_weights, open_networks, token_vectors
-from lingxi.engine.run import pooled_states, token_states
+from lingxi.engine.run import token_states
+from lingxi.engine.seen import open_seeing, states_of
 from lingxi.engine.segments import Laid, lay, segment_states
 from lingxi.engine.tuning import Tuning, budgets_for, tune
 from lingxi.errors import InputError, LingxiWarning
+from lingxi.inputs import OPEN, Access, Mixed, all_taken, is_one, taken, weight
 from lingxi.model.files import hash_weights, locate
 from lingxi.model.golden import calibration_texts, read_golden_vectors
 from lingxi.model.layout import read_prompts, require_kind
+from lingxi.model.messages import Messages, framed, read_messages
 from lingxi.model.network import read_limit, read_network_tokens, read_size
+from lingxi.model.seen import Seen
+from lingxi.model.tokens import Tokens
 from lingxi.texts import Rows, Truncate, checked, checked_documents, digest, progress, windows
 
 DEFAULT_EMBEDDER = "lingxi-nano"
+Sequenced = list[int] | Seen
+"""What a network computes one state of: ids, or ids with pictures in their seats."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """How a call's inputs are read: `before` each text, in the frame of `tokens`; a VL model's task."""
+
+    tokens: Tokens
+    before: str = ""
+    task: str = ""
 
 
 class Embedder:
-    """Texts to unit vectors, with a model directory, a hub id, or the shipped model.
+    """Texts, and with a VL model pictures, to unit vectors: a directory, a hub id, or the shipped model.
 
-    Read are Qwen3-Embedding, BERT, RoBERTa, XLM-R and MPNet encoders, and Qwen2, Llama and Gemma3
-    decoders, with the pooling, dense heads and prompts of their sentence-transformers directory;
-    vectors are of unit length whether or not a directory has a Normalize module.
+    Read are Qwen3-Embedding, Qwen3-VL-Embedding, BERT, RoBERTa, XLM-R and MPNet encoders, and Qwen2,
+    Llama and Gemma3 decoders, with the pooling, dense heads and prompts of their sentence-transformers
+    directory; vectors are of unit length whether or not a directory has a Normalize module.
 
     `device` may name several (`["cuda:0", "cuda:1"]`), which take batches in turn.
     `truncate_dim` cuts every vector to that width before normalising; `dtype` is fp32 on a CPU and
     bf16 on CUDA unless named; `weights="int8"` computes with rounded matrices and `engine` names who
     computes (`engine.opening`); `reference_specials` reads special tokens inside user text as control
     tokens, as the reference implementation does; `cache` is a file that keeps vectors from one run to
-    the next (`VectorCache` says how large it may grow). Raises ModelError where the model cannot be
-    loaded, InputError where an argument is out of range.
+    the next (`VectorCache` says how large it may grow); `access` says where pictures may lie.
+    Raises ModelError where the model cannot be loaded, InputError where an argument is out of range.
     """
 
     def __init__(
@@ -60,6 +77,7 @@ class Embedder:
         cache: str | Path | VectorCache | None = None,
         engine: str | None = None,
         weights: str | None = None,
+        access: Access = OPEN,
     ) -> None:
         self.name = str(path or DEFAULT_EMBEDDER)
         self.directory = locate(self.name, revision=revision, local_files_only=local_files_only)
@@ -79,6 +97,10 @@ class Embedder:
             self.directory, size.vocab, reference_specials=reference_specials
         )
         self.prompts = read_prompts(self.directory)
+        self.vision: Messages | None = read_messages(self.directory, access)
+        self._seeing = open_seeing(self.directory, self._networks, devices, number_type, self.tokenizer)
+        if self.vision:
+            self.tokenizer = framed(self.tokenizer, prompts.VL_TASK)
         self._budget: int | None = None
         # What a state depends on beside its text; the start of every key of the cache.
         self._computed_as = f"{number_type} {self.weights} {self.max_seq_length} {reference_specials}"
@@ -86,7 +108,7 @@ class Embedder:
 
     def encode(
         self,
-        inputs: str | Iterable[str],
+        inputs: Any,
         *,
         instruction: str | None = None,
         prompt_name: str | None = None,
@@ -95,7 +117,10 @@ class Embedder:
         precision: str = "float32",
         show_progress_bar: bool | None = None,
     ) -> np.ndarray[Any, Any]:
-        """Unit vectors [n, dim] of texts, or [dim] of one string; raw text unless a prompt is given.
+        """Unit vectors [n, dim] of inputs, or [dim] of one; raw text unless a prompt is given.
+
+        Inputs are strings; a VL model also takes PIL pictures, paths and dicts of text, image and video
+        (`lingxi.inputs`), and reads its instruction or prompt in the system turn.
 
         `instruction` makes each text a query of that task; `prompt_name` picks one of the model's
         prompts; `prompt` is put before each text as it is. An empty text gets the vector of the end
@@ -103,19 +128,19 @@ class Embedder:
         said once as a warning. Integer precisions are described at `vectors.quantize`. Lists and
         generators of any length are read in windows. Raises InputError for a non-string, width or precision.
         """
-        before = self._before(instruction, prompt_name, prompt)
+        asked = self._asked(instruction, prompt_name, prompt)
         dim = self.dim if truncate_dim is None else vectors.check_dim(truncate_dim, self.hidden)
         vectors.check_precision(precision)
-        single = isinstance(inputs, str)
-        texts: Iterable[str] = [inputs] if isinstance(inputs, str) else inputs
-        total = len(texts) if isinstance(texts, Sequence) else None
+        single = is_one(inputs) if self.vision else isinstance(inputs, str)
+        items: Iterable[Any] = [inputs] if single else inputs
+        total = len(items) if isinstance(items, Sequence) else None
         parts: list[np.ndarray[Any, Any]] = []
         cut: list[bool] = []
         rows = Rows()
         with progress(total, show_progress_bar, "embedding") as done:
-            for window in windows((before + text for text in checked(texts)), len):
+            for window in windows(self._items(items), weight):
                 new = rows.fresh(window, str)
-                states, long = self._states(new, done)
+                states, long = self._states(new, asked, done)
                 done(len(window) - len(new))
                 parts.append(self._finished(states, dim, precision))
                 cut += long
@@ -143,13 +168,13 @@ class Embedder:
         vectors.check_precision(precision)
         if overlap < 0:
             raise InputError(f"overlap is {overlap}", "choose 0 or more segments")
-        before = self._before(None, "document", None)
+        asked = self._asked(None, "document", None)
         total = len(documents) if isinstance(documents, Sequence) else None
         out: list[np.ndarray[Any, Any]] = []
         cut: list[bool] = []
         with progress(total, show_progress_bar, "embedding documents") as done:
             for window in windows(checked_documents(documents), lambda texts: sum(map(len, texts))):
-                sequences, long = self._sequences([before + text for texts in window for text in texts])
+                sequences, long = self._text_sequences([t for texts in window for t in texts], asked)
                 states = self._in_context(sequences, [len(texts) for texts in window], overlap)
                 out += [self._finished(part, dim, precision) for part in states]
                 cut += long
@@ -171,13 +196,13 @@ class Embedder:
         return [states[start:stop] for start, stop in pairwise(bounds)]
 
     def encode_query(
-        self, inputs: str | Iterable[str], *, instruction: str | None = None, **options: Any
+        self, inputs: Any, *, instruction: str | None = None, **options: Any
     ) -> np.ndarray[Any, Any]:
         """`encode` with the model's query prompt, or with `instruction` as the task."""
         name = "query" if instruction is None else None
         return self.encode(inputs, instruction=instruction, prompt_name=name, **options)
 
-    def encode_document(self, inputs: str | Iterable[str], **options: Any) -> np.ndarray[Any, Any]:
+    def encode_document(self, inputs: Any, **options: Any) -> np.ndarray[Any, Any]:
         """`encode` with the model's document prompt (none, in Qwen3 models)."""
         return self.encode(inputs, prompt_name="document", **options)
 
@@ -188,7 +213,7 @@ class Embedder:
         of the largest batches: on a CPU about 80,000 tokens. Vectors stay the same but for rounding.
         """
         given = list(checked(texts)) if texts is not None else []
-        sequences, _ = self._sequences(given or calibration_texts())
+        sequences, _ = self._text_sequences(given or calibration_texts(), self._asked(None, None, None))
         budgets = budgets_for(self.device)
         times = 1 + max(budgets) // sum(map(len, sequences))
         found = tune(self._networks, sequences * times, budgets=budgets)
@@ -206,29 +231,33 @@ class Embedder:
 
     def token_ids(
         self,
-        inputs: Iterable[str],
+        inputs: Iterable[str | Mixed],
         *,
         instruction: str | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
         max_tokens: int | None = None,
         truncate: Truncate = "end",
-    ) -> list[list[int]]:
+    ) -> list[Any]:
         """The ids that `encode` gives the network for each text: prompt, text cut to fit, end token.
+
+        A string is a text here, whatever it says; of a `Mixed` the pictures sit between the ids (`Seen`).
 
         A sequence has at most `max_tokens` (the model's `max_seq_length`, where that is less). `truncate`
         says what a text that is too long loses: its end, its start (never the prompt), or, with "none",
         that it is refused with InputError.
         """
-        before = self._before(instruction, prompt_name, prompt)
+        asked = self._asked(instruction, prompt_name, prompt)
         most = min(max_tokens or self.max_seq_length, self.max_seq_length)
-        texts = list(checked(inputs))
-        sequences, cut = self._sequences([before + text for text in texts], most)
+        items = [self._said(item) for item in inputs] if self.vision else list(checked(inputs))
+        sequences, cut = self._sequences(items, asked, most, truncate)
         for i in (i for i, is_cut in enumerate(cut) if is_cut and truncate != "end"):
+            item, tokens = items[i], asked.tokens
             if truncate == "none":
                 raise InputError(f"text {i} has more than {most} tokens", "shorten it, or let it be cut")
-            text = before + self.tokenizer.tail(before, texts[i], max(most - self.tokenizer.frame, 0))
-            sequences[i] = self._sequences([text], most)[0][0]
+            if isinstance(item, str):
+                text = tokens.tail(tokens.lead + asked.before, item, max(most - tokens.frame, 0))
+                sequences[i] = self._sequences([text], asked, most)[0][0]
         return sequences
 
     @property
@@ -238,14 +267,13 @@ class Embedder:
 
     def states(
         self,
-        sequences: Sequence[Sequence[int]],
+        sequences: Sequence[Sequence[int] | Seen],
         *,
         lane: int | None = None,
         done: Callable[[int], None] | None = None,
     ) -> vectors.Floats:
         """Pooled states [n, hidden] of ids as `token_ids` makes them, on one device (None: on all)."""
-        networks = self._networks if lane is None else self._networks[lane : lane + 1]
-        found = pooled_states(networks, sequences, budget=self._budget, done=done)
+        found = states_of(self._seeing, sequences, lane=lane, budget=self._budget, done=done)
         return np.asarray(found.numpy(), np.float32)
 
     def token_states(self, sequences: Sequence[Sequence[int]], *, lane: int = 0) -> list[vectors.Floats]:
@@ -254,8 +282,8 @@ class Embedder:
 
     def laid(self, segments: Sequence[str], *, overlap: int = 2) -> list[Laid]:
         """One document's segments as `encode_segments` lays them into sequences."""
-        before = self._before(None, "document", None)
-        return list(lay(self._sequences([before + s for s in segments])[0], self.max_seq_length, overlap))
+        asked = self._asked(None, "document", None)
+        return list(lay(self._text_sequences(segments, asked)[0], self.max_seq_length, overlap))
 
     def laid_states(self, laid: Sequence[Laid], *, lane: int = 0) -> vectors.Floats:
         """States [segments, hidden] of segments in their sequences, in order."""
@@ -286,6 +314,11 @@ class Embedder:
     def get_embedding_dimension(self) -> int:
         """Width of the vectors `encode` returns."""
         return self.dim
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What inputs may be: text, and with a VL model image and video."""
+        return ("text",) if self.vision is None else ("text", "image", "video")
 
     @property
     def pooling(self) -> str:
@@ -323,7 +356,18 @@ class Embedder:
         stored = read_golden_vectors(self.directory)
         if stored is not None:
             return stored
-        return self.states(self._sequences(calibration_texts())[0], lane=0)
+        sequences, _ = self._text_sequences(calibration_texts(), self._asked(None, None, None))
+        return self.states(sequences, lane=0)
+
+    def _asked(self, instruction: str | None, prompt_name: str | None, prompt: str | None) -> _Asked:
+        if self.vision is None:
+            return _Asked(self.tokenizer, self._before(instruction, prompt_name, prompt))
+        task = prompts.VL_TASK if prompt_name is prompt is None else self._before(None, prompt_name, prompt)
+        if instruction is not None:
+            self._before(instruction, prompt_name, prompt)
+            task = instruction
+        task = prompts.vl_instruction(task)
+        return _Asked(framed(self.tokenizer, task), task=task)
 
     def _before(self, instruction: str | None, prompt_name: str | None, prompt: str | None) -> str:
         given = [x for x in (instruction, prompt_name, prompt) if x is not None]
@@ -340,38 +384,76 @@ class Embedder:
             raise InputError(f"the model has no prompt named {prompt_name!r}", f"choose one of: {known}")
         return self.prompts[prompt_name]
 
-    def _sequences(self, texts: Sequence[str], most: int | None = None) -> tuple[list[list[int]], list[bool]]:
-        """Ids of each text between the tokens around it, and whether it was cut to fit."""
-        most, frame = most or self.max_seq_length, self.tokenizer.frame
-        ids = self.tokenizer.texts(texts)
-        return [self.tokenizer.framed(i, most) for i in ids], [len(i) + frame > most for i in ids]
+    def _items(self, items: Iterable[Any]) -> Iterator[str | Mixed]:
+        """Inputs as what they are: texts, and what a VL model looks at."""
+        return checked(items) if self.vision is None else all_taken(items, self.vision.access)
 
-    def _states(self, texts: list[str], done: Callable[[int], None]) -> tuple[vectors.Floats, list[bool]]:
-        """States [n, hidden] of texts, from the cache where it has them, and whether each text was cut."""
-        if self._cache is None:
-            return self._computed(texts, done)
-        key = f"{self._weights_hash} {self._computed_as} "
+    def _said(self, item: Any) -> str | Mixed:
+        """An input whose strings are texts, whatever they say."""
+        return item if isinstance(item, str) else taken(item, 0)
+
+    def _sequences(
+        self,
+        items: Sequence[str | Mixed],
+        asked: _Asked | None = None,
+        most: int | None = None,
+        truncate: Truncate = "end",
+    ) -> tuple[list[Sequenced], list[bool]]:
+        """What the network reads of each item, and whether it was cut to fit."""
+        most, asked = most or self.max_seq_length, asked or self._asked(None, None, None)
+        texts = iter(
+            zip(*self._text_sequences([t for t in items if isinstance(t, str)], asked, most), strict=True)
+        )
+        found: list[tuple[Sequenced, bool]] = []
+        for item in items:
+            if isinstance(item, str):
+                found.append(next(texts))
+            elif self.vision is not None:
+                found.append(self.vision.embedding(self.tokenizer, item, asked.task, most, truncate))
+        return [one for one, _ in found], [cut for _, cut in found]
+
+    def _text_sequences(
+        self, texts: Sequence[str], asked: _Asked, most: int | None = None
+    ) -> tuple[list[list[int]], list[bool]]:
+        """Ids of each text between the tokens around it, and whether it was cut to fit."""
+        most, tokens = most or self.max_seq_length, asked.tokens
+        empty = prompts.VL_EMPTY if self.vision else ""
+        ids = tokens.texts([asked.before + (text or empty) for text in texts])
+        return [tokens.framed(i, most) for i in ids], [len(i) + tokens.frame > most for i in ids]
+
+    def _states(
+        self, items: list[str | Mixed], asked: _Asked, done: Callable[[int], None]
+    ) -> tuple[vectors.Floats, list[bool]]:
+        """States [n, hidden] of items, of texts from the cache where it has them, and which were cut."""
+        texts = [item for item in items if isinstance(item, str)]
+        if self._cache is None or len(texts) < len(items):
+            return self._computed(items, asked, done)
+        key = f"{self._weights_hash} {self._computed_as} {asked.task}{asked.before}"
         keys = [digest(key + text) for text in texts]
         known = self._cache.read(keys, self.hidden)
         missing = [i for i, k in enumerate(keys) if k not in known]
         done(len(texts) - len(missing))
-        fresh, _ = self._computed([texts[i] for i in missing], done)
+        fresh, _ = self._computed([texts[i] for i in missing], asked, done)
         made = dict(zip((keys[i] for i in missing), fresh, strict=True))
         self._cache.write(made)
         known |= made
-        return np.stack([known[k] for k in keys]) if keys else fresh, self._cuts(texts)
+        return np.stack([known[k] for k in keys]) if keys else fresh, self._cuts(texts, asked)
 
-    def _computed(self, texts: list[str], done: Callable[[int], None]) -> tuple[vectors.Floats, list[bool]]:
-        sequences, cut = self._sequences(texts)
+    def _computed(
+        self, items: Sequence[str | Mixed], asked: _Asked, done: Callable[[int], None]
+    ) -> tuple[vectors.Floats, list[bool]]:
+        sequences, cut = self._sequences(items, asked)
         return self.states(sequences, done=done), cut
 
-    def _cuts(self, texts: Sequence[str]) -> list[bool]:
+    def _cuts(self, texts: Sequence[str], asked: _Asked) -> list[bool]:
         """Whether each text is too long; only one of more bytes than there is room for tokens can be."""
         # One less: some tokenizers mark the beginning of a text by a token of its own.
-        room = self.max_seq_length - self.tokenizer.frame - 1
-        doubtful = [i for i, text in enumerate(texts) if len(text.encode()) > room]
+        room = self.max_seq_length - asked.tokens.frame - 1
+        led = asked.tokens.lead + asked.before
+        doubtful = [i for i, text in enumerate(texts) if len((led + text).encode()) > room]
         cut = [False] * len(texts)
-        for i, is_cut in zip(doubtful, self._sequences([texts[i] for i in doubtful])[1], strict=True):
+        found = self._text_sequences([texts[i] for i in doubtful], asked)[1]
+        for i, is_cut in zip(doubtful, found, strict=True):
             cut[i] = is_cut
         return cut
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,28 @@ from numpy.typing import NDArray
 from lingxi import prompts
 from lingxi.engine.devices import choose_devices, choose_dtype
 from lingxi.engine.opening import computed_weights, open_networks
-from lingxi.engine.run import pooled_states
+from lingxi.engine.seen import open_seeing, states_of
 from lingxi.errors import InputError, LingxiWarning
-from lingxi.model.files import hash_weights, locate, read_answer_rows, read_config
+from lingxi.inputs import OPEN, Access, Mixed, taken, weight
+from lingxi.model.files import hash_weights, locate, read_answer_rows
 from lingxi.model.layout import read_max_length, require_kind
-from lingxi.model.sizes import size_from_config
+from lingxi.model.messages import Looked, Messages, read_messages
+from lingxi.model.network import read_decoder_size
+from lingxi.model.seen import Seen
 from lingxi.model.tokens import read_tokens
-from lingxi.texts import Rows, Truncate, checked_pairs, progress, windows
+from lingxi.texts import Rows, Truncate, checked_pairs, checked_sides, progress, windows
 
 DEFAULT_RERANKER = "lingxi-nano-reranker"
-_MAX_LENGTH = 8192
+_MAX_LENGTH, _VL_MAX_LENGTH = 8192, 10240
+Pair = tuple[str | Mixed, str | Mixed]
 
 
 class Reranker:
-    """Query–document pairs to probabilities, with any Qwen3-Reranker directory or the shipped model.
+    """Query–document pairs to probabilities: any Qwen3-Reranker or Qwen3-VL-Reranker, or the shipped model.
 
     The score is sigmoid(logit(yes) − logit(no)) at the end of the published prompt. Documents of
     one query share the computation of everything before them. `device` may name several, which take
-    batches in turn; `weights` and `engine` as the embedder's. Raises ModelError where the model
+    batches in turn; `weights`, `engine` and `access` as the embedder's. Raises ModelError where the model
     cannot be loaded.
     """
 
@@ -47,6 +52,7 @@ class Reranker:
         reference_specials: bool = False,
         engine: str | None = None,
         weights: str | None = None,
+        access: Access = OPEN,
     ) -> None:
         self.name = str(path or DEFAULT_RERANKER)
         self.directory = locate(self.name, revision=revision, local_files_only=local_files_only)
@@ -58,15 +64,21 @@ class Reranker:
         self._networks = open_networks(self.directory, devices, number_type, engine=engine, weights=weights)
         self._network = self._networks[0]
         self.weights = computed_weights(self._network)
-        size = size_from_config(read_config(self.directory), str(self.directory))
+        size = read_decoder_size(self.directory)
         self.tokenizer = read_tokens(
             self.directory / "tokenizer.json", size.vocab, reference_specials=reference_specials
         )
         yes, no = self.tokenizer.answer("yes"), self.tokenizer.answer("no")
         self._row = read_answer_rows(self.directory, size, yes, no)
+        self.vision: Messages | None = read_messages(self.directory, access)
+        self._seeing = open_seeing(self.directory, self._networks, devices, number_type, self.tokenizer)
+        self.default_task = prompts.VL_RERANK_TASK if self.vision else prompts.DEFAULT_TASK
         self._prefix = self.tokenizer.prompt(prompts.RERANK_PREFIX)
         self._suffix = self.tokenizer.prompt(prompts.RERANK_SUFFIX)
-        stated = read_max_length(self.directory) or _MAX_LENGTH
+        if self.vision:
+            self._prefix = self.tokenizer.laid(prompts.vl_rerank_opening())
+            self._suffix = self.tokenizer.laid(prompts.VL_TAIL)
+        stated = read_max_length(self.directory) or (_VL_MAX_LENGTH if self.vision else _MAX_LENGTH)
         self.max_length = _length(
             max_length, min(stated, size.max_positions), self._frame, size.max_positions
         )
@@ -87,25 +99,27 @@ class Reranker:
 
     def predict(
         self,
-        pairs: Iterable[tuple[str, str]],
+        pairs: Iterable[tuple[Any, Any]],
         *,
         instruction: str | None = None,
         show_progress_bar: bool | None = None,
     ) -> NDArray[np.float32]:
         """Probability [n] that each (query, document) pair is a match, in the order given.
 
+        Both are strings; with a VL model either may be what its embedder takes (`lingxi.inputs`).
+
         Pairs share what their prompts begin with, whatever their order; equal pairs are judged once.
         A pair longer than `max_length` tokens is cut at the document's end, never in the prompt,
         and said once as a warning. Raises InputError for an item that is not two strings.
         """
-        task = prompts.DEFAULT_TASK if instruction is None else instruction
+        task = self.default_task if instruction is None else instruction
         total = len(pairs) if isinstance(pairs, Sequence) else None
         parts: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
         cut: list[bool] = []
         rows = Rows()
         with progress(total, show_progress_bar, "reranking") as done:
-            for window in windows(checked_pairs(pairs), lambda pair: len(pair[0]) + len(pair[1])):
-                new = rows.fresh(window, lambda pair: f"{len(pair[0])} {pair[0]}{pair[1]}")
+            for window in windows(self._sides(pairs), lambda pair: weight(pair[0]) + weight(pair[1])):
+                new = rows.fresh(window, lambda pair: f"{len(str(pair[0]))} {pair[0]}{pair[1]}")
                 sequences, long = self._sequences(new, task)
                 states = self.states(sequences, done=done)
                 done(len(window) - len(new))
@@ -116,32 +130,41 @@ class Reranker:
 
     def token_ids(
         self,
-        pairs: Iterable[tuple[str, str]],
+        pairs: Iterable[Pair],
         *,
         instruction: str | None = None,
         max_tokens_per_document: int | None = None,
         truncate: Truncate = "end",
-    ) -> list[list[int]]:
+    ) -> list[Any]:
         """The ids that `predict` gives the network for each (query, document) pair, cut to fit.
+
+        A string is a text here, whatever it says; of a `Mixed` the pictures sit between the ids (`Seen`).
 
         `max_tokens_per_document` cuts documents before that. `truncate` says what a document that is too
         long loses: its end, its start, or, with "none", that it is refused with InputError.
         """
-        task = prompts.DEFAULT_TASK if instruction is None else instruction
-        known = list(checked_pairs(pairs))
+        task = self.default_task if instruction is None else instruction
+        known: list[Pair] = list(checked_pairs(pairs)) if self.vision is None else list(checked_sides(pairs))
         if max_tokens_per_document is not None:
-            known = [(query, self._shortened(d, max_tokens_per_document, truncate)) for query, d in known]
-        sequences, cut = self._sequences(known, task)
+            known = [(query, self._shorter(d, max_tokens_per_document, truncate)) for query, d in known]
+        sequences, cut = self._sequences(known, task, truncate)
         for i in (i for i, is_cut in enumerate(cut) if is_cut and truncate != "end"):
             if truncate == "none":
                 raise InputError(
                     f"pair {i} has more than {self.max_length} tokens", "shorten it, or let it be cut"
                 )
             query, document = known[i]
-            before = prompts.rerank_body(query, "", task)
-            document = self.tokenizer.tail(before, document, self.max_length - self._frame)
-            sequences[i] = self._sequences([(query, document)], task)[0][0]
+            if isinstance(query, str) and isinstance(document, str):
+                document = self.tokenizer.tail(
+                    self._body(query, "", task), document, self.max_length - self._frame
+                )
+                sequences[i] = self._sequences([(query, document)], task)[0][0]
         return sequences
+
+    def _shorter(self, document: str | Mixed, most: int, truncate: Truncate) -> str | Mixed:
+        if isinstance(document, str):
+            return self._shortened(document, most, truncate)
+        return replace(document, texts=(self._shortened(document.text, most, truncate),))
 
     def _shortened(self, document: str, most: int, truncate: Truncate) -> str:
         if truncate == "start":
@@ -150,6 +173,11 @@ class Reranker:
         if truncate == "none" and found != document:
             raise InputError(f"a document has more than {most} tokens", "shorten it, or let it be cut")
         return found
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What either side may be: text, and with a VL model image and video."""
+        return ("text",) if self.vision is None else ("text", "image", "video")
 
     @property
     def hidden(self) -> int:
@@ -163,14 +191,13 @@ class Reranker:
 
     def states(
         self,
-        sequences: Sequence[Sequence[int]],
+        sequences: Sequence[Sequence[int] | Seen],
         *,
         lane: int | None = None,
         done: Callable[[int], None] | None = None,
     ) -> NDArray[np.float32]:
         """Last states [n, hidden] of ids as `token_ids` makes them, on one device (None: on all)."""
-        networks = self._networks if lane is None else self._networks[lane : lane + 1]
-        return np.asarray(pooled_states(networks, sequences, done=done).numpy(), np.float32)
+        return np.asarray(states_of(self._seeing, sequences, lane=lane, done=done).numpy(), np.float32)
 
     def finish(self, states: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """What `predict` makes of states [n, hidden]: probabilities [n], and logit(yes) − logit(no) [n]."""
@@ -179,8 +206,8 @@ class Reranker:
 
     def rank(
         self,
-        query: str,
-        documents: Sequence[str],
+        query: Any,
+        documents: Sequence[Any],
         *,
         top_k: int | None = None,
         instruction: str | None = None,
@@ -188,13 +215,15 @@ class Reranker:
     ) -> list[dict[str, Any]]:
         """The documents by falling score: `[{"corpus_id", "score", "text"}]`, at most `top_k`.
 
+        `text` is the document as it was given, whatever it is.
+
         Equal scores keep the order given. Raises InputError for a non-string or a `top_k` below 1.
         """
         if top_k is not None and top_k < 1:
             raise InputError(f"top_k is {top_k}", "choose 1 or more, or leave it out for all")
         if isinstance(documents, str):
             raise InputError("documents is one string", "pass a list of strings")
-        pairs = list(checked_pairs((query, document) for document in documents))
+        pairs = [(query, document) for document in documents]
         scores = self.predict(pairs, instruction=instruction)
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [
@@ -203,12 +232,40 @@ class Reranker:
             for i in order
         ]
 
-    def _sequences(self, pairs: Sequence[tuple[str, str]], task: str) -> tuple[list[list[int]], list[bool]]:
-        """Ids of each pair's prompt, and whether it was cut to fit."""
-        bodies = self.tokenizer.texts([prompts.rerank_body(query, d, task) for query, d in pairs])
+    def _sides(self, pairs: Iterable[Any]) -> Iterator[Pair]:
+        """Pairs of texts, or of what a VL model looks at."""
+        if self.vision is None:
+            yield from checked_pairs(pairs)
+            return
+        access = self.vision.access
+        for place, (query, document) in enumerate(checked_sides(pairs)):
+            yield taken(query, place, access), taken(document, place, access)
+
+    def _sequences(
+        self, pairs: Sequence[Pair], task: str, truncate: Truncate = "end"
+    ) -> tuple[list[Any], list[bool]]:
+        """What the network reads of each pair, and whether it was cut to fit."""
+        texts = [(q, d) for q, d in pairs if isinstance(q, str) and isinstance(d, str)]
+        bodies = iter(self.tokenizer.texts([self._body(query, d, task) for query, d in texts]))
         room = self.max_length - self._frame
-        sequences = [[*self._prefix, *body[:room], *self._suffix] for body in bodies]
-        return sequences, [len(body) > room for body in bodies]
+        sequences: list[Any] = []
+        cut: list[bool] = []
+        asked: dict[int, Looked] = {}  # a query's pictures are opened once for all of its documents
+        for query, document in pairs:
+            if isinstance(query, str) and isinstance(document, str):
+                body = next(bodies)
+                sequences.append([*self._prefix, *body[:room], *self._suffix])
+                cut.append(len(body) > room)
+            elif self.vision is not None:
+                looked = asked.get(id(query)) or asked.setdefault(id(query), self.vision.looked(query))
+                found = self.vision.pair(self.tokenizer, looked, document, task, self.max_length, truncate)
+                sequences.append(found[0])
+                cut.append(found[1])
+        return sequences, cut
+
+    def _body(self, query: str, document: str, task: str) -> str:
+        """The user's turn of a pair of texts."""
+        return (prompts.vl_rerank_body if self.vision else prompts.rerank_body)(query, document, task)
 
     def _say_cut(self, cut: NDArray[np.bool_]) -> None:
         if not cut.any():

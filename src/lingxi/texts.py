@@ -46,6 +46,16 @@ def checked_pairs(pairs: Iterable[Any]) -> Iterator[tuple[str, str]]:
         yield _plain(pair[0]), _plain(pair[1])
 
 
+def checked_sides(pairs: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Pass pairs of any inputs through; raises InputError naming the first item that is no pair."""
+    if not isinstance(pairs, Iterable):
+        raise InputError(f"the input is {type(pairs).__name__}, not pairs", "pass (query, document) pairs")
+    for index, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InputError(f"item {index} is not a (query, document) pair", "pass pairs of two inputs")
+        yield pair[0], pair[1]
+
+
 def checked_documents(documents: Iterable[Any]) -> Iterator[list[str]]:
     """Pass documents, each a list of segments, through; raises InputError naming the first that is none."""
     if isinstance(documents, str) or not isinstance(documents, Iterable):

@@ -5,9 +5,9 @@ In: a model directory with its golden file, and for a comparison anything else t
 each way of computing, with the causes of what is off in words.
 
 `subject.py` the model under check · `contract.py`, `limits.py`, `precisions.py` its rows alone ·
-`padded.py` the plain network they are judged by · `against.py` rows against another runtime ·
-`references.py`, `onnx.py`, `server.py`, `dialects.py` those runtimes · `variants.py`,
-`diagnosis.py` what went wrong · `report.py` how it is said.
+`padded.py` the plain network they are judged by · `vl.py`, `pictured.py` VL models and their pictures ·
+`against.py` rows against another runtime · `references.py`, `onnx.py`, `server.py`, `dialects.py` those
+runtimes · `variants.py`, `diagnosis.py` what went wrong · `report.py` how it is said.
 """
 
 from lingxi.check.against import check_against

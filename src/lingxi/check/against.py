@@ -99,7 +99,8 @@ def _report(subject: Subject, reference: Reference, longest: int) -> Report:
 def _texts(subject: Subject, longest: int, tasks: bool) -> _Set:
     """The golden texts but the empty one, two of them under another instruction, and a long one."""
     golden = read_golden(subject.directory)
-    texts = [t for t in (golden.texts if golden else default_texts(subject.kind)) if t.text]
+    sees = subject.model.vision is not None
+    texts = [t for t in (golden.texts if golden else default_texts(subject.kind, sees=sees)) if t.text]
     queries = [t for t in texts if t.task is not None]
     other = [replace(t, task=_OTHER_TASK) for t in queries[: 2 * tasks]]
     long = filled(

@@ -160,16 +160,18 @@ def _instructions(subject: Subject, golden: Golden, near: Tolerance, own: Tolera
 
 def _ways(subject: Subject, golden: Golden) -> Iterator[tuple[str, Values, Values]]:
     """The ways to say the default instruction, with what they give and what they must give."""
-    at = [i for i, t in enumerate(golden.texts) if t.task == prompts.DEFAULT_TASK]
+    model = subject.model
+    usual = prompts.DEFAULT_TASK if isinstance(model, Embedder) else model.default_task
+    at = [i for i, t in enumerate(golden.texts) if t.task == usual and t.image is None]
     if not at:
         return
     texts, wanted = [golden.texts[i] for i in at], golden.values[at]
-    model = subject.model
     if not isinstance(model, Embedder):
         yield "default", subject.compute([replace(t, task=None) for t in texts]), wanted
         return
     raw = [t.text for t in texts]
     yield "task", model.encode(raw, instruction=prompts.DEFAULT_TASK, show_progress_bar=False), wanted
-    yield "prompt", model.encode(raw, prompt=prompts.query_prefix(), show_progress_bar=False), wanted
+    prompt = usual if model.vision else prompts.query_prefix()
+    yield "prompt", model.encode(raw, prompt=prompt, show_progress_bar=False), wanted
     if model.prompts["query"] == prompts.query_prefix():
         yield "name", model.encode_query(raw, show_progress_bar=False), wanted

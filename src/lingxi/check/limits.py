@@ -11,6 +11,7 @@ from lingxi import prompts
 from lingxi.check.padded import Forward, Side, padded_forward, pooled, sides
 from lingxi.check.report import Row, Skipped, Tolerance, Values, row
 from lingxi.check.subject import Ids, Subject, rendered
+from lingxi.check.vl import picture_rows, turns_of
 from lingxi.embedder import Embedder
 from lingxi.model.golden import Golden, GoldenText
 
@@ -29,14 +30,15 @@ def limit_rows(
         return
     by, forward = found
     tolerance = given or subject.tolerance
-    texts, known = golden.texts, sides(subject.plain)
+    at = [i for i, text in enumerate(golden.texts) if text.image is None]
+    texts, known = [golden.texts[i] for i in at], sides(subject.plain)
     for side in known:
         padded = _padded(subject, forward, subject.ids(texts), side)
         yield row(
             f"padded {side}",
             f"golden file, by {by}",
             padded,
-            golden.values,
+            golden.values[at],
             given or subject.golden_tolerance,
         )
     if "left" not in known:
@@ -48,6 +50,7 @@ def limit_rows(
     mixed = subject.compute([texts[0], long, *texts[-3:]])[1:2]
     yield row("long in a batch", by, mixed, wanted, tolerance)
     yield _cut_row(subject, texts[-1], by, forward, tolerance)
+    yield from picture_rows(subject, golden, tolerance)
 
 
 def _cut_row(subject: Subject, like: GoldenText, by: str, forward: Forward, tolerance: Tolerance) -> Row:
@@ -66,6 +69,9 @@ def _cut_row(subject: Subject, like: GoldenText, by: str, forward: Forward, tole
 def _framed(subject: Subject, text: GoldenText, limit: int) -> list[int]:
     """The ids of a text cut at `limit`, the tokens or the prompt around it kept (0: the prompt alone)."""
     tokens = subject.tokens
+    if subject.model.vision is not None:
+        tokens, said = turns_of(subject, text)
+        return tokens.framed(tokens.texts([said])[0], limit)
     if isinstance(subject.model, Embedder):
         (ids,) = tokens.texts([rendered(text)])
         return tokens.framed(ids, limit)

@@ -77,6 +77,7 @@ def _transformers(directory: Path, inner: Decoder | Encoder) -> Forward:
     asked: dict[str, bool] = {} if encoder else {"use_cache": False}
     with bars_off():
         config = AutoConfig.from_pretrained(directory)
+        config = getattr(config, "text_config", config)  # of a VL model: what reads its texts
         known: Any = MODEL_MAPPING
         kind: Any = known[type(config)]
         with torch.device("meta"):

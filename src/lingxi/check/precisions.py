@@ -8,7 +8,7 @@ import numpy as np
 
 from lingxi import vectors
 from lingxi.check.report import LOSSY, Row, Tolerance, Values, row
-from lingxi.check.subject import rendered
+from lingxi.check.subject import encoded
 from lingxi.embedder import Embedder
 from lingxi.model.files import read_config
 from lingxi.model.golden import Golden
@@ -20,13 +20,13 @@ _TEXTS = 8
 def precision_rows(embedder: Embedder, golden: Golden, tolerance: Tolerance) -> Iterator[Row]:
     """One row a precision and width, and how much of the cosine int8 keeps."""
     at = sorted(range(len(golden.texts)), key=lambda i: len(golden.texts[i].text))[-_TEXTS - 1 : -1]
-    texts, wanted = [rendered(golden.texts[i]) for i in at], golden.values[at]
+    texts, wanted = [golden.texts[i] for i in at], golden.values[at]
     for precision in vectors.PRECISIONS:
         for width in widths(embedder):
-            got = embedder.encode(texts, precision=precision, truncate_dim=width, show_progress_bar=False)
+            got = encoded(embedder, texts, precision=precision, truncate_dim=width)
             scale = vectors.int8_scale(golden.values, width)
             yield _coded(precision, got, vectors.cut(wanted, width), scale, tolerance)
-    kept = _decoded(embedder.encode(texts, precision="int8", show_progress_bar=False), "int8", embedder.dim)
+    kept = _decoded(encoded(embedder, texts, precision="int8"), "int8", embedder.dim)
     yield row("int8 keeps the cosine", "float32 vectors", kept, wanted[:, : embedder.dim], LOSSY)
 
 

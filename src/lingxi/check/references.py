@@ -19,6 +19,7 @@ from lingxi.check.onnx import onnx_reference
 from lingxi.check.padded import bars_off, pooled, sides
 from lingxi.check.report import EXACT, LOSSY, Tolerance, Values
 from lingxi.check.subject import Compute, Subject, open_subject, rendered
+from lingxi.check.vl import vl_forward
 from lingxi.errors import InputError, MissingExtraError
 from lingxi.model.files import open_published, read_config, write_json, write_weights
 from lingxi.model.golden import GoldenText
@@ -49,7 +50,10 @@ def local_reference(subject: Subject, against: str) -> Iterator[Reference]:
 
     Raises InputError for a directory of the other kind or width, MissingExtraError without the library.
     """
-    if against in ("transformers", "sentence-transformers"):
+    if subject.model.vision is not None and against.startswith(_PEERS):
+        _require("transformers")
+        yield vl_reference(subject, against)
+    elif against in ("transformers", "sentence-transformers"):
         make = _transformers if against == "transformers" else _sentence_transformers
         _require(against)
         with _floats(subject) as directory, bars_off():
@@ -60,6 +64,22 @@ def local_reference(subject: Subject, against: str) -> Iterator[Reference]:
         yield Reference(name, compute, EXACT)
     else:
         yield _directory(subject, against)
+
+
+_PEERS = ("transformers", "sentence-transformers", "onnxruntime", "onnx:")
+
+
+def vl_reference(subject: Subject, against: str) -> Reference:
+    """transformers' whole network, tower and all, over the same ids and pixels; no other library."""
+    if against != "transformers":
+        raise InputError(f"{against} is not compared with VL models", "choose transformers, or a directory")
+    states = vl_forward(subject)
+
+    def compute(texts: Sequence[GoldenText]) -> Values:
+        """One by one."""
+        return np.concatenate([subject.finished(states(ids)) for ids in subject.ids(texts)])
+
+    return Reference("transformers", compute, EXACT)
 
 
 def _directory(subject: Subject, against: str) -> Reference:

@@ -36,6 +36,12 @@ class Variant:
 
 def variants(subject: Subject) -> Iterator[Variant]:
     """The mistakes that are looked for, the commoner first."""
+    if subject.model.vision is not None:
+        yield Variant(
+            "instruction not applied by the server",
+            lambda texts: subject.compute([replace(t, task=None) for t in texts]),
+        )
+        return
     yield from _embedder(subject) if subject.kind == "embedder" else _reranker(subject)
 
 

@@ -70,6 +70,10 @@ AppKeys = Annotated[
         "--app", help="ask, code.repository=PATH, align, or another key=value of --apps; may be repeated."
     ),
 ]
+FetchUrls = Annotated[
+    bool, typer.Option("--fetch-urls", help="Fetch pictures named by http URLs, from public addresses.")
+]
+MaxPictures = Annotated[int, typer.Option(help="Pictures of one request, frames of videos among them.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -106,6 +110,8 @@ def serve(
     self_check: SelfCheck = True,
     apps: AppsFile = None,
     app: AppKeys = None,
+    fetch_urls: FetchUrls = False,
+    max_pictures: MaxPictures = 64,
 ) -> None:
     """Serve embedders, rerankers, adapters and an index as OpenAI, Cohere and TEI do, and in our own way."""
     try:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lingxi.model.attention import CAUSAL, KeysValues, Sight, attend, attend_one
-from lingxi.model.packed import Packed, pack
+from lingxi.model.packed import Packed, Visual, pack
 from lingxi.model.pooling import Pooling, pool
 from lingxi.model.sizes import Size
 from lingxi.model.varlen import Varlen
@@ -268,19 +268,21 @@ class Decoder(nn.Module):
         """
         if self.pooling != "lasttoken":
             return pool(self.states(packed), packed, self.pooling)
-        rotations = self._rotations(packed.positions + (prefix.length if prefix else 0))
-        x = self._embedded(packed.ids)
+        rotations = self._rotations_of(packed, prefix.length if prefix else 0)
+        x = self._seen(packed)
         *inner, final = self._blocks()
         for depth, block in enumerate(inner):
             x = block(x, rotations[depth], packed, prefix.layers[depth] if prefix else None)
+            x = deepened(x, packed.visual, depth)
         pooled = final.pooled(x, rotations[-1], packed, prefix.layers[-1] if prefix else None)
         return cast(torch.Tensor, self.norm(pooled))
 
     def states(self, packed: Packed) -> torch.Tensor:
         """Final normed states of all tokens, [tokens, hidden]: what a language model's head reads."""
-        x = self._embedded(packed.ids)
-        for block, rotation in zip(self._blocks(), self._rotations(packed.positions), strict=True):
-            x = block(x, rotation, packed)
+        x = self._seen(packed)
+        blocks = zip(self._blocks(), self._rotations_of(packed, 0), strict=True)
+        for depth, (block, rotation) in enumerate(blocks):
+            x = deepened(block(x, rotation, packed), packed.visual, depth)
         return cast(torch.Tensor, self.norm(x))
 
     def prefix(self, ids: list[int], after: Prefix | None = None) -> Prefix:
@@ -322,6 +324,21 @@ class Decoder(nn.Module):
         kinds = {local: self.rotation(positions, local=local) for local in set(self._windowed)}
         return [kinds[local] for local in self._windowed]
 
+    def _rotations_of(self, packed: Packed, start: int) -> list[Rotation]:
+        """The rotation of each layer for a batch that begins at position `start`, or has pictures."""
+        if packed.visual is None:
+            return self._rotations(packed.positions + start)
+        angles = axis_angles(self.size, packed.visual.axes)[:, None]
+        dtype = self.embed_tokens.weight.dtype
+        return [(angles.cos().to(dtype), angles.sin().to(dtype))] * self.size.layers
+
+    def _seen(self, packed: Packed) -> torch.Tensor:
+        """Vectors of tokens, those of pictures in their seats."""
+        x = self._embedded(packed.ids)
+        if packed.visual is None:
+            return x
+        return x.index_copy(0, packed.visual.places, packed.visual.vectors.to(x.dtype))
+
     def _embedded(self, ids: torch.Tensor) -> torch.Tensor:
         x = cast(torch.Tensor, self.embed_tokens(ids))
         if not self.size.style.scaled_embedding:
@@ -338,6 +355,27 @@ def frequencies(size: Size, local: bool, device: torch.device | str = "cpu") -> 
     half = torch.arange(0, size.head_dim, 2, device=device, dtype=torch.float32)
     found = 1.0 / ((own or size.rope_theta) ** (half / size.head_dim))
     return size.scaling.scaled(found) if size.scaling and not own else found
+
+
+def axis_angles(size: Size, axes: torch.Tensor) -> torch.Tensor:
+    """Rotary angles [tokens, head_dim / 2], fp32, of places in time, height and width [3, tokens].
+
+    Frequencies take turns: every third from the second on is the height's, from the third on the
+    width's, as far as its section goes; the rest is time's (interleaved M-RoPE, Qwen3-VL).
+    """
+    assert size.sections is not None
+    number = torch.arange(size.head_dim // 2, device=axes.device)
+    axis = torch.zeros_like(number)
+    for which in (1, 2):
+        axis[(number % 3 == which) & (number < 3 * size.sections[which])] = which
+    return axes.float()[axis].T * frequencies(size, False, axes.device)
+
+
+def deepened(x: torch.Tensor, visual: Visual | None, depth: int) -> torch.Tensor:
+    """States after layer `depth` with what the tower adds there to the tokens of pictures."""
+    if visual is None or depth >= len(visual.deep):
+        return x
+    return x.index_add(0, visual.places, visual.deep[depth].to(x.dtype))
 
 
 def joined(before: Prefix | None, after: Prefix) -> Prefix:

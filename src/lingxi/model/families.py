@@ -64,6 +64,28 @@ def _gemma3(config: Config, where: str) -> Size:
     )
 
 
+def _qwen3_vl(config: Config, where: str) -> Size:
+    """The text network of a VL model: Qwen3's, whose angles turn by three axes where there are pictures."""
+    text = config.get("text_config")
+    if not isinstance(text, Mapping):
+        raise ModelError(f"{where}: 'text_config' is missing", _AGAIN)
+    _refuse_activation(text, where, "hidden_act", "silu")
+    if text.get("attention_bias"):
+        raise ModelError(f"{where}: attention_bias is on", "lingxi computes Qwen3-VL without it")
+    rope = {**(text.get("rope_scaling") or {}), **(text.get("rope_parameters") or {})}
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    sections = tuple(int(n) for n in rope.get("mrope_section", (24, 20, 20)))
+    size = plain_size({**text, "tie_word_embeddings": _tied(config, text)}, where, theta=5e5)
+    known = kind in ("default", "mrope") and rope.get("mrope_interleaved", True)
+    if not known or len(sections) != 3 or 2 * sum(sections) != size.head_dim:
+        raise ModelError(f"{where}: rotary positions are not those of Qwen3-VL ({rope})", _AGAIN)
+    return replace(size, sections=(sections[0], sections[1], sections[2]))
+
+
+def _tied(config: Config, text: Config) -> bool:
+    return bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
+
+
 def _windowed(size: Size, config: Config, where: str, rule: Callable[[int], bool]) -> Size:
     """The layers that see a window: as `layer_types` says, by the family's rule where it says nothing."""
     types = config.get("layer_types")
@@ -103,6 +125,7 @@ _FAMILIES: Mapping[str, Callable[[Config, str], Size]] = {
     "qwen2": _qwen2,
     "llama": _llama,
     "gemma3_text": _gemma3,
+    "qwen3_vl": _qwen3_vl,
 }
 DECODERS: tuple[str, ...] = tuple(_FAMILIES)
 """The values of `model_type` that are read as a decoder."""

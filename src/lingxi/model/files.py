@@ -299,7 +299,7 @@ def _row(shards: Mapping[str, Any], key: str, index: int) -> torch.Tensor:
 
 
 def _key_of(shards: Mapping[str, Any], name: str) -> str:
-    return name if name in shards else f"model.{name}"
+    return next((key for key in shards if key == name or key.endswith(f".{name}")), name)
 
 
 @contextmanager

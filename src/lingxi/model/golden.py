@@ -61,11 +61,15 @@ _QUERIES = (
 
 @dataclass(frozen=True, slots=True)
 class GoldenText:
-    """One text; `task` makes it a query of that task, `query` makes it a rerank pair's document."""
+    """One text; `task` makes it a query of that task, `query` makes it a rerank pair's document.
+
+    `image` is a picture beside it, as a `data:` URL, in the golden file of a VL model.
+    """
 
     text: str
     task: str | None = None
     query: str | None = None
+    image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,10 @@ def calibration_texts() -> Sequence[str]:
 
 def write_golden(directory: Path, golden: Golden) -> None:
     """Write the golden file of a model directory."""
-    texts = [{"text": t.text, "task": t.task, "query": t.query} for t in golden.texts]
+    texts = [
+        {"text": t.text, "task": t.task, "query": t.query} | ({"image": t.image} if t.image else {})
+        for t in golden.texts
+    ]
     write_json(directory / _JSON, {"version": _VERSION, "kind": golden.kind, "texts": texts})
     save_file({"values": np.ascontiguousarray(golden.values, dtype=np.float32)}, directory / _ARRAYS)
 

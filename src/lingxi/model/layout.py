@@ -29,6 +29,8 @@ from lingxi.model.sizes import Size, config_from_size, size_from_config
 from lingxi.model.tokens import read_tokens
 
 Kind = Literal["embedder", "reranker"]
+# The second is what one published VL reranker calls it.
+_SCORE_FOLDERS = ("1_LogitScore", "1_CausalScoreHead")
 _POOLING_MODES = (
     "cls_token",
     "mean_tokens",
@@ -232,7 +234,7 @@ def read_kind(directory: Path) -> Kind | None:
         return "embedder"
     names = read_config(directory).get("architectures") or []
     twin = any(str(name).endswith("ForSequenceClassification") for name in names)
-    return "reranker" if twin or (directory / "1_LogitScore").exists() else None
+    return "reranker" if twin or any((directory / name).exists() for name in _SCORE_FOLDERS) else None
 
 
 def require_kind(directory: Path, wanted: Kind) -> None:
@@ -252,7 +254,11 @@ def read_prompts(directory: Path) -> dict[str, str]:
     """
     stated = _json(directory / "config_sentence_transformers.json").get("prompts") or {}
     found = {name: text for name, text in stated.items() if text is not None}
-    query = prompts.query_prefix() if read_config(directory).get("model_type") == "qwen3" else ""
+    kind = read_config(directory).get("model_type")
+    if kind == "qwen3_vl":  # whose prompts are instructions, in the system turn
+        said = {name: text for name, text in found.items() if text.strip()}
+        return {"query": prompts.VL_TASK, "document": prompts.VL_TASK, **said}
+    query = prompts.query_prefix() if kind == "qwen3" else ""
     document = found.get("passage", found.get("corpus", ""))
     return {"query": query, "document": document, **found}
 

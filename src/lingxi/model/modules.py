@@ -28,7 +28,8 @@ _LEGACY = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 # A reranker's LogitScore reads the last state, as the reranker here does by itself.
-_READ = ("Transformer", "Pooling", "Dense", "Normalize", "LogitScore")
+_SCORES = ("LogitScore", "CausalScoreHead")
+_READ = ("Transformer", "Pooling", "Dense", "Normalize", *_SCORES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def read_modules(directory: Path, assumed: Pooling) -> Modules:
     after = [(kind, place) for kind, place in found if kind in ("Dense", "Normalize")]
     while after and after[-1][0] == "Normalize":
         after.pop()
-    scored = any(kind == "LogitScore" for kind, _ in found)
+    scored = any(kind in _SCORES for kind, _ in found)
     return Modules(pooling, tuple(after), stated=bool(pooled) or scored)
 
 

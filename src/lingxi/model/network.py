@@ -31,7 +31,8 @@ from lingxi.model.pooling import Head, Pooling
 from lingxi.model.sizes import Size
 from lingxi.model.tokens import Tokens, read_tokens
 
-_PREFIXES = re.compile(r"^(model|bert|roberta|mpnet)\.")
+_PREFIXES = re.compile(r"^((model\.)?language_model|model|bert|roberta|mpnet)\.")
+_QWEN3 = ("qwen3", "qwen3_vl")
 _MPNET = {".attn.q.": ".self.query.", ".attn.k.": ".self.key.", ".attn.v.": ".self.value."}
 _MPNET |= {".attn.o.": ".output.dense.", ".attention.LayerNorm.": ".attention.output.LayerNorm."}
 
@@ -111,7 +112,7 @@ def empty_network(directory: Path) -> Decoder | Encoder:
 def read_stated_modules(directory: Path) -> Modules:
     """What follows the network of a directory; an assumption is said as a warning."""
     modules = _modules(directory)
-    if not modules.stated and read_config(directory).get("model_type") != "qwen3":
+    if not modules.stated and read_config(directory).get("model_type") not in _QWEN3:
         _say_assumed(directory, modules.pooling)
     return modules
 
@@ -123,7 +124,7 @@ def _modules(directory: Path) -> Modules:
 
 def read_network_tokens(directory: Path, vocab: int, *, reference_specials: bool = False) -> Tokens:
     """The tokenizer of a directory for a network of `vocab` rows; raises ModelError where it does not fit."""
-    if _kind(read_config(directory), directory) == "qwen3":
+    if _kind(read_config(directory), directory) in _QWEN3:
         return read_tokens(directory / "tokenizer.json", vocab, reference_specials=reference_specials)
     return read_framed_tokens(directory, vocab, reference_specials=reference_specials)
 
@@ -134,7 +135,7 @@ def read_limit(directory: Path) -> int | None:
     sentence-transformers 6 states it as the tokenizer's `model_max_length` alone.
     """
     stated = read_max_length(directory)
-    if stated is None and _kind(read_config(directory), directory) != "qwen3":
+    if stated is None and _kind(read_config(directory), directory) not in _QWEN3:
         return read_token_limit(directory)
     return stated
 
@@ -144,6 +145,15 @@ def read_size(directory: Path) -> Size | EncoderSize:
     config = read_config(directory)
     read = encoder_size if _kind(config, directory) in ENCODERS else decoder_size
     return read(config, str(directory))
+
+
+def read_decoder_size(directory: Path) -> Size:
+    """The shape of a Qwen3 or Qwen3-VL decoder; raises ModelError for another network, as `read_size`."""
+    config = read_config(directory)
+    if config.get("model_type") not in _QWEN3:
+        found = config.get("model_type", "nothing")
+        raise ModelError(f"{directory}: model_type is {found!r}", f"lingxi reranks by {' and '.join(_QWEN3)}")
+    return decoder_size(config, str(directory))
 
 
 def _kind(config: dict[str, Any], directory: Path) -> str:

@@ -33,11 +33,26 @@ class Run:
         return slice(self.first, self.first + self.count)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Visual:
+    """What pictures put in the place of token vectors: `vectors` [v, hidden] at `places` [v] of the row.
+
+    `deep` [v, hidden] each are added there after the first layers (DeepStack, arXiv 2406.04334); `axes`
+    [3, tokens] is where every token of the row stands in time, height and width.
+    """
+
+    places: torch.Tensor
+    vectors: torch.Tensor
+    deep: tuple[torch.Tensor, ...]
+    axes: torch.Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class Packed:
     """A batch: `ids` [tokens], `positions` [tokens] (0 at each sequence's start), `last` [sequences].
 
-    `starts` (int32 [sequences + 1]) is where each sequence begins, and the number of tokens at its end.
+    `starts` (int32 [sequences + 1]) is where each sequence begins, and the number of tokens at its end;
+    `visual` is what its pictures say, where it has some.
     """
 
     ids: torch.Tensor
@@ -45,6 +60,7 @@ class Packed:
     last: torch.Tensor
     starts: torch.Tensor
     runs: tuple[Run, ...]
+    visual: Visual | None = None
 
     @property
     def longest(self) -> int:

@@ -19,7 +19,8 @@ class Size:
     """Shape of one decoder (names as in the published `config.json`); the last fields are Qwen3's by default.
 
     `windowed` says of each layer whether it sees `window` tokens only (then its rotary base is
-    `local_theta`); `query_scale` multiplies attention scores, None is head_dim^-0.5.
+    `local_theta`); `query_scale` multiplies attention scores, None is head_dim^-0.5; `sections` are the
+    frequencies that turn by time, height and width where tokens stand in pictures (interleaved M-RoPE).
     """
 
     hidden: int
@@ -40,6 +41,7 @@ class Size:
     windowed: tuple[bool, ...] = ()
     local_theta: float | None = None
     query_scale: float | None = None
+    sections: tuple[int, int, int] | None = None
 
     def parameters(self) -> int:
         """Number of parameters with a tied (or absent) output head."""

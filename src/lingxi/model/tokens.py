@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from lingxi.errors import ModelError
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """A model's tokenizer: `user` reads text, `specials` are the ids of the template's control tokens,
-    `end` closes a sequence. An embedder's text stands between `before` and `after`.
+    `end` closes a sequence. An embedder's text stands between `before` and `after`; `lead`, text of the
+    template that comes before it, is tokenized in one go with it.
     """
 
     user: Tokenizer
@@ -32,6 +34,7 @@ class Tokens:
     end: int
     before: tuple[int, ...] = ()
     after: tuple[int, ...] = ()
+    lead: str = ""
 
     @property
     def frame(self) -> int:
@@ -44,8 +47,32 @@ class Tokens:
         return [*self.before, *ids[:room], *self.after] or [self.end]
 
     def texts(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, without any end token."""
-        return [e.ids for e in self.user.encode_batch_fast(list(texts), add_special_tokens=False)]
+        """Ids of each text after the lead, without what stands around them."""
+        led = [self.lead + text for text in texts]
+        return [e.ids for e in self.user.encode_batch_fast(led, add_special_tokens=False)]
+
+    def laid(self, pieces: Sequence[prompts.Piece]) -> list[int]:
+        """Ids of a turn's pieces: control tokens and seats as such, the text between them in one go."""
+        ids: list[int] = []
+        for is_text, group in groupby(pieces, lambda piece: isinstance(piece, str)):
+            if is_text:
+                ids += self.user.encode("".join(map(str, group)), add_special_tokens=False).ids
+                continue
+            for piece in group:
+                ids += self._placed(piece)
+        return ids
+
+    def _placed(self, piece: prompts.Piece) -> list[int]:
+        if isinstance(piece, prompts.Seat):
+            return [self._control(piece.pad)] * piece.tokens
+        return [self._control(piece.name)] if isinstance(piece, prompts.Control) else []
+
+    def _control(self, name: str) -> int:
+        if name not in self.specials:
+            raise ModelError(
+                f"the tokenizer has no {name!r}", "take tokenizer.json and *.safetensors from the same model"
+            )
+        return self.specials[name]
 
     def head(self, text: str, most: int) -> str:
         """The beginning of a text that has at most `most` tokens."""

@@ -55,6 +55,7 @@ class Card:
     opened: int
     adapter_of: str | None = None
     pooling: str | None = None
+    modalities: tuple[str, ...] = ("text",)
 
 
 @dataclass(frozen=True, slots=True)

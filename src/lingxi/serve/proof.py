@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lingxi.check.report import Values, row
-from lingxi.check.subject import Subject, rendered
+from lingxi.check.subject import Subject, item_of, rendered
 from lingxi.embedder import Embedder
 from lingxi.errors import ModelError
 from lingxi.model.golden import Golden, GoldenText, calibration_texts, read_golden
@@ -51,11 +51,16 @@ async def _warm(service: Service, one: Served) -> None:
 async def _computed(service: Service, one: Served, texts: Sequence[GoldenText]) -> Values:
     name = one.card.name
     if isinstance(one.model, Embedder):
-        found = await service.embed(list(map(rendered, texts)), Wanted(), _CALLER, model=name)
-        return np.asarray(found.vectors, np.float32)
+        if one.model.vision is None:
+            found = await service.embed(list(map(rendered, texts)), Wanted(), _CALLER, model=name)
+            return np.asarray(found.vectors, np.float32)
+        each = [
+            await service.embed([item_of(t)], Wanted(instruction=t.task), _CALLER, model=name) for t in texts
+        ]
+        return np.concatenate([np.asarray(found.vectors, np.float32) for found in each])
     parts = []
     for task, those in groupby(texts, key=lambda t: t.task):
-        pairs = [(t.query or "", t.text) for t in those]
+        pairs = [(t.query or "", item_of(t)) for t in those]
         parts.append((await service.score(pairs, _CALLER, model=name, instruction=task)).scores)
     return np.concatenate(parts)
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, cast
 
+from lingxi import pictures
 from lingxi.check.precisions import widths
 from lingxi.embedder import Embedder
 from lingxi.engine.run import default_budget
 from lingxi.engine.segments import Laid
 from lingxi.errors import InputError
+from lingxi.inputs import Access, Mixed
 from lingxi.model.files import read_config
 from lingxi.model.network import read_size
 from lingxi.parse import Span
@@ -25,6 +31,8 @@ from lingxi.serve.watch import Watch
 from lingxi.texts import Truncate
 
 Ids = Sequence[int]
+# Smaller than a caller in Python may send: 50 million pixels are 150 MB while they are decoded.
+_PICTURES = pictures.Limits(most_bytes=24 << 20, most_pixels=50_000_000)
 
 
 class Served:
@@ -38,7 +46,8 @@ class Served:
         base: str | None = None,
         watch: Watch | None = None,
     ) -> None:
-        self.model = model
+        self.model = _closed(model, settings)
+        self._opening = Lock()
         self.vocab = read_size(model.directory).vocab
         self.card = _card(name, model, base)
         limits = Limits(
@@ -52,13 +61,20 @@ class Served:
         """Raise the Refusal that awaits anything more of this caller, before work is put into it."""
         self.queue.admit(caller.client)
 
-    def ids(self, inputs: Sequence[str | Ids], wanted: Wanted) -> list[list[int]]:
-        """The ids of texts, or of ids of texts, as the network takes them; raises Refusal 400."""
+    def ids(self, inputs: Sequence[str | Mixed | Ids], wanted: Wanted) -> list[Any]:
+        """The ids of texts, ids of texts, or what is looked at, as the network takes them; Refusal 400.
+
+        Pictures are opened by one thread at a time: so much memory is taken, and no more.
+        """
         embedder = self.embedder
+        if any(isinstance(item, Mixed) for item in inputs):
+            self.check_sees("input")
+            with self._opening:
+                return self._texts(cast(Any, inputs), wanted)
         prompted = any(x is not None for x in (wanted.instruction, wanted.prompt_name, wanted.prompt))
         if all(isinstance(item, str) for item in inputs):
             return self._texts([str(item) for item in inputs], wanted)
-        given = [item for item in inputs if not isinstance(item, str)]
+        given = [item for item in inputs if not isinstance(item, str | Mixed)]
         if len(given) != len(inputs):
             raise invalid("texts and token ids are mixed", "send one or the other", "input")
         if prompted:
@@ -66,7 +82,12 @@ class Served:
         most = min(wanted.max_tokens or embedder.max_seq_length, embedder.max_seq_length)
         return [self._framed(self._known(item), most, wanted) for item in given]
 
-    def _texts(self, texts: Sequence[str], wanted: Wanted) -> list[list[int]]:
+    def check_sees(self, param: str) -> None:
+        """Raise Refusal 400 for pictures that are sent to a model of texts."""
+        if self.model.vision is None:
+            raise invalid("the model reads text alone", "send texts", param)
+
+    def _texts(self, texts: Sequence[str], wanted: Wanted) -> list[Any]:
         try:
             return self.embedder.token_ids(
                 texts,
@@ -81,19 +102,23 @@ class Served:
 
     def pair_ids(
         self,
-        pairs: Sequence[tuple[str, str]],
+        pairs: Sequence[tuple[str | Mixed, str | Mixed]],
         instruction: str | None,
         max_tokens_per_document: int | None,
         truncate: Truncate,
-    ) -> list[list[int]]:
-        """The ids of (query, document) pairs; raises Refusal 400."""
+    ) -> list[Any]:
+        """The ids of (query, document) pairs, and their pictures; raises Refusal 400."""
+        seen = any(isinstance(side, Mixed) for pair in pairs for side in pair)
+        if seen:
+            self.check_sees("documents")
         try:
-            return self.reranker.token_ids(
-                pairs,
-                instruction=instruction,
-                max_tokens_per_document=max_tokens_per_document,
-                truncate=truncate,
-            )
+            with self._opening if seen else nullcontext():
+                return self.reranker.token_ids(
+                    pairs,
+                    instruction=instruction,
+                    max_tokens_per_document=max_tokens_per_document,
+                    truncate=truncate,
+                )
         except InputError as error:
             raise refused(error, "documents") from None
 
@@ -109,6 +134,8 @@ class Served:
     def _framed(self, ids: list[int], most: int, wanted: Wanted) -> list[int]:
         """Ids between the tokens around a text, which are not put there twice."""
         tokens = self.model.tokenizer
+        if tokens.lead:
+            raise invalid("token ids are not taken by a model with turns", "send the text", "input")
         before, after = list(tokens.before), list(tokens.after)
         if before and ids[: len(before)] == before:
             ids = ids[len(before) :]
@@ -201,17 +228,28 @@ def _decoded(decode: Callable[..., str], ids: Ids, names: dict[int, str], skip: 
     return "".join([*out, decode(run, skip_special_tokens=False)])
 
 
+def _closed(model: Embedder | Reranker, settings: Settings) -> Embedder | Reranker:
+    """The model as a server asks it: no client opens a file of this machine, or makes it fetch unasked."""
+    if model.vision is None:
+        return model
+    served = copy.copy(model)
+    access = Access(files=False, urls=settings.fetch_urls, limits=_PICTURES)
+    served.vision = replace(model.vision, access=access)
+    return served
+
+
 def _card(name: str, model: Embedder | Reranker, base: str | None) -> Card:
     config = read_config(model.directory)
     opened = int(time.time())
     if isinstance(model, Reranker):
         return Card(
-            name, "reranker", 1, (1,), model.max_length, model.weights, model.fingerprint(), (), opened, base
-        )
-    matryoshka = config.get("is_matryoshka", config.get("model_type") == "qwen3")
+            name, "reranker", 1, (1,), model.max_length, model.weights, model.fingerprint(), (), opened, base,
+            modalities=model.modalities,
+        )  # fmt: skip
+    matryoshka = config.get("is_matryoshka", config.get("model_type") in ("qwen3", "qwen3_vl"))
     dims = tuple(widths(model)) if matryoshka else (model.dim,)
     fingerprint = {**model.fingerprint(), "name": Path(model.name).name}
     return Card(
         name, "embedder", model.dim, dims, model.max_seq_length, model.weights, fingerprint,
-        tuple(model.prompts), opened, base, model.pooling,
+        tuple(model.prompts), opened, base, model.pooling, model.modalities,
     )  # fmt: skip

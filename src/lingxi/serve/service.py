@@ -17,6 +17,7 @@ from lingxi.embedder import Embedder
 from lingxi.errors import InputError
 from lingxi.index.index import Index
 from lingxi.index.search import Hit
+from lingxi.inputs import Mixed, pictures_in
 from lingxi.reranker import Reranker
 from lingxi.serve.contract import (
     Caller,
@@ -82,14 +83,14 @@ class Service:
         return self._models.of(model, kind).card
 
     async def embed(
-        self, inputs: Sequence[str | Ids], wanted: Wanted, caller: Caller, *, model: str | None = None
+        self, inputs: Sequence[str | Mixed | Ids], wanted: Wanted, caller: Caller, *, model: str | None = None
     ) -> Embedded:
-        """Vectors [n, dim] of texts or token ids; raises Refusal."""
+        """Vectors [n, dim] of texts, pictures or token ids; raises Refusal."""
         return (await self.embed_each(inputs, wanted, (wanted.precision,), caller, model=model))[0]
 
     async def embed_each(
         self,
-        inputs: Sequence[str | Ids],
+        inputs: Sequence[str | Mixed | Ids],
         wanted: Wanted,
         precisions: Sequence[str],
         caller: Caller,
@@ -109,7 +110,7 @@ class Service:
 
     async def score(
         self,
-        pairs: Sequence[tuple[str, str]],
+        pairs: Sequence[tuple[str | Mixed, str | Mixed]],
         caller: Caller,
         *,
         model: str | None = None,
@@ -280,7 +281,7 @@ class Service:
     async def _ids(
         self,
         one: Served,
-        texts: Sequence[str | Ids],
+        texts: Sequence[str | Mixed | Ids],
         caller: Caller,
         make: Callable[[], list[T]],
         items: int | None = None,
@@ -292,8 +293,13 @@ class Service:
             raise Refusal(
                 413, "too_large", f"{count} inputs", f"send at most {most} at a time", param="input"
             )
+        most = self.settings.max_pictures
+        if (looked := sum({id(item): pictures_in(item) for item in texts}.values())) > most:
+            raise Refusal(
+                413, "too_large", f"{looked} pictures", f"send at most {most} at a time", param="input"
+            )
         began = time.monotonic()
-        short = sum(map(len, texts)) < _SHORT
+        short = not looked and sum(len(text) for text in texts if not isinstance(text, Mixed)) < _SHORT
         made = make() if short else await self._threaded(make)
         return made, time.monotonic() - began
 

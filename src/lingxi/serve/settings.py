@@ -15,7 +15,8 @@ class Settings:
     where it would take longer than `batch_s` and others wait. `max_waiting_tokens` is the room for what
     waits for one model, of which one client holds at most half. `open_paths` are answered without a key
     and whatever the Host; a body has `body_s` seconds (and one more for every 64 KB) to come; `log_texts`
-    writes what is sent into the log; `otlp` is where spans go.
+    writes what is sent into the log; `otlp` is where spans go. Pictures come as `data:` URLs, at most
+    `max_pictures` a request; with `fetch_urls` as http URLs of public addresses too.
     """
 
     host: str = "127.0.0.1"
@@ -38,11 +39,13 @@ class Settings:
     log_texts: bool = False
     otlp: str | None = None
     self_check: bool = True
+    fetch_urls: bool = False
+    max_pictures: int = 64
 
     def __post_init__(self) -> None:
         """Raise InputError for numbers that make no server."""
         least = {"max_waiting_tokens": 2 * self.max_request_tokens, "port": 0, "drain_s": 0}
-        named = ("workers", "max_request_tokens", "max_items", "max_body_bytes")
+        named = ("workers", "max_request_tokens", "max_items", "max_body_bytes", "max_pictures")
         for name in (*least, *named, "max_batch_tokens"):
             value, bound = getattr(self, name), least.get(name, 1)
             if value is not None and value < bound:

@@ -21,8 +21,8 @@ from lingxi.engine.native.steps import (
     spans,
 )
 from lingxi.model.attention import KeysValues
-from lingxi.model.decoder import Prefix, frequencies, joined
-from lingxi.model.packed import Packed, pack
+from lingxi.model.decoder import Prefix, axis_angles, frequencies, joined
+from lingxi.model.packed import Packed, Visual, pack
 from lingxi.model.pooling import Pooling, pool
 from lingxi.model.sizes import Size
 
@@ -82,14 +82,16 @@ class NativeDecoder:
         run = self._begin(packed, prefix)
         for depth, layer in enumerate(self._layers[:-1]):
             self._block(layer, run, prefix.layers[depth] if prefix else None)
+            _deepen(run.x, packed.visual, depth)
         x = self._pooled(self._layers[-1], run, packed.last, prefix.layers[-1] if prefix else None)
         return self._normed(x, self._norm).clone()
 
     def states(self, packed: Packed) -> torch.Tensor:
         """Final normed states of all tokens, [tokens, hidden]."""
         run = self._begin(packed, None)
-        for layer in self._layers:
+        for depth, layer in enumerate(self._layers):
             self._block(layer, run, None)
+            _deepen(run.x, packed.visual, depth)
         return self._normed(run.x, self._norm).clone()
 
     def prefix(self, ids: list[int], after: Prefix | None = None) -> Prefix:
@@ -103,12 +105,22 @@ class NativeDecoder:
 
     def _begin(self, packed: Packed, prefix: Prefix | None) -> _Run:
         start = prefix.length if prefix else 0
+        if packed.visual is not None:
+            return self._begin_seen(packed, packed.visual)
         longest = start + max(run.length for run in packed.runs)
         angles = {layer.local: self._angles_to(longest, layer.local) for layer in self._layers}
         x = self.table.read(packed.ids)
         if self.size.style.scaled_embedding:
             x *= self.size.hidden**0.5
         return _Run(x, packed.positions + start, spans(packed), angles, torch.get_num_threads())
+
+    def _begin_seen(self, packed: Packed, visual: Visual) -> _Run:
+        """A pass among pictures: each token has a row of angles of its own."""
+        x = self.table.read(packed.ids)
+        x[visual.places] = visual.vectors.float()
+        angles = axis_angles(self.size, visual.axes)
+        own = (angles.cos().contiguous(), angles.sin().contiguous())
+        return _Run(x, torch.arange(len(x)), spans(packed), {False: own}, torch.get_num_threads())
 
     def _angles_to(self, longest: int, local: bool) -> Angles:
         """Angles of at least `longest` positions; never changed: another thread may read the old ones."""
@@ -199,6 +211,12 @@ class NativeDecoder:
         found = ready(x, norm, None, self._room, 1).floats
         assert found is not None
         return found
+
+
+def _deepen(x: torch.Tensor, visual: Visual | None, depth: int) -> None:
+    """Add what the tower says after layer `depth` to the tokens of pictures, in place."""
+    if visual is not None and depth < len(visual.deep):
+        x[visual.places] += visual.deep[depth].float()
 
 
 def _kept(part: torch.Tensor) -> torch.Tensor:

@@ -12,9 +12,11 @@ from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
+from lingxi.inputs import Mixed, pictures_in
 from lingxi.serve.attend import Attend
 from lingxi.serve.contract import Caller, Card, Embedded, Wanted
 from lingxi.serve.dialects.bodies import Body, Count, posts, prompted
+from lingxi.serve.dialects.parts import Part, input_of
 from lingxi.serve.dialects.rerank import Rerank, reranked
 from lingxi.serve.exchange import answer, base64_of
 from lingxi.serve.refusal import Refusal, invalid
@@ -24,15 +26,7 @@ EmbeddingType = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
 _PRECISIONS = {"float": "float32", "base64": "float32"}
 
 
-class Part(Body):
-    """One part of an input; pictures are refused in words."""
-
-    type: Literal["text", "image_url"]
-    text: str | None = None
-    image_url: dict[str, str] | None = None
-
-
-class Mixed(Body):
+class Parts(Body):
     """An input of parts, as the newer API sends it."""
 
     content: Annotated[list[Part], Field(min_length=1)]
@@ -44,7 +38,7 @@ class Embed(Body):
     model: str | None = None
     texts: list[str] | None = None
     images: list[str] | None = None
-    inputs: list[Mixed] | None = None
+    inputs: list[Parts] | None = None
     input_type: str | None = None
     instruction: str | None = None
     embedding_types: list[EmbeddingType] | None = None
@@ -85,17 +79,19 @@ async def embedded_1(service: Service, body: Embed, caller: Caller) -> dict[str,
 
 async def embedded_2(service: Service, body: Embed, caller: Caller) -> dict[str, Any]:
     """Vectors of every type asked for."""
-    texts = _texts(body)
+    inputs = _inputs(body)
     wanted = _wanted(body, service.card(body.model, "embedder"))
     types: Sequence[EmbeddingType] = body.embedding_types or ["float"]
     precisions = [_PRECISIONS.get(kind, kind) for kind in types]
-    found = await service.embed_each(texts, wanted, precisions, caller, model=body.model)
+    found = await service.embed_each(inputs, wanted, precisions, caller, model=body.model)
+    looked = sum(map(pictures_in, inputs))
+    billed = {"input_tokens": sum(found[0].tokens)} | ({"images": looked} if looked else {})
     return {
         "id": caller.request,
         "response_type": "embeddings_by_type",
         "embeddings": {kind: _rows(one, kind) for kind, one in zip(types, found, strict=True)},
-        "texts": texts,
-        "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": sum(found[0].tokens)}},
+        "texts": [item for item in inputs if isinstance(item, str)],
+        "meta": {"api_version": {"version": "2"}, "billed_units": billed},
     }
 
 
@@ -109,22 +105,19 @@ def _wanted(body: Embed, card: Card) -> Wanted:
     return prompted(wanted, card.prompts, body.input_type, "input_type", body.instruction)
 
 
-def _texts(body: Embed) -> list[str]:
+def _inputs(body: Embed) -> list[str | Mixed]:
     given = [name for name in ("texts", "inputs", "images") if getattr(body, name)]
-    if given == ["images"]:
-        raise invalid("the model reads text alone", "send texts", "images")
     if len(given) != 1:
         raise invalid(
-            f"{' and '.join(given) or 'nothing'} to embed", "send texts or inputs, one of them", "texts"
+            f"{' and '.join(given) or 'nothing'} to embed",
+            "send texts, images or inputs, one of them",
+            "texts",
         )
-    return body.texts if body.texts else [_text(one.content) for one in body.inputs or []]
-
-
-def _text(parts: Sequence[Part]) -> str:
-    texts = [part.text for part in parts if part.type == "text" and part.text is not None]
-    if len(parts) != 1 or len(texts) != 1:
-        raise invalid("an input is not one text", "send one part of the type text an input", "inputs")
-    return texts[0]
+    if body.texts:
+        return list(body.texts)
+    if body.images:
+        return [Mixed(images=(url,)) for url in body.images]
+    return [input_of(one.content, "inputs") for one in body.inputs or []]
 
 
 def refusal(error: Refusal) -> Response:

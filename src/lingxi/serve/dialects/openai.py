@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from pydantic import (
     Field,
     PlainValidator,
     StrictInt,
+    ValidationError,
     WithJsonSchema,
     model_validator,
 )
@@ -21,16 +23,29 @@ from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lingxi.inputs import Mixed
 from lingxi.serve.attend import Attend
 from lingxi.serve.contract import Caller, Card, Embedded, Wanted
+from lingxi.serve.dialects.parts import Item, Message, conversation, item_of
 from lingxi.serve.dialects.words import others_words
 from lingxi.serve.exchange import Bare, answer, base64_of, read, takes
 from lingxi.serve.refusal import Refusal, RefusalKind, invalid
 from lingxi.serve.service import Service
 from lingxi.texts import Truncate
 
+_ITEM_SCHEMA = {
+    "type": "object",
+    "minProperties": 1,
+    "properties": {
+        "text": {"type": "string"},
+        "image": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+        "video": {"type": "array", "minItems": 1, "items": {"type": "string"}},
+        "content": {"type": "array", "items": {"type": "object"}},
+    },
+}
 _INPUT_SCHEMA = {
-    "description": "A text, texts, the token ids of one text, or those of several.",
+    "description": "A text, texts, the token ids of one text, or those of several; of a model that reads "
+    "pictures also objects of `text`, `image` and `video` (frames), pictures as data: URLs.",
     "anyOf": [
         {"type": "string", "minLength": 1},
         {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
@@ -40,19 +55,29 @@ _INPUT_SCHEMA = {
             "minItems": 1,
             "items": {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}},
         },
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {"anyOf": [{"type": "string", "minLength": 1}, _ITEM_SCHEMA]},
+        },
     ],
 }
 
 
-def _input(given: Any) -> list[str | list[int]]:
-    """Texts, or token ids a text; written out, as a union would try a long list as each of its members."""
-    if isinstance(given, str):
+def _input(given: Any) -> list[Any]:
+    """Texts, or token ids a text; written out, as a union would try a long list as each of its members.
+
+    Objects are inputs of several things, and may stand among texts.
+    """
+    if isinstance(given, str | dict):
         given = [given]
     if not isinstance(given, list):
         raise _wrong("should be a text, a list of texts, or token ids")
     if not given:
         raise _wrong("should not be empty")
     kinds = set(map(type, given))
+    if dict in kinds and kinds <= {dict, str}:
+        return [item if isinstance(item, str) else _item(item, place) for place, item in enumerate(given)]
     if kinds == {int}:
         given, kinds = [given], {list}
     if kinds not in ({str}, {list}):
@@ -65,6 +90,22 @@ def _input(given: Any) -> list[str | list[int]]:
     return list(given)
 
 
+def _chat_alone(body: Any) -> Any:
+    """A body of messages with something in the place of input, which it may not have beside them."""
+    if not isinstance(body, dict) or body.get("messages") is None:
+        return body
+    if "input" in body:
+        raise invalid("input and messages exclude each other", "send one of them", "messages")
+    return {**body, "input": "messages"}
+
+
+def _item(item: dict[str, Any], place: int) -> str | Mixed:
+    try:
+        return item_of(Item.model_validate(item), "input")
+    except ValidationError:
+        raise _wrong(f"number {place} should hold text, image, video or content") from None
+
+
 def _wrong(what: str) -> PydanticCustomError:
     return PydanticCustomError("input", "{what}", {"what": what})
 
@@ -74,7 +115,7 @@ class EmbeddingRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", title="EmbeddingRequest")
 
-    input: Annotated[list[str | list[int]], PlainValidator(_input), WithJsonSchema(_INPUT_SCHEMA)]
+    input: Annotated[list[Any], PlainValidator(_input), WithJsonSchema(_INPUT_SCHEMA)]
     model: str | None = Field(None, description="A name of /v1/models; left out: the first embedder.")
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[StrictInt, Field(ge=1)] | None = Field(
@@ -93,7 +134,12 @@ class EmbeddingRequest(BaseModel):
         description="Cut longer inputs to so many tokens, -1: to the model's limit; left out: refuse them.",
     )
     truncation_side: Literal["left", "right"] = Field("right", description="What a longer input loses.")
+    messages: Annotated[list[Message], Field(min_length=1)] | None = Field(
+        None,
+        description="In the place of input, one input as a chat (vLLM), the system's turn its task.",
+    )
 
+    _chat = model_validator(mode="before")(_chat_alone)
     _others = model_validator(mode="before")(others_words)
 
 
@@ -104,10 +150,10 @@ def router(service: Service, attend: Attend) -> APIRouter:
     async def embeddings(request: Request) -> Response:
         """Vectors of texts."""
         body = await read(request, EmbeddingRequest)
-        wanted = _wanted(body)
+        inputs, wanted = _asked(body)
 
         async def make(caller: Caller) -> Embedded:
-            return await service.embed(body.input, wanted, caller, model=body.model)
+            return await service.embed(inputs, wanted, caller, model=body.model)
 
         found = await attend(request, make)
         return answer(_embeddings(found, body, service.card(body.model, "embedder")))
@@ -138,6 +184,17 @@ def router(service: Service, attend: Attend) -> APIRouter:
         )
 
     return routes
+
+
+def _asked(body: EmbeddingRequest) -> tuple[list[Any], Wanted]:
+    """The inputs, and how they become vectors; raises Refusal 400 for a chat that is no input."""
+    wanted = _wanted(body)
+    if body.messages is None:
+        return body.input, wanted
+    item, instruction = conversation(body.messages, "messages")
+    if instruction is not None and wanted.instruction is None and wanted.prompt_name is None:
+        wanted = replace(wanted, instruction=instruction)
+    return [item], wanted
 
 
 def _wanted(body: EmbeddingRequest) -> Wanted:
@@ -188,7 +245,7 @@ def _model(card: Card) -> dict[str, Any]:
         "dimensions": list(card.dims) if card.kind == "embedder" else [],
         "max_model_len": card.max_length,
         "parent": card.adapter_of,
-    }
+    } | ({"modalities": list(card.modalities)} if len(card.modalities) > 1 else {})
 
 
 _SAID: dict[RefusalKind, tuple[str, str | None]] = {

@@ -8,28 +8,42 @@ Voyage and infinity have it; vLLM, which always sends them, and Jina cannot be t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
+from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
+from lingxi.inputs import Mixed
 from lingxi.serve.attend import Attend
-from lingxi.serve.contract import Caller, Scored
+from lingxi.serve.contract import Caller, Card, Scored
 from lingxi.serve.dialects import tei
 from lingxi.serve.dialects.bodies import Body, Count, posts, ranked
+from lingxi.serve.dialects.parts import Item, Part, item_of
 from lingxi.serve.dialects.tei_bodies import TeiRerank
 from lingxi.serve.exchange import answer
 from lingxi.serve.refusal import Refusal, invalid
 from lingxi.serve.service import Service
 
 
-class TextDocument(BaseModel):
-    """A document as an object: its `text` is judged, what else it holds is given back with it."""
+class DocumentObject(BaseModel):
+    """A document as an object: its `text` is judged, and, by a model that reads pictures, its `image` or
+    `content`; what else it holds is given back with it.
+    """
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    text: str
+    text: str | None = None
+    image: str | list[str] | None = None
+    content: Annotated[list[Part], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _holds(self) -> Self:
+        """A document of nothing is none."""
+        if self.text is None and self.image is None and self.content is None:
+            raise PydanticCustomError("document", "a document should hold text, image or content")
+        return self
 
 
 class Scoring(Body):
@@ -54,8 +68,8 @@ class Scoring(Body):
 class Rerank(Scoring):
     """A query and the documents to order by how well they answer it."""
 
-    query: str
-    documents: Annotated[list[str | TextDocument], Field(min_length=1)]
+    query: str | DocumentObject
+    documents: Annotated[list[str | DocumentObject], Field(min_length=1)]
     top_n: Count | None = None
     top_k: Count | None = None
     return_documents: bool | None = None
@@ -64,7 +78,7 @@ class Rerank(Scoring):
     @property
     def texts(self) -> list[str]:
         """The documents' texts."""
-        return [d if isinstance(d, str) else d.text for d in self.documents]
+        return [d if isinstance(d, str) else d.text or "" for d in self.documents]
 
 
 def _asked_by(body: Any) -> str:
@@ -100,8 +114,11 @@ async def reranked(service: Service, body: Rerank, caller: Caller, version: str)
         raise invalid("documents are judged by their text alone", "put all into text", "rank_fields")
     if body.top_n is not None and body.top_k is not None:
         raise invalid("top_n and top_k are the same", "send one of them", "top_k")
-    found = await scores_of(service, body, [(body.query, text) for text in body.texts], caller)
-    name = service.card(body.model, "reranker").name
+    card = service.card(body.model, "reranker")
+    query = _side(body.query, card, "query")
+    pairs = [(query, _side(document, card, "documents")) for document in body.documents]
+    found = await scores_of(service, body, pairs, caller)
+    name = card.name
     tokens = sum(found.tokens)
     if body.model_fields_set & {"top_k", "truncation"}:
         return {
@@ -119,6 +136,15 @@ async def reranked(service: Service, body: Rerank, caller: Caller, version: str)
     }
 
 
+def _side(given: str | DocumentObject, card: Card, param: str) -> str | Mixed:
+    """One side of a pair; a model of texts judges an object by its text, where it has one."""
+    if isinstance(given, str):
+        return given
+    if "image" not in card.modalities and given.text is not None:
+        return given.text
+    return item_of(Item.model_construct(text=given.text, image=given.image, content=given.content), param)
+
+
 def _results(body: Rerank, found: Scored, top: int | None, *, plain: bool = False) -> list[dict[str, Any]]:
     values = found.logits if body.raw else found.scores
     return [
@@ -132,11 +158,11 @@ def _document(body: Rerank, place: int, plain: bool) -> str | dict[str, Any]:
     document = body.documents[place]
     if plain:
         return body.texts[place]
-    return {"text": document} if isinstance(document, str) else document.model_dump()
+    return {"text": document} if isinstance(document, str) else document.model_dump(exclude_unset=True)
 
 
 async def scores_of(
-    service: Service, body: Scoring, pairs: Sequence[tuple[str, str]], caller: Caller
+    service: Service, body: Scoring, pairs: Sequence[tuple[str | Mixed, str | Mixed]], caller: Caller
 ) -> Scored:
     """What the service makes of pairs, as a body wants them read."""
     return await service.score(
