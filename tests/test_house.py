@@ -31,6 +31,7 @@ ORDER = [
     ["model"],
     ["engine"],
     ["embedder", "reranker", "check"],
+    ["media"],
     ["collect"],
     ["generate"],
     ["curate"],

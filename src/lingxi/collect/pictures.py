@@ -22,7 +22,9 @@ from lingxi.records import Document, digest
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".svg")
 _TITLE, _WORD = "{http://purl.org/dc/elements/1.1/}title", "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li"
 # What clip art is filed under and says nothing of the picture.
-_EMPTY_WORDS = frozenset(("unsorted", "externalsource", "clip art", "clipart", "image", "png", "svg", "media"))
+_EMPTY_WORDS = frozenset(
+    ("unsorted", "externalsource", "clip art", "clipart", "image", "png", "svg", "media")
+)
 _NO_TITLE = re.compile(r"^[\W\d_]*$|^(untitled|new document|clipart|\w{1,2})\W*\d*$", re.I)
 
 
@@ -116,7 +118,7 @@ def _glyphs(font: Path, folder: Path) -> dict[str, Path]:
     try:
         from fontTools.ttLib import TTFont
     except ImportError as absent:
-        raise MissingExtraError("fonttools", "media", "reading emoji of a font") from absent
+        raise MissingExtraError("fonttools", "train", "reading emoji of a font") from absent
     opened: Any = TTFont(str(font), lazy=True)
     if "CBDT" not in opened:
         raise InputError(f"{font} has no colour bitmaps", "give a font with a CBDT table")

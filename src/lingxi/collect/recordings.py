@@ -18,7 +18,9 @@ from lingxi.records import Document, digest
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 _STAMP = re.compile(r"^(.+)_desc(?:_([A-Za-z@_]+))?$")
 _SOUND = re.compile(r'<sound\s+name="([^"]+)"\s+file="([^"]+)"')
-_SAID = re.compile(r'dialogId\("([^"]+)",\s*"([^"]+)",\s*"((?:[^"\\]|\\.)*)"\)(?:\s*dialogStr\("((?:[^"\\]|\\.)*)"\))?')
+_SAID = re.compile(
+    r'dialogId\("([^"]+)",\s*"([^"]+)",\s*"((?:[^"\\]|\\.)*)"\)(?:\s*dialogStr\("((?:[^"\\]|\\.)*)"\))?'
+)
 
 
 def spoken(
@@ -95,6 +97,4 @@ def read_folder(root: Path, origin: Origin) -> Iterator[Document]:
             said = beside.read_text("utf-8", "replace").strip() if beside.is_file() else ""
             text = said or re.sub(r"[_\-\s]+", " ", path.stem).strip()
             place = path.relative_to(root).as_posix()
-            yield spoken(
-                origin, path, root, text, language=origin.language or "und", speaker="", group=place
-            )
+            yield spoken(origin, path, root, text, language=origin.language or "und", speaker="", group=place)

@@ -2,7 +2,7 @@
 
 WAV is read here: 8 to 32 bit whole numbers, 32 and 64 bit floats, any number of channels, any rate a
 recorder has. FLAC, Ogg, Opus and MP3 are read by soundfile where it is installed. No more of a file is
-read than is used, so an hour of sound costs as much as half a minute. Nothing is fetched: an address is refused.
+read than is used: an hour of sound costs as much as half a minute. Nothing is fetched.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ def _of_mapping(source: Mapping[str, Any]) -> tuple[Floats, int, float]:
     rate, array = source["sampling_rate"], np.asarray(source["array"])
     _check_rate(rate, "the array")
     if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] > MOST_CHANNELS):
-        raise InputError(f"an array of sound has the shape {array.shape}", "give [samples] or [samples, channels]")
+        raise InputError(
+            f"an array of sound has the shape {array.shape}", "give [samples] or [samples, channels]"
+        )
     if array.dtype.kind not in "fiu":
         raise InputError(f"an array of sound holds {array.dtype}", "give floats in -1…1 or whole numbers")
     kept = array[: math.ceil(MOST_SECONDS * rate)]
@@ -115,7 +117,7 @@ def _by_soundfile(file: IO[bytes], named: str) -> tuple[Floats, int, float]:
     try:
         import soundfile
     except ImportError as absent:
-        raise MissingExtraError("soundfile", "media", f"reading {named}") from absent
+        raise MissingExtraError("soundfile", "sound", f"reading {named}") from absent
     try:
         with soundfile.SoundFile(file) as opened:
             _check_rate(opened.samplerate, named)
@@ -201,7 +203,11 @@ def _numbers(raw: bytes, layout: _Layout) -> Floats:
 
 
 def _check_rate(rate: Any, named: str) -> None:
-    if isinstance(rate, bool) or not isinstance(rate, int | np.integer) or not LEAST_RATE <= rate <= MOST_RATE:
+    if (
+        isinstance(rate, bool)
+        or not isinstance(rate, int | np.integer)
+        or not LEAST_RATE <= rate <= MOST_RATE
+    ):
         raise InputError(
             f"{named} has {rate} samples a second", f"give a rate from {LEAST_RATE:,} to {MOST_RATE:,}"
         )

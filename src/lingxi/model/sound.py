@@ -22,7 +22,7 @@ MOST_STATES = 1500
 
 
 def log_mel(samples: Tensor) -> Tensor:
-    """Log-mel spectrogram [80, ⌈samples / 160⌉] of mono samples at 16 kHz in -1…1, floored 80 dB under its peak."""
+    """Log-mel spectrogram [80, ⌈samples / 160⌉] of mono samples at 16 kHz, floored 80 dB under its peak."""
     window = torch.hann_window(WINDOW)
     bins = torch.stft(samples, WINDOW, HOP, window=window, center=True, return_complex=True)
     power = bins[:, :-1].abs() ** 2
