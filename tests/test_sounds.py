@@ -29,7 +29,7 @@ def wav(
     else:
         body = (samples.astype(np.float64) * (2 ** (bits - 1) - 1)).astype(f"<i{bits // 8}").tobytes()
     frame = channels * bits // 8
-    form = struct.pack("<HHIIHH", kind, channels, rate, rate * frame, frame, bits)
+    form = struct.pack("<HHIIHH", kind, channels, rate, rate * frame % 2**32, frame, bits)
     size = len(body) if stated is None else stated
     chunks = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", size) + body
     return b"RIFF" + struct.pack("<I", len(chunks)) + chunks

@@ -85,7 +85,7 @@ def read_clipart(root: Path, origin: Origin) -> Iterator[Document]:
 
 
 def _described(path: Path) -> tuple[str | None, list[str]]:
-    """The first title and the keywords; a document type, which could define entities, is no picture's need."""
+    """The first title and the keywords; a file that defines entities is left alone."""
     text = path.read_bytes()
     if b"<!ENTITY" in text:
         raise ElementTree.ParseError("it defines entities")

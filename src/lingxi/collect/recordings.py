@@ -74,7 +74,7 @@ def read_words(root: Path, origin: Origin) -> Iterator[Document]:
 
 
 def read_dialogues(roots: dict[str, Path], scripts: Path, origin: Origin) -> Iterator[Document]:
-    """Fish Fillets' lines: for each recording of language `xx` below `roots[xx]`, its text in all languages."""
+    """Fish Fillets' lines: each recording of language `xx` below `roots[xx]`, its text in all languages."""
     texts: dict[str, dict[str, tuple[str, str]]] = {}
     for path in sorted(scripts.rglob("dialogs_*.lua")):
         language = code_of(path.stem.removeprefix("dialogs_"))

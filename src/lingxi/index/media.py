@@ -1,4 +1,4 @@
-"""An index of pictures and sound: files to vectors, kept in one file of a folder, found by words or by example.
+"""An index of pictures and sound: files to vectors, kept in one file, found by words or by example.
 
 Comes in: folders and files. A file that has not changed (by size and time) keeps its vector; one that cannot
 be opened is named in the report and left out; one that is gone is taken out. The index is one file that is

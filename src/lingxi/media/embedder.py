@@ -11,8 +11,9 @@ import torch
 
 from lingxi import pictures, vectors
 from lingxi.embedder import Embedder
+from lingxi.engine.linears import with_int8_linears
 from lingxi.errors import InputError, ModelError
-from lingxi.media.sounds import Sound, is_sound, open_sound
+from lingxi.media.sounds import Sound, is_sound, open_sound, without_silence
 from lingxi.model.files import hash_weights, locate
 from lingxi.model.media_files import read_media
 from lingxi.model.picture import SIDE
@@ -33,16 +34,25 @@ class MediaEmbedder:
     """Texts, pictures and sound to unit vectors, float32 [n, dim], of one space.
 
     `path` is a directory written by `model.media_files` (default: the shipped one); `text` an open text
-    model in place of the one the directory names. An input is a string (always a text), a path of a picture
-    or of a sound (by its ending), a PIL picture, bytes of either, a `Sound`, `{"array", "sampling_rate"}`, or
-    a mixture `{"text": …, "image": …, "audio": …}` whose vector is the normalised mean of its parts'. Raises
+    model in place of the one the directory names; `weights="int8"` computes sound by the int8 kernels.
+
+    An input is a string (always a text), a path of a picture or of a sound (by its ending), a PIL picture,
+    bytes of either, a `Sound`, `{"array", "sampling_rate"}`, or a mixture
+    `{"text": …, "image": …, "audio": …}` whose vector is the normalised mean of its parts'. Raises
     ModelError where the directory and the text model do not belong together.
     """
 
-    def __init__(self, path: str | Path | None = None, *, text: Embedder | None = None) -> None:
+    def __init__(
+        self, path: str | Path | None = None, *, text: Embedder | None = None, weights: str | None = None
+    ) -> None:
+        if weights not in (None, "int8"):
+            raise InputError(f"weights is {weights!r}", "leave it out, or choose int8")
         self.name = str(path or DEFAULT_MEDIA)
         self.directory = locate(self.name)
         self.config, self._pictures, self._sounds = read_media(self.directory)
+        self.weights = weights or "float32"
+        if weights == "int8" and self._sounds is not None:
+            with_int8_linears(self._sounds.trunk)
         self.text = text if text is not None else Embedder(self.config.text_model)
         if hash_weights(self.text.directory) != self.config.text_hash:
             raise ModelError(
@@ -107,7 +117,12 @@ class MediaEmbedder:
 
     def fingerprint(self) -> dict[str, Any]:
         """What vectors of pictures and sound depend on: the weights of both networks and the text model's."""
-        return {"media": self.name, "text": self.config.text_hash, "weights": _hash(self.directory)}
+        return {
+            "media": self.name,
+            "text": self.config.text_hash,
+            "weights": _hash(self.directory),
+            "computed": self.weights,
+        }
 
     def _encoded(
         self, kind: Kind, items: list[Any], instruction: str | None, prompt: str | None
@@ -126,9 +141,9 @@ class MediaEmbedder:
 
     def _heard(self, clips: Sequence[vectors.Floats]) -> vectors.Floats:
         """Vectors of clips, like lengths together so that little is padded."""
-        spectrograms = [log_mel(torch.from_numpy(clip)) for clip in clips]
+        spectrograms = [log_mel(torch.from_numpy(without_silence(clip).copy())) for clip in clips]
         order = sorted(range(len(clips)), key=lambda place: spectrograms[place].shape[1])
-        out = np.zeros((len(clips), vectors_width(self.config.dim)), np.float32)
+        out = np.zeros((len(clips), self.config.dim), np.float32)
         for places in _alike(order, [item.shape[1] for item in spectrograms]):
             batch, frames = padded([spectrograms[place] for place in places])
             with torch.inference_mode():
@@ -238,11 +253,6 @@ def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
             batch = []
     if batch:
         yield batch
-
-
-def vectors_width(dim: int) -> int:
-    """The width of a network's output: the text model's full width."""
-    return dim
 
 
 def _hash(directory: Path) -> str:

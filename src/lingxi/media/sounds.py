@@ -236,6 +236,18 @@ def _ready(values: Floats, rate: int) -> Floats:
     return np.asarray(np.clip(out, -1.0, 1.0), np.float32)
 
 
+def without_silence(samples: Floats) -> Floats:
+    """Samples from 100 ms before the first sound to 150 ms after the last; sound is 3 % of the peak, or more."""
+    count = len(samples) // LEAST_SAMPLES
+    if count < 4:
+        return samples
+    peaks = np.abs(samples[: count * LEAST_SAMPLES]).reshape(count, LEAST_SAMPLES).max(1)
+    heard = np.nonzero(peaks > max(float(peaks.max()) * 0.03, 1e-4))[0]
+    if not len(heard):
+        return samples
+    return samples[max(0, heard[0] - 4) * LEAST_SAMPLES : min(count, heard[-1] + 6) * LEAST_SAMPLES]
+
+
 def resampled(values: Floats, rate: int) -> Floats:
     """Samples at `rate` brought to 16 kHz, by a windowed sinc that keeps what both rates can hold.
 

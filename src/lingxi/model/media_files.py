@@ -34,9 +34,7 @@ class MediaConfig:
     text_model: str
     text_hash: str
     dim: int
-    picture_hidden: int
-    sound_looks: int
-    sound_hidden: int
+    sound_parts: int
     model_type: str = KIND
 
 
@@ -73,8 +71,8 @@ def read_media(directory: Path) -> tuple[MediaConfig, PictureNetwork | None, Sou
         config = MediaConfig(**values)
     except TypeError as problem:
         raise ModelError(f"{directory}/config.json: {problem}", "write it with write_media") from None
-    picture = _filled(directory, "picture", lambda: PictureNetwork(config.picture_hidden))
-    sound = _filled(directory, "sound", lambda: SoundNetwork(config.sound_looks, config.sound_hidden))
+    picture = _filled(directory, "picture", PictureNetwork)
+    sound = _filled(directory, "sound", lambda: SoundNetwork(config.sound_parts))
     return config, picture, sound
 
 
