@@ -116,7 +116,7 @@ _REGION = re.compile(r"-([A-Z]{2}|\d{3})$")
 def _glyphs(font: Path, folder: Path) -> dict[str, Path]:
     """Character to picture for each bitmap of the largest size of a colour font (CBDT)."""
     try:
-        from fontTools.ttLib import TTFont
+        from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
     except ImportError as absent:
         raise MissingExtraError("fonttools", "train", "reading emoji of a font") from absent
     opened: Any = TTFont(str(font), lazy=True)

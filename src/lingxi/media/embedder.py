@@ -27,7 +27,7 @@ DEFAULT_MEDIA = "lingxi-nano-vl"
 _BATCH = 16
 # Sounds of a batch are as long together as this many seconds at most.
 _BATCH_SECONDS = 60.0
-_MIXED = ("text", "image", "audio")
+_MIXED: tuple[Kind, ...] = ("text", "image", "audio")
 
 
 class MediaEmbedder:
@@ -73,7 +73,7 @@ class MediaEmbedder:
         items = [inputs] if single else list(inputs)
         out = np.zeros((len(items), self.dim), np.float32)
         kinds = [kind_of(item) for item in items]
-        for kind in ("text", "image", "audio"):
+        for kind in _MIXED:
             places = [place for place, found in enumerate(kinds) if found == kind]
             if places:
                 chosen = [items[place] for place in places]
@@ -128,12 +128,12 @@ class MediaEmbedder:
         self, kind: Kind, items: list[Any], instruction: str | None, prompt: str | None
     ) -> vectors.Floats:
         if kind == "text":
-            return self.text.encode(items, instruction=instruction, prompt_name=prompt)
+            return np.asarray(self.text.encode(items, instruction=instruction, prompt_name=prompt))
         return self.encode_pictures(items) if kind == "image" else self.encode_sounds(items)
 
     def _mixed(self, item: Mapping[str, Any], instruction: str | None, prompt: str | None) -> vectors.Floats:
         parts = [
-            self._encoded(kind, [item[kind]], instruction, prompt)[0]  # type: ignore[arg-type]
+            self._encoded(kind, [item[kind]], instruction, prompt)[0]
             for kind in _MIXED
             if item.get(kind) is not None
         ]

@@ -115,7 +115,7 @@ def _read(file: IO[bytes], named: str) -> tuple[Floats, int, float]:
 
 def _by_soundfile(file: IO[bytes], named: str) -> tuple[Floats, int, float]:
     try:
-        import soundfile
+        import soundfile  # type: ignore[import-untyped]
     except ImportError as absent:
         raise MissingExtraError("soundfile", "sound", f"reading {named}") from absent
     try:
@@ -193,13 +193,14 @@ def _numbers(raw: bytes, layout: _Layout) -> Floats:
     if layout.kind == _FLOAT:
         return np.frombuffer(raw, f"<f{layout.bits // 8}").astype(np.float32)
     if layout.bits == 8:
-        return (np.frombuffer(raw, np.uint8).astype(np.float32) - 128) / 128
+        return np.asarray((np.frombuffer(raw, np.uint8) - 128.0) / 128, np.float32)
     if layout.bits == 24:
         bytes_ = np.frombuffer(raw, np.uint8).reshape(-1, 3)
         wide = np.zeros((len(bytes_), 4), np.uint8)
         wide[:, 1:] = bytes_
         return (wide.view("<i4")[:, 0] / 2**31).astype(np.float32)
-    return (np.frombuffer(raw, f"<i{layout.bits // 8}") / 2.0 ** (layout.bits - 1)).astype(np.float32)
+    whole = np.frombuffer(raw, f"<i{layout.bits // 8}")
+    return np.asarray(whole / 2.0 ** (layout.bits - 1), np.float32)
 
 
 def _check_rate(rate: Any, named: str) -> None:
@@ -237,7 +238,7 @@ def _ready(values: Floats, rate: int) -> Floats:
 
 
 def without_silence(samples: Floats) -> Floats:
-    """Samples from 100 ms before the first sound to 150 ms after the last; sound is 3 % of the peak, or more."""
+    """Samples from 100 ms before the first sound to 150 ms after the last; sound is 3 % of the peak."""
     count = len(samples) // LEAST_SAMPLES
     if count < 4:
         return samples

@@ -15,7 +15,7 @@ TEXT_WIDTH = 384
 
 
 class PictureNetwork(nn.Module):
-    """Pixels to unit vectors among a text model's: the trunk and one matrix."""
+    """Pixels to unit vectors among a text model's: the trunk, roots of its features, one matrix."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class PictureNetwork(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels [batch, 3, 160, 160] in -1…1 to unit vectors [batch, 384]."""
-        return F.normalize(self.head(self.trunk(pixels)), dim=-1)
+        return F.normalize(self.head(self.trunk(pixels).clamp_min(0).sqrt()), dim=-1)
 
 
 class SoundNetwork(nn.Module):

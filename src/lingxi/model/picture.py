@@ -64,7 +64,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[batch, inputs, h, w] to [batch, outputs, ⌈h / stride⌉, ⌈w / stride⌉]."""
         wide = F.relu6(self.expand(x)) if self.expand is not None else x
-        out = self.project(F.relu6(self.depthwise(wide)))
+        out: Tensor = self.project(F.relu6(self.depthwise(wide)))
         return x + out if self.adds else out
 
 
