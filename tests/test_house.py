@@ -32,6 +32,7 @@ ORDER = [
     ["model"],
     ["engine"],
     ["embedder", "reranker", "check"],
+    ["media"],
     ["collect"],
     ["generate"],
     ["curate"],

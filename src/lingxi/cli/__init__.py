@@ -22,6 +22,7 @@ from lingxi.cli import (
     generate,
     graphs,
     mcp,
+    media,
     merge,
     models,
     recipe,
@@ -59,6 +60,7 @@ evaluate.register(app)
 mcp.register(app)
 serve.register(app)
 graphs.register(app)
+media.register(app)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lingxi.cli import moving, show
+from lingxi.cli import media, moving, show
 from lingxi.cli.faces import of, reranker_of
 
 Query = Annotated[str, typer.Argument(metavar="QUERY", help="Words or a question, in any language.")]
@@ -64,9 +64,15 @@ def search(
     language: Languages = None,
     documents: Whole = False,
     lines: Lines = _LINES,
+    images: Annotated[
+        bool, typer.Option("--images", help="Find pictures and recordings; QUERY may be one, by its path.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Find the passages of files that mean what is asked; indexes what changed first."""
+    if images:
+        media.search(query, paths, Path(index) if index else None, model, top_k, as_json)
+        return
     from lingxi.index import Index
     from lingxi.parse.walk import resolve
 
