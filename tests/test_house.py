@@ -36,6 +36,7 @@ ORDER = [
     ["evaluate"],
     ["compress"],
     ["index"],
+    ["update"],
     ["serve"],
     ["client"],
     ["cards", "apps", "bridges", "life", "ablate", "cli", "__init__", "__main__"],

@@ -29,6 +29,7 @@ from lingxi.cli import (
     search,
     select,
     serve,
+    update,
     vectors,
 )
 from lingxi.cli.faces import LAZY, Faces
@@ -58,6 +59,7 @@ select.register(app)
 evaluate.register(app)
 mcp.register(app)
 serve.register(app)
+update.register(app)
 graphs.register(app)
 
 

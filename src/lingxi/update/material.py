@@ -18,13 +18,12 @@ from lingxi.errors import InputError
 from lingxi.generate.settings import StructureSettings
 from lingxi.generate.structure import structured_pairs
 from lingxi.parse import Skip, decode
+from lingxi.parse.rst import rst_as_markdown
 from lingxi.parse.walk import resolve, walk
-from lingxi.records import Document, Pair, digest, drawn, read_pairs
+from lingxi.records import Document, Pair, digest, drawn, pairs_of, read_pairs
 from lingxi.tables import is_table
 
 _LOTS = 2**64
-# Graded and labelled pairs are no rankings, but their texts can be kept in place.
-_PARTS = ("train", "dev")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +75,25 @@ def sampled(pairs: Iterable[Pair], most: int, seed: int) -> list[Pair]:
     return sorted(out, key=lambda row: drawn(seed, row.id))
 
 
+def sample_file(path: Path, most: int, seed: int) -> list[Pair]:
+    """`sampled` of a Parquet file of pairs, of which only the rows that are taken are read whole."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, columns=["id", "source", "task", "dropped"])
+    names = [table.column(name).to_pylist() for name in ("source", "task", "id", "dropped")]
+    strata: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+    for source, task, key, dropped in zip(*names, strict=True):
+        if dropped is None:
+            strata[source, task].append((drawn(seed, key), key))
+    taken = {key for own in strata.values() for _, key in sorted(own)[:most]}
+    if len(taken) > 4 * most:
+        # As many of each as could be taken at all: the rest is settled among whole rows.
+        each = max(1, 4 * most // len(strata))
+        taken = {key for own in strata.values() for _, key in sorted(own)[:each]}
+    rows = pq.read_table(path, filters=[("id", "in", sorted(taken))])
+    return sampled((pair for batch in rows.to_batches() for pair in pairs_of(batch)), most, seed)
+
+
 def _holds_pairs(path: Path) -> bool:
     if path.is_dir():
         return any(is_table(inner) for inner in path.iterdir())
@@ -95,5 +113,6 @@ def _of_documents(path: Path, language: str) -> Iterator[Pair]:
         content = decode(Path(found), Path(found).read_bytes())
         if isinstance(content, Skip):
             continue
-        document = Document(digest(found), content.text, Path(found).stem, language, path.name, "own", found)
+        text = rst_as_markdown(content.text) if content.kind == "rst" else content.text
+        document = Document(digest(found), text, Path(found).stem, language, path.name, "own", found)
         yield from (row for _, row in structured_pairs(document, settings))

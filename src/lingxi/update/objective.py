@@ -42,9 +42,7 @@ class Objective:
             sequences += [self.kept.sequences[i] for i in kept]
         return Batch(sequences, lambda states: self._loss(rows, kept, states))
 
-    def _loss(
-        self, rows: np.ndarray, kept: np.ndarray, states: torch.Tensor
-    ) -> tuple[torch.Tensor, Figures]:
+    def _loss(self, rows: np.ndarray, kept: np.ndarray, states: torch.Tensor) -> tuple[torch.Tensor, Figures]:
         count, share = len(rows), self.settings.stored
         queries, documents, old = states[:count], states[count : 2 * count], states[2 * count :]
         figures: dict[str, float] = {}
@@ -54,7 +52,9 @@ class Objective:
             loss = loss + (1 - share) * fresh
             figures["fresh"] = float(fresh.detach())
         if share > 0:
-            stored = losses.matryoshka(self.dims, lambda q, b: self._stored(rows, q, b), queries, self._bank())
+            stored = losses.matryoshka(
+                self.dims, lambda q, b: self._stored(rows, q, b), queries, self._bank()
+            )
             loss = loss + share * stored
             figures["stored"] = float(stored.detach())
         if len(kept) and self.kept is not None:

@@ -16,7 +16,7 @@ class UpdateSettings(Settings):
     seed: int = 0
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; None takes all the machine has."""
-    steps: int = Field(default=60, ge=1)
+    steps: int = Field(default=30, ge=1)
     batch_pairs: int = Field(default=32, ge=2)
     """New pairs a step."""
     kept_pairs: int = Field(default=24, ge=1)
@@ -27,17 +27,17 @@ class UpdateSettings(Settings):
     temperature: float = Field(default=0.05, gt=0)
     margin: float = Field(default=0.1, ge=0)
     """Negatives that score this much above the right document are taken for right."""
-    max_tokens: int = Field(default=96, ge=8)
+    max_tokens: int = Field(default=64, ge=8)
     stored: float = Field(default=0.5, ge=0, le=1)
     """Share of the loss in which new queries are compared with documents as the old model stored them."""
-    anchor: float = Field(default=20.0, ge=0)
+    anchor: float = Field(default=30.0, ge=0)
     """Weight of the distance between old texts' new and old vectors."""
     weights: Literal["all", "lora"] = "all"
     """Which matrices learn: all, or low-rank parts beside them."""
     lora: LoraSettings = LoraSettings()
     tokens: Literal["seen", "none"] = "seen"
     """Which token vectors learn: those that the new data hold, or none."""
-    replay: int = Field(default=4000, ge=20)
+    replay: int = Field(default=2000, ge=20)
     """Most old pairs that are kept in mind, drawn by seed, as many of each source."""
     dev: float = Field(default=0.1, gt=0, lt=0.5)
     """Share of the new groups on which the weight of the merge is searched."""
@@ -53,4 +53,4 @@ class UpdateSettings(Settings):
     """Points that the gate lets old slices lose."""
     enough: float = Field(default=0.98, gt=0, le=1)
     """Where old vectors give less than this share of what re-embedding gives, re-embedding is advised."""
-    checkpoint_every: int = Field(default=20, ge=1)
+    checkpoint_every: int = Field(default=10, ge=1)
