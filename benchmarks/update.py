@@ -17,6 +17,7 @@ import ast
 import gettext
 import io
 import json
+import shutil
 import sysconfig
 import tarfile
 import time
@@ -43,16 +44,18 @@ from lingxi.update.settings import UpdateSettings
 
 DOMAINS = ("docstrings", "django", "sorbian", "releases", "sphinx")
 MODEL = "lingxi-nano"
-TRAIN, TEST, BESIDE, REPLAY = 1500, 200, 200, 1200
+TRAIN, TEST, BESIDE, REPLAY = 1000, 150, 150, 600
 # Tokens that texts are cut at when they are tested; training cuts them sooner.
-LONGEST = 256
-SETS = ("squad", "cmrc2018", "nq-open", "cosqa", "mbpp")
-SUITE = ("queries=200", "documents=300")
-SETTINGS = UpdateSettings(threads=1, replay=REPLAY - 200)
+LONGEST = 128
+SETS = ("squad", "cmrc2018", "nq-open", "cosqa")
+SUITE = ("queries=150", "documents=200")
+SETTINGS = UpdateSettings(
+    threads=1, steps=24, replay=REPLAY - 100, dev_rows=60, kept_pairs=8, max_tokens=48
+)
 # Naive fine-tuning is the same without what keeps the old; retraining has three times the steps, old pairs
 # among the new, and nothing that holds it back.
-NAIVE = SETTINGS.model_copy(update={"stored": 0.0, "anchor": 0.0})
-RETRAIN = NAIVE.model_copy(update={"steps": 3 * SETTINGS.steps, "batch_pairs": 48})
+NAIVE = SETTINGS.model_copy(update={"stored": 0.0, "anchor": 0.0, "steps": 30})
+RETRAIN = NAIVE.model_copy(update={"steps": 90})
 CODE = "Given a code comment, retrieve the code snippet corresponding to that comment."
 SORBIAN = "Given a text in Upper Sorbian, retrieve its translation into English"
 
@@ -102,7 +105,17 @@ def sorbian(archive: Path) -> Iterator[Pair]:
 def _pair(query: str, answer: str, instruction: str, task: Any, language: str) -> Pair:
     key = digest(query, answer)
     return Pair(
-        key, digest(answer), query, (passage(answer),), (), instruction, task, "und", language, "update", "own"
+        key,
+        digest(answer),
+        query,
+        (passage(answer),),
+        (),
+        instruction,
+        task,
+        "und",
+        language,
+        "update",
+        "own",
     )
 
 
@@ -171,12 +184,25 @@ def ours(work: Path, root: Path, domains: Sequence[str]) -> None:
         new = list(read_pairs(work / f"{name}-train.parquet"))
         outcome = update(home, new, old, keep, SETTINGS, say=print)
         print(*outcome.lines, sep="\n", flush=True)
-        model = Path(releases.serving(home).model) if outcome.promoted else home / "trying/update/release/embedder"
+        model = (
+            Path(releases.serving(home).model)
+            if outcome.promoted
+            else home / "trying/update/release/embedder"
+        )
         found = {"promoted": outcome.promoted, "seconds": outcome.seconds, "cpu": outcome.cpu_seconds,
                  "said": outcome.release.said, "lines": outcome.lines}  # fmt: skip
-        _write(path, found | _tested(work, model, domains[: number + 1]))
+        shutil.copytree(model, work / f"ours-{number}-{name}")
+        path.write_text(json.dumps(found, default=str), encoding="utf-8")
         # What is learnt is replayed with the rest from now on.
         old = [*old, *sampled(new, REPLAY // 6, 0)]
+
+
+def test(work: Path, root: Path, domains: Sequence[str]) -> None:
+    """The models that `ours` made, on every domain learnt so far."""
+    for number, name in enumerate(domains):
+        path = work / f"tested-{number}-{name}.json"
+        if (work / f"ours-{number}-{name}.json").exists() and not path.exists():
+            _write(path, _tested(work, work / f"ours-{number}-{name}", domains[: number + 1]))
 
 
 def naive(work: Path, root: Path, domains: Sequence[str]) -> None:
@@ -222,7 +248,7 @@ def _write(path: Path, found: dict[str, Any]) -> None:
           flush=True)  # fmt: skip
 
 
-PARTS = {"base": base, "ours": ours, "naive": naive, "retrain": retrain}
+PARTS = {"base": base, "ours": ours, "test": test, "naive": naive, "retrain": retrain}
 
 
 def main() -> None:

@@ -41,9 +41,9 @@ class Bridge:
         return cut(moved, moved.shape[1])
 
     def documents(self, vectors: Matrix) -> Matrix:
-        """Old documents' vectors [n, dim] where the new model would put them."""
-        moved = vectors @ self.matrix
-        return cut(moved, moved.shape[1])
+        """New documents [n, dim] as they stand among old ones: (W q)·(W⁻ᵀ d) = q·d."""
+        moved = vectors @ np.linalg.inv(self.matrix.astype(np.float64))
+        return cut(moved.astype(np.float32), moved.shape[1])
 
 
 def fit(old: Matrix, new: Matrix) -> Bridge:

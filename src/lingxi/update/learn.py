@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import torch
 
-from lingxi.model.files import read_decoder
 from lingxi.model.layout import write_directory
 from lingxi.model.sizes import matryoshka_dims
 from lingxi.records import Pair
@@ -20,7 +19,7 @@ from lingxi.train.guards import weights_moved
 from lingxi.train.loop import Listener, Schedule, train
 from lingxi.train.lora import plain_copy
 from lingxi.train.served import exported_equals
-from lingxi.update.anchors import Anchors, anchors_of, new_rows
+from lingxi.update.anchors import anchors_of, new_rows
 from lingxi.update.objective import Objective
 from lingxi.update.settings import UpdateSettings
 from lingxi.update.tuned import finished, freed

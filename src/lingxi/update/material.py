@@ -50,7 +50,8 @@ def read_rows(path: Path, language: str) -> list[Pair]:
 
 def split(pairs: Sequence[Pair], share: float, most: int, seed: int) -> Parts:
     """Hold out about `share` of the groups, at most `most` rows; raises InputError where a side is empty."""
-    held = [row for row in pairs if drawn(seed, row.group) < share * _LOTS]
+    # Named apart: who drew the new rows may have drawn by the same numbers.
+    held = [row for row in pairs if drawn(seed, f"update {row.group}") < share * _LOTS]
     groups = {row.group for row in held}
     train = tuple(row for row in pairs if row.group not in groups)
     dev = tuple(sorted(held, key=lambda row: drawn(seed, row.id))[:most])
@@ -114,5 +115,5 @@ def _of_documents(path: Path, language: str) -> Iterator[Pair]:
         if isinstance(content, Skip):
             continue
         text = rst_as_markdown(content.text) if content.kind == "rst" else content.text
-        document = Document(digest(found), text, Path(found).stem, language, path.name, "own", found)
+        document = Document(digest(found), text, Path(found).stem, language, found, "own", found)
         yield from (row for _, row in structured_pairs(document, settings))

@@ -17,6 +17,8 @@ from lingxi.update import releases
 from lingxi.update.releases import TRYING, Release
 from lingxi.update.served import Open, Served
 
+_REFRESHED = "refreshed"
+
 
 def opened(home: Path, index: Path, open_model: Open = Embedder) -> tuple[Index, Served]:
     """The index under the release that serves; what a killed `reindex` left undone is done first."""
@@ -40,6 +42,22 @@ def reindex(
     return _settled(home, release)
 
 
+def refresh(home: Path, index: Path, open_model: Open = Embedder) -> int:
+    """Embed again the files that the serving release learnt from, once; returns how many passages.
+
+    The rest keeps its vectors. A kill in between leaves files of both kinds, which stay comparable, and the
+    next call ends it.
+    """
+    release = releases.serving(home)
+    place = releases.folder_of(home, release.number)
+    files, done = release.said.get("learnt_files") or [], place / _REFRESHED
+    if not files or done.exists() or not is_index(index):
+        return 0
+    count = upgrading.again(index, Served(home, release, open_model), files)
+    done.touch()
+    return count
+
+
 def finish(home: Path, index: Path, open_model: Open = Embedder) -> None:
     """After a kill between the two steps of `reindex`: let the space serve that the index is in."""
     release = releases.serving(home)
@@ -50,13 +68,17 @@ def finish(home: Path, index: Path, open_model: Open = Embedder) -> None:
         _settled(home, release)
 
 
-def back(home: Path, index: Path | None) -> Release:
+def back(home: Path, index: Path | None, open_model: Open = Embedder) -> Release:
     """Return to the release before, and an index with it where its vectors were changed."""
     now = releases.serving(home)
     release = releases.back(home)
+    learnt = now.said.get("learnt_files") or []
+    if index is not None and is_index(index) and learnt and now.space == release.space:
+        upgrading.again(index, Served(home, release, open_model), learnt)
+        (releases.folder_of(home, now.number) / _REFRESHED).unlink(missing_ok=True)
     if index is not None and is_index(index) and now.space != release.space:
         made = LanceStore(index, None).fingerprint
-        if upgrading.differing(made, Embedder(release.space).fingerprint()):
+        if upgrading.differing(made, open_model(release.space).fingerprint()):
             upgrading.back(index)
     return release
 

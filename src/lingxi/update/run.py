@@ -36,7 +36,7 @@ from lingxi.update.settings import UpdateSettings
 
 _BEGUN = "begun.json"
 # Documents that a map is fitted on.
-_MAPPED = 2000
+_MAPPED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +82,14 @@ def update(
     settings: UpdateSettings,
     *,
     strict: bool = False,
+    files: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
     listeners: Sequence[Listener] = (),
 ) -> Outcome:
     """Teach the serving release new pairs; the outcome serves where the gate does not stop it.
 
     `replay` are old pairs. Without `keep` there is no gate, and the outcome is not promoted. Stopped, the same
-    call goes on. Raises InputError where there is too little to learn from, TrainingError, GuardError.
+    call goes on. `files` are those of an index that the new pairs were made of. Raises InputError where there is too little to learn from, TrainingError, GuardError.
     """
     clock, before = _Clock(), releases.serving(home)
     parts = split(new, settings.dev, settings.dev_rows, settings.seed)
@@ -118,7 +119,7 @@ def update(
     said = {
         "before": before.number, "pairs": len(parts.train), "kept": len(old), "map": asdict(found) | {"matrix": 0},
         "cost": asdict(weighed) if weighed else None, "seconds": clock.wall, "cpu_seconds": clock.cpu,
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json"), "learnt_files": list(files),
     }  # fmt: skip
     release = _finished(home, folder, before, weighed, said)
     if weighed:

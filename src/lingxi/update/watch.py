@@ -21,8 +21,9 @@ from lingxi.embedder import Embedder
 from lingxi.errors import GuardError, InputError, LingxiError, TrainingError
 from lingxi.index import Index
 from lingxi.index.lock import writing
+from lingxi.index.store import LanceStore
 from lingxi.records import Pair, drawn
-from lingxi.update import drift, inbox, moving, releases
+from lingxi.update import drift, inbox, moving
 from lingxi.update.clicks import Click, ClickSettings, propose, read_click, worse_since
 from lingxi.update.known import texts_of
 from lingxi.update.material import read_rows
@@ -98,6 +99,7 @@ def turn(watch: Watch, now: float, say: Say = lambda line: None) -> Turn:
             state = State(updated=now, measured=0.0, learnt=state.learnt)
         taken = _taken(watch, now)
         index, served = moving.opened(watch.home, watch.home / INDEX, watch.open_model)
+        moving.refresh(watch.home, watch.home / INDEX, watch.open_model)
         report = _added(watch, index)
         clicks = [c for row in inbox.clicks(watch.home) if isinstance(c := read_click(row), Click)]
         drifts: tuple[drift.Drift, ...] = ()
@@ -224,14 +226,17 @@ def _updated(watch: Watch, state: State, now: float, say: Say) -> Outcome | None
     if len(new) < watch.settings.least_pairs:
         say(f"{len(new)} new pairs, {watch.settings.least_pairs} are waited for")
         return None
+    files = sorted({row.source for row in new} & set(LanceStore(watch.home / INDEX, None).files()))
     try:
-        outcome = update(watch.home, new, watch.replay, watch.keep, watch.update, say=say)
+        outcome = update(watch.home, new, watch.replay, watch.keep, watch.update, files=files, say=say)
     except (GuardError, TrainingError) as error:
         say(f"no update: {error}")
         outcome = None
     learnt = tuple(sorted(known | {row.id for row in new})) if outcome else state.learnt
     promoted = now if outcome and outcome.promoted else state.promoted
     write_state(watch.home, State(now, state.measured, promoted, learnt))
+    if outcome and outcome.promoted:
+        moving.refresh(watch.home, watch.home / INDEX, watch.open_model)
     return outcome
 
 
