@@ -5,9 +5,9 @@
     python benchmarks/update.py WORK --report docs
 
 Domains: docstrings of Python's library (question → function), Django's documentation (heading → section),
-Upper Sorbian (Django's messages → English), Django's release notes (dated facts), Sphinx's documentation. The
-packages: `pip download --no-deps --no-binary :all: django==5.2.8 sphinx==8.2.3`. Parts may run side by side:
-`ours`, `naive`, `retrain`; each goes on where it was stopped.
+Upper Sorbian (Django's messages → English), Django's release notes (dated facts), Sphinx's documentation.
+The packages: `pip download --no-deps --no-binary :all: django==5.2.8 sphinx==8.2.3`. Parts may run side by
+side: `ours`, `naive`, `retrain`; each goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -49,9 +49,7 @@ TRAIN, TEST, BESIDE, REPLAY = 1000, 150, 150, 600
 LONGEST = 128
 SETS = ("squad", "cmrc2018", "nq-open", "cosqa")
 SUITE = ("queries=150", "documents=200")
-SETTINGS = UpdateSettings(
-    threads=1, steps=24, replay=REPLAY - 100, dev_rows=60, kept_pairs=8, max_tokens=48
-)
+SETTINGS = UpdateSettings(threads=1, steps=40, replay=REPLAY - 100, dev_rows=60, kept_pairs=8, max_tokens=48)
 # Naive fine-tuning is the same without what keeps the old; retraining has three times the steps, old pairs
 # among the new, and nothing that holds it back.
 NAIVE = SETTINGS.model_copy(update={"stored": 0.0, "anchor": 0.0, "steps": 30})
@@ -61,7 +59,7 @@ SORBIAN = "Given a text in Upper Sorbian, retrieve its translation into English"
 
 
 def docstrings() -> Iterator[Pair]:
-    """The tutorial's pairs (docs/finetune.md): first paragraph of a docstring, and its function without it."""
+    """The tutorial's pairs (docs/finetune.md): a docstring's first paragraph, its function without it."""
     library = Path(sysconfig.get_paths()["stdlib"])
     apart = {"test", "tests", "idlelib", "site-packages", "dist-packages"}
     for path in sorted(library.rglob("*.py")):
@@ -96,8 +94,8 @@ def sorbian(archive: Path) -> Iterator[Pair]:
     with tarfile.open(archive) as tar:
         for entry in sorted(tar.getmembers(), key=lambda entry: entry.name):
             if entry.name.endswith("locale/hsb/LC_MESSAGES/django.mo") and (file := tar.extractfile(entry)):
-                messages: dict[Any, str] = gettext.GNUTranslations(io.BytesIO(file.read()))._catalog  # type: ignore[attr-defined]
-                for english, text in messages.items():
+                catalog: Any = gettext.GNUTranslations(io.BytesIO(file.read()))
+                for english, text in catalog._catalog.items():
                     if isinstance(english, str) and "%" not in english and len(english) > 3 and text:
                         yield _pair(text, english.rpartition("\4")[2], SORBIAN, "retrieval", "en")
 
@@ -244,8 +242,10 @@ def _tested(work: Path, model: Path, domains: Sequence[str]) -> dict[str, Any]:
 
 def _write(path: Path, found: dict[str, Any]) -> None:
     path.write_text(json.dumps(found, default=str), encoding="utf-8")
-    print(path.name, {n: {k: round(float(np.mean(v)), 4) for k, v in t.items()} for n, t in found["tests"].items()},
-          flush=True)  # fmt: skip
+    means = {
+        name: {k: round(float(np.mean(v)), 4) for k, v in t.items()} for name, t in found["tests"].items()
+    }
+    print(path.name, means, flush=True)
 
 
 PARTS = {"base": base, "ours": ours, "test": test, "naive": naive, "retrain": retrain}

@@ -49,8 +49,8 @@ def pair(number: int, kind: str, source: str = "made") -> Pair:
         f"The {kind} {number} lies in box {number * 7 % 101}.",
     )
     return Pair(
-        f"{kind}{number}", f"{kind}{number}", query, (passage(answer),), (), "Find the box.", "retrieval", "en",
-        "en", source, "CC0",
+        f"{kind}{number}", f"{kind}{number}", query, (passage(answer),), (), "Find the box.", "retrieval",
+        "en", "en", source, "CC0",
     )  # fmt: skip
 
 
@@ -276,7 +276,8 @@ def test_the_command_teaches_and_says_what_it_costs(
     ]
     code = cli.run(
         ["update", str(toy), "--new", str(tmp_path / "new.parquet"), "--keep", str(suite), "--replay",
-         str(tmp_path / "old.parquet"), "--home", str(tmp_path / "home"), "--cache", str(tmp_path / "c"), *options]
+         str(tmp_path / "old.parquet"), "--home", str(tmp_path / "home"), "--cache", str(tmp_path / "c"),
+         *options]
     )  # fmt: skip
     shown = capsys.readouterr()
     assert code == 0, shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from lingxi.update import drift, inbox, moving, releases
 from lingxi.update.clicks import Click, ClickSettings, by_place, propose, read_click, worse_since
 from lingxi.update.known import texts_of
 from lingxi.update.run import Keep
-from lingxi.update.watch import INDEX, Watch, WatchSettings, read_state, turn
+from lingxi.update.watch import INDEX, Watch, WatchSettings, read_state, turn, write_state
 from lingxi.vectors import cut
 from test_update import OLD, QUICK
 from toys import write_toy
@@ -31,12 +32,16 @@ def row(
     return {"query": query, "shown": shown, "chosen": chosen, "client": client, "time": time}
 
 
-def honest(queries: int = 30, clients: int = 40, right: int = 6) -> list[dict[str, object]]:
-    """Most choose what stands first; on each query five clients look on and choose the right document."""
+def right(number: int) -> int:
+    return 1 + number % 9
+
+
+def honest(queries: int = 36, clients: int = 80) -> list[dict[str, object]]:
+    """Many choose what stands first; on each query five clients look on and choose the right document."""
     rng, rows = np.random.default_rng(0), []
     for number in range(queries):
         asked = rng.permutation(clients)
-        rows += [row(f"q{number}", f"c{c}", right) for c in asked[:5]]
+        rows += [row(f"q{number}", f"c{c}", right(number)) for c in asked[:5]]
         rows += [row(f"q{number}", f"c{c}", 0) for c in asked[5:9]]
     return rows
 
@@ -47,16 +52,18 @@ def text_of(name: str) -> str | None:
 
 def test_what_many_choose_far_down_is_learnt_and_what_stands_first_is_not() -> None:
     proposed = propose(honest(), text_of, ClickSettings())
-    assert len(proposed.pairs) == 30
-    assert {item.id for pair in proposed.pairs for item in pair.positives} == {"d6"}
-    # Between the first place and the sixth everybody skipped: those are negatives.
-    assert {item.id for item in proposed.pairs[0].negatives} == {f"d{n}" for n in range(1, 6)}
-    assert proposed.dropped["explained by its place"] >= 20
+    assert len(proposed.pairs) == 36
+    for pair in proposed.pairs:
+        place = right(int(pair.query[1:]))
+        assert [item.id for item in pair.positives] == [f"d{place}"]
+        # Between the first place, which some chose, and the right one everybody skipped: those are negatives.
+        assert [item.id for item in pair.negatives] == [f"d{n}" for n in range(1, place)]
+    assert proposed.dropped["explained by its place"] == 36
 
 
 def test_one_client_with_ten_thousand_wrong_clicks_changes_nothing() -> None:
     plain = propose(honest(), text_of, ClickSettings())
-    wrong = [row(f"q{n % 30}", "mallory", 9, time=n * 8.0) for n in range(10_000)]
+    wrong = [row(f"q{n % 36}", "mallory", 9, time=n * 8.0) for n in range(10_000)]
     wrong += [row(f"own {n}", "mallory", 9, time=n * 8.0) for n in range(10_000)]
     for rows in (honest() + wrong, wrong + honest()):
         attacked = propose(rows, text_of, ClickSettings())
@@ -72,7 +79,7 @@ def test_a_client_cannot_bring_in_texts_or_rule_by_voices() -> None:
     ring = [row(f"ring {n}", f"r{c}", 8, time=n * 2000.0) for n in range(200) for c in range(3)]
     ruled = propose(honest() + ring, text_of, ClickSettings())
     told = [pair for pair in ruled.pairs if pair.query.startswith("ring")]
-    assert len(told) <= 0.5 * len(ruled.pairs)
+    assert 0 < len(told) < 0.15 * len(ruled.pairs)
     assert ruled.dropped["a client has more than its share"] > 100
 
 
@@ -182,7 +189,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watch:
     for number in range(20):
         (folder / f"gear{number}.md").write_text(section(number))
     keep = Keep(read_suite(suite), None, place / "cache")
-    hours = WatchSettings(every=DAY, least_pairs=30, measured_every=60.0)
+    hours = WatchSettings(every=DAY, least_pairs=30, measured_every=60.0, drift=9.0)
     return Watch(home, (folder,), (place / "queue.jsonl",), tuple(OLD[30:]), keep, hours, QUICK)
 
 
@@ -190,10 +197,16 @@ def test_documents_are_searchable_at_once_and_an_update_comes_when_it_is_due(wat
     watched.queues[0].write_text(
         json.dumps({"id": "n1", "title": "News", "text": "The pump stands still."}) + "\n"
     )
-    first = turn(watched, 1000.0)
+    drifting = WatchSettings(every=DAY, least_pairs=10_000, measured_every=60.0)
+    calm = read_state(watched.home)
+    first = turn(replace(watched, settings=drifting), 1000.0)
+    # These documents are nothing like the old ones: an update would begin now, were there enough to learn.
+    assert first.drifts[0].discrepancy > 0.02
+    assert read_state(watched.home).drifted and not calm.drifted
+    write_state(watched.home, replace(read_state(watched.home), drifted=False))
     assert (first.added, first.outcome) == (21, None)
     index, served = moving.opened(watched.home, watched.home / INDEX)
-    assert "pump" in index.search("The pump stands still", top_k=1)[0].text
+    assert any("pump" in hit.text for hit in index.search("pump", top_k=5))
     assert texts_of(watched.home, watched.home / INDEX)("n1") is not None
     before = LanceStore(watched.home / INDEX, None)
     old_vectors = before.vectors(list(before.files()))
@@ -209,7 +222,7 @@ def test_documents_are_searchable_at_once_and_an_update_comes_when_it_is_due(wat
     assert any("gear" in title for title in moved)
     index, served = moving.opened(watched.home, watched.home / INDEX)
     assert served.release.number == 1
-    assert "pump" in index.search("The pump stands still", top_k=1)[0].text
+    assert any("pump" in hit.text for hit in index.search("pump", top_k=5))
     assert turn(watched, 1000.0 + DAY + 5).outcome is None
     assert read_state(watched.home).promoted == 1000.0 + DAY
 

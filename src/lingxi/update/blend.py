@@ -1,6 +1,6 @@
 """The tuned weights merged with those before: how much of the new, chosen on dev rows of both kinds.
 
-A merge is scored by the new dev rows; what it loses on old ones beyond a tolerance counts ten times. Old
+A merge is scored by the new dev rows; what it loses on old ones beyond a tolerance counts three times. Old
 documents are as they are stored.
 """
 
@@ -24,7 +24,7 @@ from lingxi.train.lora import plain_copy
 from lingxi.update.anchors import NewRows, new_rows, vectors_of
 from lingxi.update.settings import UpdateSettings
 
-_LOSS_COUNTS = 10.0
+_LOSS_COUNTS = 3.0
 
 
 def blend(

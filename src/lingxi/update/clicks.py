@@ -1,7 +1,7 @@
 """What people chose of what they were shown, as pairs: so that no one client decides, and no place alone.
 
 A row says `query`, `shown` (documents in their order, ids or {id, text}), `chosen` (the id, or the place from
-0), `client` and `time` (seconds). Rows count only within a client's limits; a client has one voice on a query.
+0), `client` and `time` (seconds). Rows count only within a client's limits; a client has one voice a query.
 
 Place: what stands first is chosen more often whatever it is. So a choice counts by how far it exceeds what
 its place gets on the average of clients (click-through by place; Joachims et al. 2017, arXiv 1608.04468,
@@ -36,7 +36,7 @@ class ClickSettings(Settings):
     least_lift: float = 2.0
     """Standard deviations by which choices exceed what the places alone explain."""
     most_share: float = 0.1
-    """Largest share of all voices for pairs that any client may have; pairs beyond it are dropped."""
+    """Largest share of the pairs that a client may be needed for; pairs beyond it are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,16 +204,21 @@ def _without_rulers(
     settings: ClickSettings,
     dropped: Counter[str],
 ) -> list[Pair]:
-    """Pairs left where no client has more than its share of all voices, and never fewer than a few pairs."""
-    of_pair = [
+    """Pairs left where no client has more than its share of them, and each may always speak for a few."""
+    of_pair: list[set[str]] = [
         set().union(*(voices[p.query, p.instruction][item.id].chose for item in p.positives)) for p in pairs
     ]
-    room = max(settings.least_clients, int(settings.most_share * len(pairs) * settings.least_clients))
+    alone = Counter(client for clients in of_pair for client in clients)
+    odds = settings.most_share / (1 - settings.most_share)
+
+    def room(client: str) -> float:
+        """Pairs a client may speak for: a share of those it has no part in, so that it cannot make room."""
+        return max(settings.least_clients, odds * (len(pairs) - alone[client]))
+
     spoke: Counter[str] = Counter()
     out = []
     for pair, clients in zip(pairs, of_pair, strict=True):
-        free = [client for client in clients if spoke[client] < room]
-        if len(free) < settings.least_clients:
+        if sum(spoke[client] < room(client) for client in clients) < settings.least_clients:
             dropped["a client has more than its share"] += 1
             continue
         spoke.update(clients)

@@ -29,6 +29,8 @@ from lingxi.update.bridge import Bridge
 from lingxi.update.crossed import Crossed
 
 OLD, STORED, BRIDGED, NEW = "old", "stored", "bridged", "new"
+# What a map must bring to be put between: without one there is less to go wrong.
+_WORTH_A_MAP = 0.005
 # Sets of these compare two texts of equal standing: nothing of them is stored.
 _NOT_STORED = ("bitext mining", "sts", "pair classification", "classification", "clustering")
 
@@ -57,8 +59,9 @@ class Cost:
         best = self.bridged if self.served == BRIDGED and self.bridged else self.stored
         lines = [f"old slices: {name} {100 * value:.2f}" for name, value in self.means.items()]
         lines.append(
-            f"without embedding again: {100 * best.value:.1f} % [{100 * best.low:.1f}, {100 * best.high:.1f}] "
-            f"of what embedding again gives ({self.served} vectors)"
+            f"without embedding again: {100 * best.value:.1f} % "
+            f"[{100 * best.low:.1f}, {100 * best.high:.1f}] of what embedding again gives "
+            f"({self.served} vectors)"
         )
         if best.value < enough:
             lines.append("embedding again pays: `lingxi update reindex`; until then the map bridges")
@@ -98,7 +101,7 @@ def _cost(groups: Sequence[Group], out: Path, bridged: bool, max_drop: float) ->
     means = {name: _mean(groups, name) for name in names}
     stored = share(groups, STORED, NEW)
     over = share(groups, BRIDGED, NEW) if bridged else None
-    served = BRIDGED if over is not None and over.value > stored.value else STORED
+    served = BRIDGED if over is not None and over.value > stored.value + _WORTH_A_MAP else STORED
     pair = groups_to_compare(out, out, OLD, served)
     decision = decide(pair.new, pair.old, pair.lengths, max_drop=max_drop)
     return Cost(means, stored, over, decision, served)

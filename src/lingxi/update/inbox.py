@@ -23,7 +23,7 @@ _MOST = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What was read: documents written, documents taken out, rows of feedback, lines that are none of these."""
+    """What was read: documents written, documents taken out, feedback, and lines that are neither."""
 
     documents: int = 0
     deleted: int = 0

@@ -35,7 +35,7 @@ class Parts:
 
 
 def read_rows(path: Path, language: str) -> list[Pair]:
-    """The pairs of a file or folder: curated Parquet, rows that trainers know, or documents by their structure.
+    """The pairs of a file or folder: curated Parquet, rows that trainers know, or documents.
 
     `language` is that of rows that do not say theirs. Raises InputError where there are none.
     """

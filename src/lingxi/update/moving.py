@@ -1,4 +1,4 @@
-"""An index under releases: opened with the one that serves, moved to its vectors where that pays, and back."""
+"""An index under releases: opened with the one that serves, moved to its vectors, and back."""
 
 from __future__ import annotations
 

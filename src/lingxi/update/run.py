@@ -19,6 +19,7 @@ import torch
 from lingxi import manifest
 from lingxi.errors import InputError
 from lingxi.evaluate.suite import SuiteSettings
+from lingxi.merge.run import FILE
 from lingxi.model.files import read_decoder
 from lingxi.model.tokens import read_tokens
 from lingxi.records import Pair
@@ -34,7 +35,9 @@ from lingxi.update.material import read_rows, sampled, split
 from lingxi.update.releases import BRIDGE, EMBEDDER, TRYING, Release
 from lingxi.update.settings import UpdateSettings
 
-_BEGUN = "begun.json"
+_BEGUN, _LEARNT = "begun.json", "learnt"
+# Settings that change nothing of what is made.
+_HOW = {"threads", "checkpoint_every", "max_drop", "enough"}
 # Documents that a map is fitted on.
 _MAPPED = 1000
 
@@ -88,42 +91,29 @@ def update(
 ) -> Outcome:
     """Teach the serving release new pairs; the outcome serves where the gate does not stop it.
 
-    `replay` are old pairs. Without `keep` there is no gate, and the outcome is not promoted. Stopped, the same
-    call goes on. `files` are those of an index that the new pairs were made of. Raises InputError where there is too little to learn from, TrainingError, GuardError.
+    `replay` are old pairs, `files` those of an index that the new pairs were made of. Without `keep` there is
+    no gate, and the outcome is not promoted. Stopped, the same call goes on. Raises InputError where there is
+    too little to learn from, TrainingError, GuardError.
     """
     clock, before = _Clock(), releases.serving(home)
-    parts = split(new, settings.dev, settings.dev_rows, settings.seed)
-    old = sampled(replay, settings.replay + settings.dev_rows, settings.seed)
-    old_dev, old = _ranked(old[: settings.dev_rows]), old[settings.dev_rows :]
-    trying = _trying(home, before, [*parts.train, *parts.dev, *old], settings)
-    card = _card(before, len(parts.train), len(old), settings)
-    if not (trying / "tuned" / "golden").exists() and not (trying / "learnt").exists():
-        learn(Path(before.model), parts.train, old, settings, trying, card, listeners)
-        (trying / "learnt").touch()
-    clock.done("learn")
+    rows = _rows(new, replay, settings)
+    trying = _trying(home, before, rows, settings)
     folder = trying / "release"
-    if not (folder / EMBEDDER / "merge.json").exists():
-        folder.mkdir(exist_ok=True)
-        merged = blend(
-            Path(before.model), trying / "tuned", parts.dev, old_dev, settings, folder / EMBEDDER, card
-        )
-        say(f"merged: {merged.search.said() if merged.search else merged.weights}")
-    clock.done("blend")
-    found = _bridge(Path(before.space), folder / EMBEDDER, old, settings)
+    _make(before, rows, settings, trying, listeners, clock, say)
+    found = _bridge(Path(before.space), folder / EMBEDDER, rows.old, settings)
     bridges.save(found, folder / BRIDGE)
     clock.done("map")
     weighed = _weighed(home, before, folder / EMBEDDER, found, keep, settings, trying, say)
     clock.done("gate")
-    lines = weighed.said(settings.enough) if weighed else []
-    promoted = weighed is not None and passes(weighed, settings, strict)
     said = {
-        "before": before.number, "pairs": len(parts.train), "kept": len(old), "map": asdict(found) | {"matrix": 0},
+        "before": before.number, "pairs": len(rows.new), "kept": len(rows.old),
+        "map": {"name": found.name, "cosine_before": found.cosine_before, "cosine": found.cosine},
         "cost": asdict(weighed) if weighed else None, "seconds": clock.wall, "cpu_seconds": clock.cpu,
         "settings": settings.model_dump(mode="json"), "learnt_files": list(files),
     }  # fmt: skip
     release = _finished(home, folder, before, weighed, said)
-    if weighed:
-        lines += [f"gate: {weighed.decision.verdict}", *weighed.decision.reasons]
+    promoted = weighed is not None and passes(weighed, settings, strict)
+    lines = _told(weighed, settings)
     if promoted:
         releases.promote(home, folder, before.number)
         releases.tidy(home)
@@ -134,6 +124,60 @@ def update(
     return Outcome(promoted, release, clock.wall, clock.cpu, tuple(lines))
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What is learnt and kept in mind, and what the merge is chosen on."""
+
+    new: tuple[Pair, ...]
+    old: tuple[Pair, ...]
+    new_dev: tuple[Pair, ...]
+    old_dev: tuple[Pair, ...]
+
+    def all(self) -> list[str]:
+        """Ids of all rows."""
+        return [row.id for row in (*self.new, *self.old, *self.new_dev, *self.old_dev)]
+
+
+def _rows(new: Sequence[Pair], replay: Sequence[Pair], settings: UpdateSettings) -> _Rows:
+    parts = split(new, settings.dev, settings.dev_rows, settings.seed)
+    old = sampled(replay, settings.replay + settings.dev_rows, settings.seed)
+    ranked = [row for row in old[: settings.dev_rows] if row.task in ("retrieval", "code", "bitext")]
+    return _Rows(parts.train, tuple(old[settings.dev_rows :]), parts.dev, tuple(ranked))
+
+
+def _make(
+    before: Release,
+    rows: _Rows,
+    settings: UpdateSettings,
+    trying: Path,
+    listeners: Sequence[Listener],
+    clock: _Clock,
+    say: Callable[[str], None],
+) -> None:
+    """Learn and merge into `trying/release`; what a stopped update has done is not done again."""
+    model, out = Path(before.model), trying / "release" / EMBEDDER
+    card = _card(before, len(rows.new), len(rows.old), settings)
+    if not (trying / _LEARNT).exists():
+        learn(model, rows.new, rows.old, settings, trying, card, listeners)
+        (trying / _LEARNT).touch()
+    clock.done("learn")
+    if not (out / FILE).exists():
+        out.parent.mkdir(exist_ok=True)
+        merged = blend(model, trying / "tuned", rows.new_dev, rows.old_dev, settings, out, card)
+        say(f"merged: {merged.search.said() if merged.search else merged.weights}")
+    clock.done("blend")
+
+
+def _told(weighed: cost.Cost | None, settings: UpdateSettings) -> list[str]:
+    if weighed is None:
+        return ["there is no suite of old slices, so no gate"]
+    return [
+        *weighed.said(settings.enough),
+        f"gate: {weighed.decision.verdict}",
+        *weighed.decision.reasons,
+    ]
+
+
 def passes(weighed: cost.Cost, settings: UpdateSettings, strict: bool) -> bool:
     """Whether the gate lets it serve: no slice is proved worse, and all together are within bounds."""
     decision = weighed.decision
@@ -142,13 +186,9 @@ def passes(weighed: cost.Cost, settings: UpdateSettings, strict: bool) -> bool:
     return decision.verdict != "blocked" and decision.slices[0].difference >= -settings.max_drop
 
 
-def _ranked(pairs: Sequence[Pair]) -> list[Pair]:
-    return [row for row in pairs if row.task in ("retrieval", "code", "bitext")]
-
-
-def _trying(home: Path, before: Release, rows: Sequence[Pair], settings: UpdateSettings) -> Path:
+def _trying(home: Path, before: Release, rows: _Rows, settings: UpdateSettings) -> Path:
     """The folder that this update is made in: the one of before where it is the same update."""
-    told = repr((before.number, before.model, [row.id for row in rows], settings.model_dump(mode="json")))
+    told = repr((before.number, before.model, rows.all(), settings.model_dump(mode="json", exclude=_HOW)))
     key = hashlib.sha256(f"{told} {manifest.hash_code('update', 'train')}".encode()).hexdigest()
     trying = home / TRYING / "update"
     begun = trying / _BEGUN
@@ -207,9 +247,9 @@ def _finished(
 def _card(before: Release, new: int, old: int, settings: UpdateSettings) -> str:
     return (
         "---\nlibrary_name: sentence-transformers\npipeline_tag: feature-extraction\n---\n\n"
-        f"# Updated model\n\nRelease {before.number} taught {new:,} new pairs in {settings.steps} steps, with "
-        f"{old:,} old pairs kept in mind (`lingxi update`). Documents that were stored by the model before "
-        "stay searchable by its queries; `release.json` says what that costs.\n"
+        f"# Updated model\n\nRelease {before.number} taught {new:,} new pairs in {settings.steps} steps, "
+        f"with {old:,} old pairs kept in mind (`lingxi update`). Documents that were stored by the model "
+        "before stay searchable by its queries; `release.json` says what that costs.\n"
     )
 
 

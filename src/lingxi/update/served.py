@@ -20,8 +20,8 @@ class Served:
     """What an `Index` is opened with while its vectors are those of an earlier release.
 
     Its fingerprint is that of the stored vectors' model, the release's space. New vectors are comparable with
-    old ones (`objective`), over a map where that was needed (`bridge`), so what comes in is embedded by the new
-    model, and what is there may stay.
+    old ones (`objective`), over a map where that was needed (`bridge`), so what comes in is embedded by the
+    new model, and what is there may stay.
     """
 
     def __init__(self, home: Path, release: Release, open_model: Open = Embedder) -> None:

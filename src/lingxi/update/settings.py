@@ -16,7 +16,7 @@ class UpdateSettings(Settings):
     seed: int = 0
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; None takes all the machine has."""
-    steps: int = Field(default=30, ge=1)
+    steps: int = Field(default=40, ge=1)
     batch_pairs: int = Field(default=32, ge=2)
     """New pairs a step."""
     kept_pairs: int = Field(default=24, ge=1)
@@ -30,7 +30,7 @@ class UpdateSettings(Settings):
     max_tokens: int = Field(default=64, ge=8)
     stored: float = Field(default=0.5, ge=0, le=1)
     """Share of the loss in which new queries are compared with documents as the old model stored them."""
-    anchor: float = Field(default=30.0, ge=0)
+    anchor: float = Field(default=60.0, ge=0)
     """Weight of the distance between old texts' new and old vectors."""
     weights: Literal["all", "lora"] = "all"
     """Which matrices learn: all, or low-rank parts beside them."""
@@ -45,7 +45,7 @@ class UpdateSettings(Settings):
     """Most dev rows, new and old."""
     trials: int = Field(default=3, ge=1)
     """Merges with the old weights that are tried, beside both ends."""
-    tolerance: float = Field(default=0.002, ge=0)
+    tolerance: float = Field(default=0.003, ge=0)
     """What a merge may lose on old dev rows (nDCG@10, 0 to 1) before it counts against it."""
     dtype: Literal["float32", "float16", "int8", "int8-fine"] = "float16"
     """How the new model is stored."""

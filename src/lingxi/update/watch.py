@@ -1,9 +1,9 @@
 """Stream mode: documents and feedback come in, the index follows at once, updates go out by themselves.
 
 One turn: take the queue; bring the index to what the folders hold; measure drift; where an update is due (by
-schedule, or by drift) and there is enough to learn, run it, and the gate promotes it or not; where what people
-choose stands lower since the last promotion, go back. A turn that is killed anywhere is made up for by the
-next one.
+schedule, or by drift) and there is enough to learn, run it, and the gate promotes it or not; where what
+people choose stands lower since the last promotion, go back. A turn that is killed anywhere is made up for by
+the next one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +62,9 @@ class Watch:
     queues: tuple[Path, ...]
     replay: tuple[Pair, ...]
     keep: Keep
-    settings: WatchSettings = WatchSettings()
-    update: UpdateSettings = UpdateSettings()
-    clicks: ClickSettings = ClickSettings()
+    settings: WatchSettings = field(default_factory=WatchSettings)
+    update: UpdateSettings = field(default_factory=UpdateSettings)
+    clicks: ClickSettings = field(default_factory=ClickSettings)
     open_model: Open = Embedder
 
 
@@ -96,7 +96,7 @@ def turn(watch: Watch, now: float, say: Say = lambda line: None) -> Turn:
     with writing(watch.home, LOCK):
         state = read_state(watch.home)
         if not state.updated:
-            state = State(updated=now, measured=0.0, learnt=state.learnt)
+            state = replace(state, updated=now)
         taken = _taken(watch, now)
         index, served = moving.opened(watch.home, watch.home / INDEX, watch.open_model)
         moving.refresh(watch.home, watch.home / INDEX, watch.open_model)
@@ -106,10 +106,10 @@ def turn(watch: Watch, now: float, say: Say = lambda line: None) -> Turn:
         if now - state.measured >= watch.settings.measured_every:
             drifts = _drifts(watch, served, clicks, now)
             found = any(d.discrepancy >= watch.settings.drift and d.p <= watch.settings.p for d in drifts)
-            state = State(state.updated, now, state.promoted, state.learnt, state.drifted or found)
+            state = replace(state, measured=now, drifted=state.drifted or found)
         went_back = _went_back(watch, clicks, state, say)
         if went_back:
-            state = State(state.updated, state.measured, 0.0, state.learnt, state.drifted)
+            state = replace(state, promoted=0.0)
         write_state(watch.home, state)
         outcome = None if went_back else _updated(watch, state, now, say)
         return Turn(taken, *report, drifts, outcome, went_back)
