@@ -41,6 +41,7 @@ ORDER = [
     ["evaluate"],
     ["compress"],
     ["index"],
+    ["update"],
     ["serve"],
     ["client"],
     ["cards", "apps", "bridges", "life", "ablate", "cli", "__init__", "__main__"],

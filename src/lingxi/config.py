@@ -55,6 +55,17 @@ def made(record: type[Record], remedy: str, **values: Any) -> Record:
         raise InputError(_first(error), remedy) from None
 
 
+def overridden(record: type[Record], overrides: Sequence[str]) -> Record:
+    """The defaults of a record with `a.b=value` overrides; raises RecipeError for what it does not have."""
+    values: dict[str, Any] = {}
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return record.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(_first(error), "see docs/ for every key") from None
+
+
 def to_json(record: BaseModel) -> dict[str, Any]:
     """A settings record as plain JSON values, for manifests and `--dry-run`."""
     values: dict[str, Any] = json.loads(record.model_dump_json())

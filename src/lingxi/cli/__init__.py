@@ -30,6 +30,7 @@ from lingxi.cli import (
     search,
     select,
     serve,
+    update,
     vectors,
 )
 from lingxi.cli.faces import LAZY, Faces
@@ -59,6 +60,7 @@ select.register(app)
 evaluate.register(app)
 mcp.register(app)
 serve.register(app)
+update.register(app)
 graphs.register(app)
 media.register(app)
 

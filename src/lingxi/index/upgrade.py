@@ -8,7 +8,7 @@ it an `Index` opened with the old model still searches those, until `forget` or 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,24 @@ def upgrade(path: str | Path, embedder: Embeds, on_progress: Progress | None = N
     held = sum(new.counts()["segments"] for _, new in pairs)
     names = str(current.fingerprint["name"]), str(wanted["name"])
     return UpgradeReport(embedded, held, *names, time.perf_counter() - began)
+
+
+def again(path: str | Path, embedder: Embeds, files: Collection[str]) -> int:
+    """Embed the passages of some files again in place, batch by batch; returns how many passages.
+
+    For a model whose vectors are comparable with the stored ones and that says so by their fingerprint
+    (`lingxi.update`). Raises StoreError where another process writes.
+    """
+    store = LanceStore(Path(path).expanduser(), embedder.fingerprint())
+    embedded = 0
+    with store.writing():
+        there = sorted(set(files) & set(store.files()))
+        for batch in _batches(store, there):
+            _commit(store, batch, sorted({row["path"] for row in batch}), embedder)
+            embedded += sum(not row["reason"] for row in batch)
+        with in_words(store.path):
+            store.settle()
+    return embedded
 
 
 def _switch(current: LanceStore, coming: Sequence[LanceStore]) -> None:
