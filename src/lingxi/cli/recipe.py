@@ -100,4 +100,6 @@ def toml_lines(values: Any, path: str = "") -> list[str]:
     """Nested values as dotted `key = value` lines, the form in which overrides are given."""
     if not isinstance(values, dict):
         return [f"{path} = {values}"]
-    return [line for key, value in values.items() for line in toml_lines(value, f"{path}.{key}" if path else key)]
+    return [
+        line for key, value in values.items() for line in toml_lines(value, f"{path}.{key}" if path else key)
+    ]

@@ -20,7 +20,7 @@ TOKENS = 128
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Parameters, and multiplications (an addition each) for one text of `TOKENS` tokens, all layers whole."""
+    """Parameters, and operations (a multiplication or an addition) of one text of `TOKENS` tokens."""
 
     parameters: int
     embedding: int
@@ -97,16 +97,16 @@ def card_of(
     ]
     if student.vocabulary and settings.vocabulary:
         lines.append(
-            f"The vocabulary is that of {', '.join(settings.vocabulary.languages)}; any other text is read in "
-            "smaller pieces, and worse."
+            f"The vocabulary is that of {', '.join(settings.vocabulary.languages)}; any other text is read "
+            "in smaller pieces, and worse."
         )
     r = settings.recovery
     if r is None or not figures:
         lines.append("Nothing was trained: these are the teacher's weights, cut.")
     else:
         lines.append(
-            f"Recovery: {r.steps} steps of {r.batch_rows} rows by vector ({r.embedding:g}), similarity matrix "
-            f"({r.similarity:g}) and ranking ({r.ranking:g})"
+            f"Recovery: {r.steps} steps of {r.batch_rows} rows by vector ({r.embedding:g}), similarity "
+            f"matrix ({r.similarity:g}) and ranking ({r.ranking:g})"
             + (f", with weights rounded to {r.rounded} in the forward pass." if r.rounded else ".")
         )
     return f"{head}\n" + "\n".join(lines) + "\n"

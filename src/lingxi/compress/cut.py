@@ -66,7 +66,8 @@ def _groups_kept(size: AnySize, heads: int | None) -> int:
     each = size.heads // size.kv_heads
     if wanted % each:
         raise InputError(
-            f"shape.heads is {wanted}, and {each} query heads share their keys", f"choose a multiple of {each}"
+            f"shape.heads is {wanted}, and {each} query heads share their keys",
+            f"choose a multiple of {each}",
         )
     return wanted // each
 

@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from lingxi.compress.contributions import (
     Loss,
     Network,
     Removal,
-    blocks_of,
     of_cosine,
     of_verdict,
     removals,
@@ -44,8 +42,8 @@ from lingxi.model.layout import Kind, read_kind, read_prompts
 from lingxi.model.network import Headed, read_network, read_network_tokens
 from lingxi.model.tokens import Tokens, read_description
 from lingxi.train.gradcache import Figures
-from lingxi.train.storing import build_store
 from lingxi.train.store import Store, open_store
+from lingxi.train.storing import build_store
 
 Say = Callable[[str], None]
 # Room for an instruction beside a text; a reranker's body has a query and a document.
@@ -162,9 +160,7 @@ def _narrowed(settings: DistilSettings, student: Student, found: Contributions) 
     return replace(student, size=size, state=state, head=head, basis=basis)
 
 
-def _pruned(
-    settings: DistilSettings, teacher: Opened, student: Student, store: Store, say: Say
-) -> Student:
+def _pruned(settings: DistilSettings, teacher: Opened, student: Student, store: Store, say: Say) -> Student:
     wanted = settings.vocabulary
     assert wanted is not None
     counts = vocabulary.count_tokens(teacher.tokens.user, _texts_of(store, wanted.languages, wanted.texts))
@@ -216,14 +212,14 @@ def _calibration(settings: DistilSettings, teacher: Opened, store: Store | None)
 def _draw(settings: DistilSettings, teacher: Opened, store: Store, drawn: Any) -> pool.Pool:
     qwen = read_config(teacher.directory).get("model_type") == "qwen3"
     prompt = None if qwen else read_prompts(teacher.directory)["query"]
-    return pool.draw_pool(teacher.kind, store, drawn, settings.seed, teacher.tokens, prompt)
+    return pool.draw_pool(teacher.kind, store, drawn, settings.seed, prompt)
 
 
 def _ids(kind: Kind, tokens: Tokens, settings: DistilSettings) -> recover.Ids:
     most = settings.pool.max_tokens + _PROMPT
     if kind == "embedder":
         return lambda texts: pool.embedder_ids(tokens, texts, most)
-    return lambda texts: pool.framed(tokens, texts, most + settings.pool.max_tokens)
+    return lambda texts: pool.reranker_ids(tokens, texts, most + settings.pool.max_tokens)
 
 
 def _store(settings: DistilSettings, folder: Path) -> Store | None:
@@ -236,7 +232,7 @@ def _store(settings: DistilSettings, folder: Path) -> Store | None:
 
 def _needed(store: Store | None) -> Store:
     if store is None:
-        raise InputError("the recipe names no pairs", "set pairs = [\"…/pairs.parquet\"]")
+        raise InputError("the recipe names no pairs", 'set pairs = ["…/pairs.parquet"]')
     return store
 
 
@@ -281,7 +277,9 @@ def _answers(
         pool.write_pool(_draw(settings, teacher, _needed(store), settings.pool), place)
     texts = pool.read_pool(place, teacher.kind)
     say(f"pool: {len(texts.rows):,} rows of {len(texts.texts):,} texts")
-    most = settings.pool.max_tokens + _PROMPT + (settings.pool.max_tokens if teacher.kind == "reranker" else 0)
+    most = (
+        settings.pool.max_tokens + _PROMPT + (settings.pool.max_tokens if teacher.kind == "reranker" else 0)
+    )
     return texts, pool.ask(texts, pool.teacher_of(teacher.kind, teacher.directory), place, most)
 
 

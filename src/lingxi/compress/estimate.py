@@ -126,10 +126,10 @@ def _hours(settings: DistilSettings, by: EstimateSettings, bill: Bill) -> list[L
     learnt = recovery.steps * recovery.batch_rows * texts * by.tokens_a_text
     # A batch beyond one chunk is read twice forward (GradCache).
     passes = 8 if recovery.batch_rows * texts * by.tokens_a_text > recovery.chunk_tokens else 6
-    speed = by.devices * by.tflops * 1e12 * by.utilization
+    speed = by.tflops * 1e12 * by.utilization
     answers = 2 * asked * bill.teacher.network
     recovers = passes * learnt * bill.student.network
-    said = f"{by.devices} × {by.tflops:g} TFLOP/s × {by.utilization:g}"
+    said = f"{by.tflops:g} TFLOP/s × {by.utilization:g}"
     return [
         Line("speed", speed / 1e12, "TFLOP/s", said),
         Line(

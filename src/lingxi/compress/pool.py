@@ -1,7 +1,7 @@
 """A teacher's answers, asked once and kept: texts as the models read them, and what the teacher says of each.
 
-`texts.jsonl` holds rendered texts (an embedder's queries and documents, a reranker's bodies), `rows.npy` which
-of them stand together, `answers.npy` the vectors or logits. A folder of another teacher's answers may be
+`texts.jsonl` holds rendered texts (an embedder's queries and documents, a reranker's bodies), `rows.npy`
+which of them stand together, `answers.npy` the vectors or logits. A folder of another teacher's answers may be
 given instead: the student learns from what is in it and needs no teacher at hand.
 """
 
@@ -54,8 +54,6 @@ class Pool:
 class Teacher(Protocol):
     """What is asked: token ids in, an answer each out ([n, dim] unit vectors, or [n] logits)."""
 
-    tokens: Tokens
-
     def ids(self, texts: Sequence[str], most: int) -> list[list[int]]:
         """The ids that the model is fed for rendered texts, cut to `most` tokens of text."""
 
@@ -69,14 +67,9 @@ class Embeds:
 
     model: Embedder
 
-    @property
-    def tokens(self) -> Tokens:
-        """Its tokenizer."""
-        return self.model.tokenizer
-
     def ids(self, texts: Sequence[str], most: int) -> list[list[int]]:
         """Ids of texts in their frame."""
-        return embedder_ids(self.tokens, texts, most)
+        return embedder_ids(self.model.tokenizer, texts, most)
 
     def answers(self, sequences: list[list[int]]) -> NDArray[np.float32]:
         """Unit vectors [n, dim]."""
@@ -89,14 +82,9 @@ class Judges:
 
     model: Reranker
 
-    @property
-    def tokens(self) -> Tokens:
-        """Its tokenizer."""
-        return self.model.tokenizer
-
     def ids(self, texts: Sequence[str], most: int) -> list[list[int]]:
         """Ids of bodies in the reranker's turn."""
-        return framed(self.tokens, texts, most)
+        return reranker_ids(self.model.tokenizer, texts, most)
 
     def answers(self, sequences: list[list[int]]) -> NDArray[np.float32]:
         """Logits of yes less no [n]."""
@@ -109,6 +97,11 @@ def embedder_ids(tokens: Tokens, texts: Sequence[str], most: int) -> list[list[i
     return [tokens.framed(ids, most + tokens.frame) for ids in tokens.texts(short)]
 
 
+def reranker_ids(tokens: Tokens, texts: Sequence[str], most: int) -> list[list[int]]:
+    """Ids of bodies in the reranker's turn, at most `most` tokens of body."""
+    return framed(tokens, texts, most)
+
+
 def teacher_of(kind: Kind, directory: Path) -> Teacher:
     """Open a model directory as a teacher, in fp32."""
     if kind == "embedder":
@@ -116,17 +109,13 @@ def teacher_of(kind: Kind, directory: Path) -> Teacher:
     return Judges(Reranker(directory))
 
 
-def draw_pool(
-    kind: Kind, store: Store, settings: PoolSettings, seed: int, tokens: Tokens, query_prompt: str | None
-) -> Pool:
+def draw_pool(kind: Kind, store: Store, settings: PoolSettings, seed: int, query_prompt: str | None) -> Pool:
     """Draw rows by the mixture and render their texts, each text once.
 
     `query_prompt` stands before all queries of a family that has no instructions; None has each row's own.
     """
     mixture = settings.mixture
-    draws = sampler(
-        store, mixture.tasks, mixture.language_balance, mixture.emphasis, sources=mixture.sources
-    )
+    draws = sampler(store, mixture.tasks, mixture.language_balance, mixture.emphasis, sources=mixture.sources)
     known: dict[str, int] = {}
     rows: list[list[int]] = []
     rng = np.random.default_rng((seed, 77))

@@ -93,7 +93,6 @@ class EstimateSettings(Settings):
     """What one device reaches at most, in the precision of training."""
     utilization: float = Field(gt=0, le=1)
     """The part of it that a training reaches."""
-    devices: int = Field(default=1, ge=1)
     tokens_a_text: int = Field(default=128, ge=1)
     """Mean tokens of a text, its prompt included."""
     texts_a_row: int = Field(default=2, ge=1)

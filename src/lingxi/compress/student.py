@@ -26,7 +26,13 @@ from lingxi.model.sizes import matryoshka_dims
 _HEAD = "lm_head.weight"
 _WEIGHTS = (".safetensors", ".safetensors.index.json", ".bin", ".lingxi", ".onnx", ".gguf", ".h5", ".msgpack")
 # Files that say the same of a vocabulary as tokenizer.json, and would be another one's.
-_OTHER_VOCABULARIES = ("vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
+_OTHER_VOCABULARIES = (
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
+)
 _ENDS = ("bos_token_id", "eos_token_id", "pad_token_id", "cls_token_id", "sep_token_id", "mask_token_id")
 
 
@@ -59,7 +65,9 @@ def _empty(size: AnySize, pooling: Pooling) -> Decoder | Encoder:
     return Encoder(size, pooling) if isinstance(size, EncoderSize) else Decoder(size, pooling)
 
 
-def write_student(student: Student, state: Mapping[str, torch.Tensor], out: Path, dtype: str, card: str) -> None:
+def write_student(
+    student: Student, state: Mapping[str, torch.Tensor], out: Path, dtype: str, card: str
+) -> None:
     """Write the directory, all but its golden file; raises InputError where `out` exists."""
     if out.exists():
         raise InputError(f"{out}: exists already", "name a folder that does not exist yet")
