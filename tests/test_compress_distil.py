@@ -601,6 +601,16 @@ def test_the_recipe_of_the_8b_model_resolves_to_a_student_of_one_and_a_half_bill
     assert values["memory of the student in training"] + values["memory of its activations"] < 80
 
 
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("distil-*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_recipe_resolves(path):
+    assert load(path, DistilSettings).name == path.stem
+
+
+def test_the_recipe_of_nano_is_a_fifth_of_its_teacher():
+    found = estimate(load(RECIPES / "distil-nano.toml", DistilSettings))
+    assert found.bill.network_share <= 0.2 and found.bill.operations_share <= 0.2
+
+
 def test_counted_parameters_are_those_of_the_network():
     for network in (toy_decoder(), toy_encoder()):
         cost = cost_of(network.size)
@@ -615,6 +625,9 @@ def test_the_command_shows_the_estimate_and_refuses_what_it_does_not_know(tmp_pa
     shown = capsys.readouterr().out
     assert "6,946,075,648" in shown and "hours" in shown and "shape.layers = 22" in shown
     assert run(["compress", "distil", str(tmp_path / "none.toml")]) == 2
+    assert run(["compress", "distil", "lingxi-nano", "shape.layers=2", "--dry-run", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["recipe"]["shape"]["layers"] == 2 and said["recipe"]["name"] == "lingxi-nano-student"
     with pytest.raises(RecipeError):
         load(RECIPES / "distil-8b.toml", DistilSettings, ["shape.depth=3"])
 

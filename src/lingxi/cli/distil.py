@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,11 +12,11 @@ import typer
 from lingxi.cli import show
 from lingxi.cli.recipe import Overrides, toml_lines
 from lingxi.cli.search import Json
-from lingxi.errors import InputError
 
 if TYPE_CHECKING:
     from lingxi.compress.bill import Bill
     from lingxi.compress.estimate import Estimate
+    from lingxi.compress.settings import DistilSettings
 
 
 def register(compress: typer.Typer) -> None:
@@ -25,7 +25,10 @@ def register(compress: typer.Typer) -> None:
 
 
 def distil(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (TOML) of one distillation.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE|MODEL", help="A recipe (TOML); or a teacher, all else as KEY=VALUE."),
+    ],
     overrides: Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved recipe, parameters, memory and hours; stop.")
@@ -34,14 +37,11 @@ def distil(
     as_json: Json = False,
 ) -> None:
     """Cut a smaller student out of a teacher and draw it back to the teacher's answers."""
-    if not recipe.exists():
-        raise InputError(f"{recipe}: no such recipe", "check the path; recipes are TOML files")
     from lingxi.compress.distil import distil as run
     from lingxi.compress.estimate import estimate
-    from lingxi.compress.settings import DistilSettings
-    from lingxi.config import load, to_json
+    from lingxi.config import to_json
 
-    settings = load(recipe, DistilSettings, overrides or ())
+    settings = _settings(recipe, overrides or ())
     if dry_run:
         _show_estimate(to_json(settings), estimate(settings), as_json)
         return
@@ -52,6 +52,16 @@ def distil(
     for line in _bill(found.bill):
         typer.echo(line)
     typer.echo(f"written to {found.out}")
+
+
+def _settings(recipe: str, overrides: Sequence[str]) -> DistilSettings:
+    from lingxi.compress.settings import DistilSettings
+    from lingxi.config import load, resolved
+
+    if recipe.endswith(".toml"):
+        return load(Path(recipe), DistilSettings, overrides)
+    values = {"name": f"{Path(recipe).name}-student", "teacher": recipe}
+    return resolved(values, DistilSettings, overrides, recipe)
 
 
 def _show_estimate(recipe: dict[str, Any], found: Estimate, as_json: bool) -> None:

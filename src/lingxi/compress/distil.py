@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,15 @@ from lingxi.model.layout import Kind, read_kind, read_prompts
 from lingxi.model.network import Headed, read_network, read_network_tokens
 from lingxi.model.tokens import Tokens, read_description
 from lingxi.train.gradcache import Figures
+from lingxi.train.mixture import Sampler, sampler
 from lingxi.train.store import Store, open_store
 from lingxi.train.storing import build_store
 
 Say = Callable[[str], None]
 # Room for an instruction beside a text; a reranker's body has a query and a document.
 _PROMPT = 32
+# Rows drawn at a time for the vocabulary's texts.
+_DRAWN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +166,7 @@ def _narrowed(settings: DistilSettings, student: Student, found: Contributions) 
 def _pruned(settings: DistilSettings, teacher: Opened, student: Student, store: Store, say: Say) -> Student:
     wanted = settings.vocabulary
     assert wanted is not None
-    counts = vocabulary.count_tokens(teacher.tokens.user, _texts_of(store, wanted.languages, wanted.texts))
+    counts = vocabulary.count_tokens(teacher.tokens.user, _texts_of(store, settings))
     frame = {i for text in vocabulary.frame_texts() for i in teacher.tokens.prompt(text)}
     frame |= {*teacher.tokens.before, *teacher.tokens.after, teacher.tokens.end}
     description = read_description(teacher.directory / "tokenizer.json")
@@ -184,19 +187,38 @@ def _pruned(settings: DistilSettings, teacher: Opened, student: Student, store: 
     return replace(student, size=size, state=state, head=head, vocabulary=made)
 
 
-def _texts_of(store: Store, languages: Sequence[str], most: int) -> Iterable[str]:
-    """Up to `most` texts of each language; raises InputError for one without texts."""
-    left = dict.fromkeys(languages, most)
-    for language, text in store.texts():
-        if left.get(language, 0) > 0:
-            left[language] -= 1
-            yield text
-            if not any(left.values()):
-                return
-    if absent := [language for language, n in left.items() if n == most]:
+def _texts_of(store: Store, settings: DistilSettings) -> Iterator[str]:
+    """Texts of each language of the vocabulary, drawn by the pool's mixture: no one source decides.
+
+    Raises InputError for a language without texts.
+    """
+    wanted = settings.vocabulary
+    assert wanted is not None
+    for language in wanted.languages:
+        draws = _sampler_of(store, settings, language)
+        rng = np.random.default_rng((settings.seed, 78))
+        read = 0
+        while read < wanted.texts:
+            for row in store.rows(draws.draw(rng, _DRAWN).numbers):
+                sides = [(row.query_language, row.query), (row.document_language, row.positives[0].text)]
+                texts = [text for of, text in sides if of == language]
+                read += len(texts)
+                yield from texts
+
+
+def _sampler_of(store: Store, settings: DistilSettings, language: str) -> Sampler:
+    """Draws rows whose queries are in a language, of the pool's tasks that have some."""
+    mixture = settings.pool.mixture
+    there = {stratum.task for stratum in store.strata if stratum.language == language}
+    tasks = {task: weight for task, weight in mixture.tasks.items() if task in there and weight > 0}
+    if not tasks:
         raise InputError(
-            f"the pairs have no texts in {', '.join(absent)}", f"languages there: {store.languages[:40]}"
+            f"the pairs have no texts in {language} of the pool's tasks",
+            f"languages there: {', '.join(sorted({s.language for s in store.strata})[:60])}",
         )
+    sources = {name: f for name, f in mixture.emphasis.items() if name not in store.languages}
+    emphasis = {**sources, "*": 0.0, language: 1.0}
+    return sampler(store, tasks, mixture.language_balance, emphasis, sources=mixture.sources)
 
 
 def _calibration(settings: DistilSettings, teacher: Opened, store: Store | None) -> list[list[int]]:

@@ -54,7 +54,7 @@ def estimate(settings: DistilSettings) -> Estimate:
     bill = Bill(cost_of(teacher), cost_of(student))
     lines = [*_sizes(bill), *_memory(settings, bill, student)]
     if settings.recovery is not None and settings.estimate is not None:
-        lines += _hours(settings, settings.estimate, bill)
+        lines += _hours(settings, settings.estimate, bill, teacher.hidden)
     return Estimate(teacher, student, bill, tuple(lines))
 
 
@@ -118,7 +118,7 @@ def _memory(settings: DistilSettings, bill: Bill, student: AnySize) -> list[Line
     return [*out, Line("memory of its activations", total, "GB", said)]
 
 
-def _hours(settings: DistilSettings, by: EstimateSettings, bill: Bill) -> list[Line]:
+def _hours(settings: DistilSettings, by: EstimateSettings, bill: Bill, dim: int) -> list[Line]:
     recovery = settings.recovery
     assert recovery is not None
     texts = by.texts_a_row + settings.pool.negatives
@@ -130,7 +130,11 @@ def _hours(settings: DistilSettings, by: EstimateSettings, bill: Bill) -> list[L
     answers = 2 * asked * bill.teacher.network
     recovers = passes * learnt * bill.student.network
     said = f"{by.tflops:g} TFLOP/s × {by.utilization:g}"
+    kept = settings.pool.rows * texts
     return [
+        Line(
+            "the teacher's vectors on disk", 2 * kept * dim / 1e9, "GB", f"2 bytes × {kept:,} texts × {dim:,}"
+        ),
         Line("speed", speed / 1e12, "TFLOP/s", said),
         Line(
             "the teacher's answers",

@@ -1,8 +1,8 @@
 """A teacher's answers, asked once and kept: texts as the models read them, and what the teacher says of each.
 
 `texts.jsonl` holds rendered texts (an embedder's queries and documents, a reranker's bodies), `rows.npy`
-which of them stand together, `answers.npy` the vectors or logits. A folder of another teacher's answers may be
-given instead: the student learns from what is in it and needs no teacher at hand.
+which of them stand together, `answers.npy` the vectors or logits. A folder of another teacher's answers may
+be given instead: the student learns from what is in it and needs no teacher at hand.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def _published(student: Student, state: Mapping[str, torch.Tensor]) -> dict[str,
     """The student's tensors under the names that the teacher's files have for them."""
     with open_published(student.source) as tensors:
         keys = tuple(tensors)
-    out: dict[str, torch.Tensor] = {}
+        out = {key: tensors[key] for key in keys if _unused(student, key)}
     for key in keys:
         named = new_name(key, student.plan)
         if named is None:
@@ -164,3 +164,8 @@ def _published(student: Student, state: Mapping[str, torch.Tensor]) -> dict[str,
         elif network_name(named) in state:
             out[named] = state[network_name(named)].detach().contiguous()
     return out
+
+
+def _unused(student: Student, key: str) -> bool:
+    """Whether a tensor is BERT's pooler: no vector uses it, but transformers complains without it."""
+    return "pooler." in key and isinstance(student.size, EncoderSize)
