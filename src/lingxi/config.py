@@ -39,12 +39,17 @@ def load(path: Path, record: type[Record], overrides: Sequence[str] = ()) -> Rec
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not TOML ({error})", "mend the line it names") from None
+    return resolved(values, record, overrides, str(path))
+
+
+def resolved(values: dict[str, Any], record: type[Record], overrides: Sequence[str], where: str) -> Record:
+    """Values with `a.b=value` overrides as a record; raises RecipeError that begins with `where`."""
     for override in overrides:
         apply(values, override)
     try:
         return record.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(f"{path}: {_first(error)}", "see the comments in recipes/ for every key") from None
+        raise RecipeError(f"{where}: {_first(error)}", "see the comments in recipes/ for every key") from None
 
 
 def made(record: type[Record], remedy: str, **values: Any) -> Record:

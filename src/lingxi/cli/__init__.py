@@ -17,6 +17,7 @@ from lingxi.cli import (
     ask,
     check,
     code,
+    compress,
     data,
     evaluate,
     generate,
@@ -51,6 +52,7 @@ vectors.register(app)
 models.register(app)
 check.register(app)
 code.register(app)
+compress.register(app)
 merge.register(app)
 recipe.register(app)
 generate.register(app)

@@ -92,12 +92,14 @@ def _live(recipe: Path, overrides: Sequence[str], runs: Path, as_json: bool, **h
         show.dump(outcome)
         return
     shown = outcome["recipe"] if how.get("dry_run") else outcome["stages"]
-    for line in _toml(shown):
+    for line in toml_lines(shown):
         typer.echo(line)
 
 
-def _toml(values: Any, path: str = "") -> list[str]:
+def toml_lines(values: Any, path: str = "") -> list[str]:
     """Nested values as dotted `key = value` lines, the form in which overrides are given."""
     if not isinstance(values, dict):
         return [f"{path} = {values}"]
-    return [line for key, value in values.items() for line in _toml(value, f"{path}.{key}" if path else key)]
+    return [
+        line for key, value in values.items() for line in toml_lines(value, f"{path}.{key}" if path else key)
+    ]
