@@ -431,6 +431,13 @@ def write_weights(
         tensors = ((name, state[name].to(_DTYPES[dtype]).contiguous()) for name in state)
     else:
         raise InputError(f"unknown dtype {dtype!r}", f"choose one of: {', '.join((*_DTYPES, *INT8))}")
+    write_tensors(directory, tensors, max_shard_bytes=max_shard_bytes)
+
+
+def write_tensors(
+    directory: Path, tensors: Iterable[tuple[str, torch.Tensor]], *, max_shard_bytes: int | None = None
+) -> None:
+    """Write tensors as they are, under their published names, one after the other."""
     weight_map: dict[str, int] = {}
     total = 0
     for number, shard in enumerate(_shards_of(tensors, max_shard_bytes)):
