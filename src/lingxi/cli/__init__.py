@@ -17,6 +17,7 @@ from lingxi.cli import (
     ask,
     check,
     code,
+    compress,
     data,
     evaluate,
     generate,
@@ -50,6 +51,7 @@ models.register(app)
 check.register(app)
 code.register(app)
 merge.register(app)
+compress.register(app)
 recipe.register(app)
 generate.register(app)
 data.register(app)

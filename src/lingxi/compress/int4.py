@@ -139,5 +139,9 @@ def eased(matrices: list[torch.Tensor], inputs: torch.Tensor, group: int = GROUP
 
 
 def _lost(matrix: torch.Tensor, factor: torch.Tensor, inputs: torch.Tensor, group: int) -> float:
-    error = nearest(matrix * factor, group).values / factor - matrix
+    # To choose a factor, steps from the largest of a group will do: the search for better ones comes after.
+    scaled = (matrix * factor).view(len(matrix), -1, group)
+    steps = scaled.abs().amax(dim=-1, keepdim=True).clamp_min(1e-12) / (MIDDLE - 1)
+    back = (_codes(scaled, steps) - MIDDLE) * steps
+    error = back.view(matrix.shape) / factor - matrix
     return float(((error @ inputs) * error).sum())

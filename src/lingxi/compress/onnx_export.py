@@ -48,6 +48,7 @@ class About:
     name: str
     precision: str
     hidden: int
+    vocab: int
     widths: tuple[int, ...]
     max_length: int
     end: int
@@ -107,6 +108,7 @@ def _about(source: Path, size: Size, precision: str) -> About:
         name=source.resolve().name,
         precision=precision,
         hidden=size.hidden,
+        vocab=size.vocab,
         widths=tuple(matryoshka_dims(size.hidden)) if embeds else (),
         max_length=min(read_max_length(source) or size.max_positions, size.max_positions),
         end=tokens.end,

@@ -80,8 +80,9 @@ class Graph:
 
 
 def rms(graph: Graph, x: str, weight: str, epsilon: float) -> str:
-    """Root mean square normalisation over the last axis, in the form that runtimes fuse."""
-    mean = graph.op("ReduceMean", graph.op("Pow", x, graph.floats(2.0)), graph.ints(-1), keepdims=1)
+    """Root mean square normalisation over the last axis."""
+    # Squared by a product: onnxruntime-web's shader for powers does not compile everywhere.
+    mean = graph.op("ReduceMean", graph.op("Mul", x, x), graph.ints(-1), keepdims=1)
     root = graph.op("Sqrt", graph.op("Add", mean, graph.floats(epsilon)))
     return graph.op("Mul", graph.op("Div", x, root), weight)
 

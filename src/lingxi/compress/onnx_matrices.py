@@ -62,7 +62,8 @@ def lookup(graph: Graph, ids: str, name: str, weights: Weights, precision: Preci
     if precision == "float32":
         return graph.op("Gather", graph.constant(name, table), ids)
     if precision in ("float16", "int4"):
-        return graph.cast(graph.op("Gather", graph.constant(name, table.astype(np.float16)), ids), "FLOAT")
+        # Widened when the file is loaded, not after the lookup: many GPUs of browsers have no halves.
+        return graph.op("Gather", graph.cast(graph.constant(name, table.astype(np.float16)), "FLOAT"), ids)
     codes, scale = rounded(table)
     rows = graph.cast(graph.op("Gather", graph.constant(f"{name}.codes", codes), ids), "FLOAT")
     steps = graph.op("Gather", graph.constant(f"{name}.scale", scale[:, None].astype(np.float32)), ids)
@@ -117,7 +118,7 @@ def _lookup_int4(graph: Graph, ids: str, name: str, packed: Packed4) -> str:
     last = graph.ints(-1)
     both = graph.op("Concat", graph.op("Unsqueeze", low, last), graph.op("Unsqueeze", high, last), axis=-1)
     grouped = graph.op("Reshape", graph.cast(both, "FLOAT"), graph.ints(0, 0, groups, packed.group))
-    steps = graph.op("Gather", graph.constant(f"{name}.scale", packed.scales.numpy()), ids)
-    steps = graph.op("Unsqueeze", graph.cast(steps, "FLOAT"), last)
+    scales = graph.cast(graph.constant(f"{name}.scale", packed.scales.numpy()), "FLOAT")
+    steps = graph.op("Unsqueeze", graph.op("Gather", scales, ids), last)
     values = graph.op("Mul", graph.op("Sub", grouped, graph.floats(8.0)), steps)
     return graph.op("Reshape", values, graph.ints(0, 0, width))
