@@ -1,8 +1,9 @@
-"""A model as an ONNX file, run by ONNX Runtime on the ids that this package gives its network."""
+"""A model as an ONNX file, run by ONNX Runtime or OpenVINO on the ids that this package gives its network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,25 +12,39 @@ import numpy as np
 import torch
 
 from lingxi.check.padded import pad, pooled_padded
-from lingxi.check.report import Values
+from lingxi.check.report import EXACT, LOSSY, Tolerance, Values
 from lingxi.check.subject import Compute, Subject
 from lingxi.errors import InputError, MissingExtraError
 from lingxi.model.golden import GoldenText
 
 _PLACES = ("model.onnx", "onnx/model.onnx")
+_PRECISION = "lingxi_precision"
 _KNOWN = ("input_ids", "attention_mask", "position_ids", "token_type_ids")
 
 
-def onnx_reference(subject: Subject, file: Path | None) -> Compute:
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """An ONNX file in a runtime: what it asks for, its first output for those, what it says about itself."""
+
+    inputs: tuple[str, ...]
+    run: Callable[[Mapping[str, np.ndarray[Any, Any]]], np.ndarray[Any, Any]]
+    about: Mapping[str, str]
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """How near it should be: lingxi's export says where numbers are rounded."""
+        return LOSSY if self.about.get(_PRECISION) in ("int8", "float16") else EXACT
+
+
+def onnx_reference(subject: Subject, file: Path | None, library: str = "onnxruntime") -> tuple[Compute, Tolerance]:
     """Vectors or scores of an ONNX file: that one, or `model.onnx` or `onnx/model.onnx` in the directory.
 
     Its first output is states [batch, tokens, hidden], pooled as the model says, or logits of the vocabulary,
     or one vector or score a text. Raises InputError where there is no such file or it asks for more than ids.
     """
     path = file or _found(subject.directory)
-    session = _session(path)
-    asked = [i.name for i in session.get_inputs()]
-    strange = [name for name in asked if name not in _KNOWN]
+    runtime = open_runtime(path, library)
+    strange = [name for name in runtime.inputs if name not in _KNOWN]
     if strange:
         raise InputError(
             f"{path}: asks for {strange[0]!r}", "export the network without a cache of keys and values"
@@ -37,12 +52,10 @@ def onnx_reference(subject: Subject, file: Path | None) -> Compute:
 
     def compute(texts: Sequence[GoldenText]) -> Values:
         """Batches of eight, padded on the right."""
-        found = [
-            _run(session, asked, subject, subject.ids(texts[i : i + 8])) for i in range(0, len(texts), 8)
-        ]
+        found = [_run(runtime, subject, subject.ids(texts[i : i + 8])) for i in range(0, len(texts), 8)]
         return np.concatenate(found)
 
-    return compute
+    return compute, runtime.tolerance
 
 
 def _found(directory: Path) -> Path:
@@ -52,26 +65,53 @@ def _found(directory: Path) -> Path:
     raise InputError(f"{directory}: no model.onnx", "name the file with --against onnx:FILE")
 
 
-def _session(path: Path) -> Any:
+def open_runtime(path: Path, library: str = "onnxruntime", threads: int = 0) -> Runtime:
+    """Load an ONNX file into `onnxruntime` or `openvino`, on `threads` threads (0: as many as it likes).
+
+    Raises InputError where it cannot be loaded, MissingExtraError without the library.
+    """
     try:
-        onnxruntime: Any = import_module("onnxruntime")
+        module: Any = import_module(library)
     except ImportError:
-        raise MissingExtraError("onnxruntime", "onnx", "the comparison with an ONNX file") from None
+        raise MissingExtraError(library, "onnx", f"running an ONNX file in {library}") from None
     if not path.is_file():
         raise InputError(f"{path}: no such file", "name an ONNX file")
     try:
-        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no common ancestor
-        first = str(error).partition("\n")[0]
-        raise InputError(f"{path}: ONNX Runtime cannot load it ({first})", "export it again") from None
+        return (_onnxruntime if library == "onnxruntime" else _openvino)(module, path, threads)
+    except Exception as error:  # their errors have no common ancestor
+        first = str(error).strip().partition("\n")[0]
+        raise InputError(f"{path}: {library} cannot load it ({first})", "export it again") from None
 
 
-def _run(session: Any, asked: Sequence[str], subject: Subject, sequences: list[list[int]]) -> Values:
+def _onnxruntime(module: Any, path: Path, threads: int) -> Runtime:
+    options = module.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = module.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    inputs = tuple(i.name for i in session.get_inputs())
+    first = session.get_outputs()[0].name
+    about = session.get_modelmeta().custom_metadata_map
+    return Runtime(inputs, lambda given: np.asarray(session.run([first], dict(given))[0]), about)
+
+
+def _openvino(module: Any, path: Path, threads: int) -> Runtime:
+    core = module.Core()
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    model = core.read_model(path)
+    compiled = core.compile_model(model, "CPU", settings)
+    names = tuple(i.get_any_name() for i in compiled.inputs)
+    said = model.has_rt_info(["framework", _PRECISION])
+    about = {_PRECISION: model.get_rt_info(["framework", _PRECISION]).astype(str)} if said else {}
+    return Runtime(names, lambda given: np.asarray(compiled(dict(given))[compiled.output(0)]), about)
+
+
+def _run(runtime: Runtime, subject: Subject, sequences: list[list[int]]) -> Values:
     ids, mask = pad(sequences, "right")
     positions = (mask.cumsum(1) - 1).clamp_min(0)
     given = dict(zip(_KNOWN, (ids, mask, positions, torch.zeros_like(ids)), strict=True))
     try:
-        out = session.run(None, {name: given[name].numpy() for name in asked})[0]
+        out = runtime.run({name: given[name].numpy() for name in runtime.inputs})
     except Exception as error:
         first = str(error).partition("\n")[0]
         raise InputError(f"the ONNX file does not run ({first})", "export it with dynamic shapes") from None

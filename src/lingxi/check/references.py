@@ -25,6 +25,8 @@ from lingxi.model.files import open_published, read_config, write_json, write_we
 from lingxi.model.golden import GoldenText
 from lingxi.vectors import cut
 
+_ONNX = {"onnx": "onnxruntime", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -46,7 +48,7 @@ class Reference:
 
 @contextmanager
 def local_reference(subject: Subject, against: str) -> Iterator[Reference]:
-    """A library by name, `onnxruntime`, `onnx:FILE`, or a model directory (or hub id, or shipped name).
+    """A library by name, `onnx:FILE`, `openvino:FILE`, or a model directory (or hub id, or shipped name).
 
     Raises InputError for a directory of the other kind or width, MissingExtraError without the library.
     """
@@ -58,10 +60,10 @@ def local_reference(subject: Subject, against: str) -> Iterator[Reference]:
         _require(against)
         with _floats(subject) as directory, bars_off():
             yield make(subject, directory)
-    elif against == "onnxruntime" or against.startswith("onnx:"):
-        name, _, file = against.partition(":")
-        compute = onnx_reference(subject, Path(file).expanduser() if file else None)
-        yield Reference(name, compute, EXACT)
+    elif (name := against.partition(":")[0]) in _ONNX:
+        file = against.partition(":")[2]
+        compute, tolerance = onnx_reference(subject, Path(file).expanduser() if file else None, _ONNX[name])
+        yield Reference(name, compute, tolerance)
     else:
         yield _directory(subject, against)
 
@@ -105,8 +107,8 @@ def _require(library: str) -> None:
 
 @contextmanager
 def _floats(subject: Subject) -> Iterator[Path]:
-    """The directory itself, or an fp32 copy of an int8 one, which no other library reads."""
-    if not _stored(subject.directory).startswith("int8"):
+    """The directory itself, or an fp32 copy of an int8 or int4 one, which no other library reads."""
+    if not _stored(subject.directory).startswith("int"):
         yield subject.directory
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -8,5 +8,7 @@ weigh       contributions: what a layer, a head and a neuron do on real texts
 cut         cut, narrow, vocabulary: fewer layers, heads and neurons; fewer components; fewer tokens
 recover     pool (a teacher's cached answers), recover (what the student learns from them), rounded (while
             its weights are rounded)
+elsewhere   onnx_*, gguf, web: the same model for other runtimes and the browser; int4: codes of four bits
+choose      variants, cost, frontier: quality, bytes and time of each form, and the best under a constraint
 before      estimate: parameters, bytes and hours, counted before anything runs
 """

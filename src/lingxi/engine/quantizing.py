@@ -29,7 +29,7 @@ def quantize_directory(source: Path, out: Path, *, packed: bool) -> Path:
     size, pooling = read_size(source), read_stated_modules(source).pooling
     said = {"dtype": "int8", "scale": "row", "compute": "int8"}
     with open_published(source) as tensors:  # a damaged source is found out before anything is written
-        _copy_rest(source, out)
+        copy_rest(source, out)
         write_json(out / "config.json", {**read_config(source), "lingxi_weights": said})
         write_weights(out, tensors, "int8", max_shard_bytes=_SHARD)
     if packed:
@@ -40,7 +40,7 @@ def quantize_directory(source: Path, out: Path, *, packed: bool) -> Path:
     return out
 
 
-def _copy_rest(source: Path, out: Path) -> None:
+def copy_rest(source: Path, out: Path) -> None:
     """Tokenizer, modules, heads and card; not weights, not what other libraries made of them."""
     for path in sorted(source.rglob("*")):
         inside = path.relative_to(source)

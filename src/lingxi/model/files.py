@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 
 from lingxi.errors import InputError, ModelError
 from lingxi.model.decoder import Decoder
+from lingxi.model.int4 import Packed4
 from lingxi.model.sizes import Size, size_from_config
 
 SHIPPED = Path(__file__).parent.parent / "weights"
@@ -195,6 +196,21 @@ def open_tensors(
 
 
 @contextmanager
+def open_codes(directory: Path) -> Iterator[Callable[[str], Packed4 | None]]:
+    """The int4 codes of a Qwen3 directory by the decoder's names, None for a tensor stored otherwise."""
+    with _shards(directory) as shards:
+        keys = {_without_model(key): key for key in shards}
+
+        def codes(name: str) -> Packed4 | None:
+            """One matrix as it is stored."""
+            key = keys[name]
+            tensor = shards[key].get_tensor(key)
+            return _packed4(directory, tensor, key, shards) if tensor.dtype == torch.uint8 else None
+
+        yield codes
+
+
+@contextmanager
 def open_published(directory: Path) -> Iterator[Computed]:
     """All tensors of a directory in fp32 under their published names, read one by one while it is open."""
     with _shards(directory) as shards:
@@ -239,9 +255,12 @@ def _lacking(directory: Path, missing: list[str]) -> ModelError:
 
 
 def _check_shape(directory: Path, key: str, tensor: torch.Tensor, wanted: tuple[int, ...]) -> None:
-    if tuple(tensor.shape) != wanted:
+    found = tuple(tensor.shape)
+    if tensor.dtype == torch.uint8 and found:  # int4, two columns a byte
+        found = (*found[:-1], 2 * found[-1])
+    if found != wanted:
         raise ModelError(
-            f"{directory}: {key!r} has shape {list(tensor.shape)}, config.json promises {list(wanted)}",
+            f"{directory}: {key!r} has shape {list(found)}, config.json promises {list(wanted)}",
             "take config.json and *.safetensors from the same model",
         )
 
@@ -291,8 +310,11 @@ def _score_row(directory: Path, shards: Mapping[str, Any]) -> torch.Tensor:
 
 
 def _row(shards: Mapping[str, Any], key: str, index: int) -> torch.Tensor:
-    row: torch.Tensor = shards[key].get_slice(key)[index : index + 1].float()[0]
+    part: torch.Tensor = shards[key].get_slice(key)[index : index + 1]
     scale = key.removesuffix(".weight") + ".scale"
+    if part.dtype == torch.uint8:
+        return Packed4(part, shards[scale].get_slice(scale)[index : index + 1]).values()[0]
+    row = part.float()[0]
     if scale in shards:
         row = row * shards[scale].get_tensor(scale).float()[index]
     return row
@@ -354,15 +376,26 @@ def _tensors(
 def _dequantized(
     directory: Path, tensor: torch.Tensor, key: str, shards: Mapping[str, Any], dtype: torch.dtype
 ) -> torch.Tensor:
+    if tensor.dtype == torch.uint8:
+        return _packed4(directory, tensor, key, shards).values().to(dtype)
     if tensor.dtype != torch.int8:
         return tensor.to(dtype)
+    steps = _scale(directory, "int8", key, shards).float()
+    return (tensor.float() * steps[:, None]).to(dtype)
+
+
+def _packed4(directory: Path, tensor: torch.Tensor, key: str, shards: Mapping[str, Any]) -> Packed4:
+    return Packed4(tensor, _scale(directory, "int4", key, shards))
+
+
+def _scale(directory: Path, dtype: str, key: str, shards: Mapping[str, Any]) -> torch.Tensor:
     scale = key.removesuffix(".weight") + ".scale"
     if scale not in shards:
         raise ModelError(
-            f"{directory}: int8 tensor {key!r} has no {scale!r}", "write the directory again with lingxi"
+            f"{directory}: {dtype} tensor {key!r} has no {scale!r}", "write the directory again with lingxi"
         )
-    steps: torch.Tensor = shards[scale].get_tensor(scale).float()
-    return (tensor.float() * steps[:, None]).to(dtype)
+    found: torch.Tensor = shards[scale].get_tensor(scale)
+    return found
 
 
 def quantized(state: Mapping[str, torch.Tensor], *, fine: bool = False) -> Iterator[tuple[str, torch.Tensor]]:
@@ -398,6 +431,13 @@ def write_weights(
         tensors = ((name, state[name].to(_DTYPES[dtype]).contiguous()) for name in state)
     else:
         raise InputError(f"unknown dtype {dtype!r}", f"choose one of: {', '.join((*_DTYPES, *INT8))}")
+    write_tensors(directory, tensors, max_shard_bytes=max_shard_bytes)
+
+
+def write_tensors(
+    directory: Path, tensors: Iterable[tuple[str, torch.Tensor]], *, max_shard_bytes: int | None = None
+) -> None:
+    """Write tensors as they are, under their published names, one after the other."""
     weight_map: dict[str, int] = {}
     total = 0
     for number, shard in enumerate(_shards_of(tensors, max_shard_bytes)):

@@ -1,0 +1,61 @@
+"""What a variant costs, measured in a process of its own: milliseconds a query, documents a second, memory.
+
+Times are CPU seconds of the process on one thread, which other work on the machine disturbs less than a clock.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from lingxi.compress.variants import Variant
+from lingxi.model.golden import embedding_texts
+
+_QUERIES, _DOCUMENTS = 20, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """`query` milliseconds (the median), `documents` a second, `memory` bytes beyond a process that is empty."""
+
+    query: float
+    documents: float
+    memory: int
+
+
+def cost(variant: Variant) -> Cost:
+    """Open a variant in a new process and time the package's golden texts."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measured, (variant,))
+
+
+def _measured(variant: Variant) -> Cost:
+    import torch
+
+    torch.set_num_threads(1)
+    empty = _peak()
+    encoder = variant.encoder()
+    golden = embedding_texts()
+    queries = [t.text for t in golden if t.task] * (_QUERIES // 5)
+    documents = [t.text for t in golden if t.task is None and t.text] * (_DOCUMENTS // 20)
+    encoder.encode(documents[:8], None)  # buffers are made the first time
+    asked = [_seconds(encoder, [query], golden[-1].task) for query in queries]
+    took = _seconds(encoder, documents, None)
+    return Cost(round(1000 * float(np.median(asked)), 2), round(len(documents) / took, 1), _peak() - empty)
+
+
+def _seconds(encoder: object, texts: list[str], task: str | None) -> float:
+    began = time.process_time()
+    encoder.encode(texts, task)  # type: ignore[attr-defined]
+    return time.process_time() - began
+
+
+def _peak() -> int:
+    """The most memory the process has held, in bytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
