@@ -182,6 +182,22 @@ def test_fusion_prefers_what_both_rankings_hold():
     assert hits[0].scores == {"vector": pytest.approx(0.9), "text": 2.0}
 
 
+def test_neighbours_raise_a_passage(index, tmp_path):
+    row = {"path": "p", "start": 0, "end": 1, "first_line": 1, "last_line": 1, "text": "t"}
+    near = [{**row, "key": str(n), "ordinal": n, "start": n, "_distance": 0.1} for n in (9, 4, 5)]
+    assert [hit.start for hit in fuse(near, [])] == [9, 4, 5]
+    assert [hit.start for hit in fuse(near, [], around=1)] == [4, 5, 9]
+
+    said = ["Rain.", "Who waters tomatoes?", "Anna does.", "Snow."]
+    (tmp_path / "talk.md").write_text("".join(f"## {n}\n\n{text}\n\n" for n, text in enumerate(said)))
+    index.add([tmp_path / "talk.md"])
+    best = index.search("who waters tomatoes", top_k=2, rerank=False, around=1)
+    assert "tomatoes" in best[0].text
+    assert "Anna" in best[1].text or "Rain" in best[1].text
+    with pytest.raises(InputError, match="around"):
+        index.search("tomatoes", around=-1)
+
+
 @pytest.mark.parametrize(("query", "top_k"), [("", 3), ("  ", 3), ("x", 0)])
 def test_a_query_that_cannot_be_asked_is_refused(index, folder, query, top_k):
     index.add([folder])

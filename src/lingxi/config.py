@@ -62,13 +62,7 @@ def made(record: type[Record], remedy: str, **values: Any) -> Record:
 
 def overridden(record: type[Record], overrides: Sequence[str]) -> Record:
     """The defaults of a record with `a.b=value` overrides; raises RecipeError for what it does not have."""
-    values: dict[str, Any] = {}
-    for override in overrides:
-        _apply(values, override)
-    try:
-        return record.model_validate(values)
-    except ValidationError as error:
-        raise RecipeError(_first(error), "see docs/ for every key") from None
+    return resolved({}, record, overrides, "the settings given")
 
 
 def to_json(record: BaseModel) -> dict[str, Any]:

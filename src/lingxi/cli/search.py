@@ -35,6 +35,7 @@ Languages = Annotated[
 ]
 Namespace = Annotated[str, typer.Option(help="A part of the index with files of its own.")]
 Whole = Annotated[bool, typer.Option("--documents", help="Rank whole files by their passages.")]
+Around = Annotated[int, typer.Option(help="Raise a passage by those so many places away (conversations).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _LINES = 8
 
@@ -63,6 +64,7 @@ def search(
     kind: Kinds = None,
     language: Languages = None,
     documents: Whole = False,
+    around: Around = 0,
     lines: Lines = _LINES,
     images: Annotated[
         bool, typer.Option("--images", help="Find pictures and recordings; QUERY may be one, by its path.")
@@ -93,7 +95,7 @@ def search(
     if documents:
         _finish_documents(query, opened.documents(query, **asked), lines, as_json)
         return
-    hits = opened.search(query, **asked)
+    hits = opened.search(query, around=around, **asked)
     if as_json:
         show.dump(
             {"query": query, "index": show.report_values(report), "hits": [show.hit_values(h) for h in hits]}
@@ -148,6 +150,7 @@ def search_index(
     language: Languages = None,
     namespace: Namespace = "",
     documents: Whole = False,
+    around: Around = 0,
     lines: Lines = _LINES,
     as_json: Json = False,
 ) -> None:
@@ -165,7 +168,7 @@ def search_index(
     if documents:
         _finish_documents(query, opened.documents(query, **asked), lines, as_json)
         return
-    hits = opened.search(query, **asked)
+    hits = opened.search(query, around=around, **asked)
     if as_json:
         show.dump({"query": query, "hits": [show.hit_values(hit) for hit in hits]})
     _finish(hits, lines, as_json)

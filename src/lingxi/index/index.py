@@ -90,14 +90,16 @@ class Index:
         kinds: Sequence[str] = (),
         languages: Sequence[str] = (),
         mark: bool = True,
+        around: int = 0,
     ) -> list[Hit]:
         """The best `top_k` passages, best first.
 
         `below` names files or folders, `kinds` (`text`, `markdown`, `rst`, `code`, `html`, `pdf`) and
         programming `languages` say what files are to be (default: all). `mark` looks for the sentence of each
-        passage that fits best, which embeds its sentences. Paths are shown as they were given to `add` or
+        passage that fits best, which embeds its sentences; `around` lets a passage gain by those so many
+        places away in its file, for conversations and minutes. Paths are shown as they were given to `add` or
         `below`, else seen from the current folder. Raises InputError for an empty query, a `top_k` below 1,
-        a missing path, or a kind or language there is not.
+        an `around` below 0, a missing path, or a kind or language there is not.
         """
         within = self._within(below, kinds, languages)
         found = search(
@@ -109,6 +111,7 @@ class Index:
             instruction=instruction,
             within=within,
             mark=mark,
+            around=around,
         )
         return list(map(self._hit_shown, found))
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lingxi.errors import InputError
+from lingxi.index.around import raised
 from lingxi.index.build import Embeds
 from lingxi.index.store import Row, Store, in_words
 from lingxi.index.within import Within
@@ -21,6 +22,8 @@ from lingxi.parse import Span, kind_of, lines, sentences
 # Reciprocal rank fusion, Cormack et al. 2009: 1 / (60 + rank), summed over the rankings.
 _FUSION = 60
 _POOL = 100
+# Neighbours count only where they are among those looked at.
+_POOL_AROUND = 300
 # The reranker reads the first of the fused ranking, cut to what a passage needs to be judged by.
 _RERANKED = 20
 _RERANKED_CHARACTERS = 1000
@@ -85,18 +88,23 @@ def search(
     instruction: str | None = None,
     within: Within = EVERYWHERE,
     mark: bool = True,
+    around: int = 0,
 ) -> list[Hit]:
     """The best `top_k` segments of the files within, best first, with absolute paths.
 
-    `mark` looks for the best sentence of each, which embeds their sentences. Raises InputError
-    for an empty query or a `top_k` below 1.
+    `mark` looks for the best sentence of each, which embeds their sentences; `around` raises each by what
+    its file has up to so many segments away (`around.py`). Raises InputError for an empty query, a `top_k`
+    below 1 or an `around` below 0.
     """
+    if around < 0:
+        raise InputError(f"around is {around}", "choose 0 (each passage alone) or more")
     vector = query_vector(embedder, query, top_k, instruction)
     store.refresh()
+    pool = max(_POOL_AROUND if around else _POOL, top_k)
     with in_words(store.path):
-        near = store.nearest(vector, max(_POOL, top_k), within)
-        matching = store.matching(search_words(query), max(_POOL, top_k), within)
-    hits = fuse(near, matching)
+        near = store.nearest(vector, pool, within)
+        matching = store.matching(search_words(query), pool, within)
+    hits = fuse(near, matching, around)
     if reranker is not None and hits:
         hits = _reranked(reranker, query, hits[: max(_RERANKED, top_k)], instruction)
     return with_sentences(embedder, query, vector, hits[:top_k]) if mark else hits[:top_k]
@@ -131,8 +139,11 @@ def _check(text: str, top_k: int) -> None:
         raise InputError(f"top_k is {top_k}", "choose 1 or more")
 
 
-def fuse(near: Sequence[Row], matching: Sequence[Row]) -> list[Hit]:
-    """Hits of two rankings by falling sum of 1 / (60 + rank); equal sums keep the order of the first."""
+def fuse(near: Sequence[Row], matching: Sequence[Row], around: int = 0) -> list[Hit]:
+    """Hits of two rankings by falling sum of 1 / (60 + rank), raised by the neighbours `around`.
+
+    Equal sums keep the order of the first.
+    """
     fused: dict[str, float] = {}
     rows: dict[str, Row] = {}
     ranks: dict[str, dict[str, int]] = {}
@@ -141,6 +152,10 @@ def fuse(near: Sequence[Row], matching: Sequence[Row]) -> list[Hit]:
             ranks.setdefault(row["key"], {})[name] = rank
             fused[row["key"]] = fused.get(row["key"], 0.0) + 1 / (_FUSION + rank)
             rows[row["key"]] = rows.get(row["key"], {}) | row
+    if around:
+        places = {key: (row["path"], row["ordinal"]) for key, row in rows.items()}
+        found = raised({place: fused[key] for key, place in places.items()}, around)
+        fused = {key: found[place] for key, place in places.items()}
     order = sorted(fused, key=lambda key: -fused[key])
     return [to_hit(rows[key], fused[key], ranks[key]) for key in order]
 

@@ -27,7 +27,7 @@ from lingxi.parse.walk import TABLE
 
 FORMAT = 1
 _META = b"lingxi"
-_HIT_COLUMNS = ["key", "path", "start", "end", "first_line", "last_line", "title", "text"]
+_HIT_COLUMNS = ["key", "path", "start", "end", "first_line", "last_line", "ordinal", "title", "text"]
 # Long lists of paths are cut into statements of this many.
 _PATHS_A_STATEMENT = 500
 # Versions of the table younger than this are kept for readers that still hold them.
