@@ -196,11 +196,11 @@ def test_over_stdio(folder: Path) -> None:
 
 
 @contextmanager
-def over_http(folder: Path) -> Iterator[int]:
+def over_http(folder: Path, *more: str) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, STAND_IN, "mcp", "--index", str(folder / "i"), "--http", str(port)]
+    command = [sys.executable, STAND_IN, "mcp", "--index", str(folder / "i"), "--http", str(port), *more]
     served = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(600):
