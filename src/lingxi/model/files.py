@@ -38,6 +38,7 @@ _HUB_FILES = [
     "*_Dense/*.json",
     "*_Dense/*.safetensors",
     "1_LogitScore/*",
+    "1_CausalScoreHead/*",
     "README.md",
 ]
 _WEIGHTS = "model.safetensors"
