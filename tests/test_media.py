@@ -236,7 +236,8 @@ def test_chance_is_what_shuffling_gives():
 def test_pictures_that_look_alike_are_one_group():
     rng = np.random.default_rng(1)
     noisy = Image.fromarray(rng.integers(0, 255, (60, 60, 3)).astype(np.uint8)).resize((200, 200))
-    looks = np.stack([look(one) for one in (noisy, noisy.resize((90, 90)), drawing("red"), drawing("blue"))])
+    flat = [Image.new("RGB", (90, 60), colour) for colour in ("red", "blue")]
+    looks = np.stack([look(one) for one in (noisy, noisy.resize((90, 90)), *flat)])
     found = groups(looks)
     assert found[0] == found[1]
     assert len({found[0], found[2], found[3]}) == 3

@@ -137,7 +137,9 @@ class MediaEmbedder:
             for kind in _MIXED
             if item.get(kind) is not None
         ]
-        return vectors.cut(np.mean(parts, axis=0, dtype=np.float32)[None], self.dim)[0]
+        mean: vectors.Floats = np.stack(parts).mean(axis=0, keepdims=True)
+        out: vectors.Floats = vectors.cut(mean, self.dim)[0]
+        return out
 
     def _heard(self, clips: Sequence[vectors.Floats]) -> vectors.Floats:
         """Vectors of clips, like lengths together so that little is padded."""
