@@ -28,9 +28,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from lingxi.evaluate.plots import COLOURS, figure
 from lingxi.evaluate.suite import resolve
 from lingxi.generate.settings import StructureSettings
 from lingxi.generate.structure import structured_pairs
+from lingxi.metrics import bootstrap_interval
 from lingxi.model.files import locate, read_decoder
 from lingxi.model.tokens import read_tokens
 from lingxi.parse.rst import rst_as_markdown
@@ -248,6 +250,75 @@ def _write(path: Path, found: dict[str, Any]) -> None:
     print(path.name, means, flush=True)
 
 
+def report(work: Path, out: Path) -> None:
+    """Print the table of single updates and of the chain, and draw what naive tuning forgets."""
+    begun = json.loads((work / "base.json").read_text("utf-8"))["tests"]
+    print("| domain | before | update | naive | retrained | share of retraining's gain | CPU s |")
+    print("|---|---|---|---|---|---|---|")
+    for name in DOMAINS:
+        made = {how: _found(work, how, name) for how in ("tested", "naive", "retrain")}
+        if made["tested"] is None:
+            continue
+        before = np.array(begun[name]["again"])
+        cells = [_mean(before), *(_mean(found) for found in made.values())]
+        told = _gain(before, made["tested"], made["retrain"])
+        cpu = sum(json.loads(_at(work, "ours", name).read_text("utf-8"))["cpu"].values())
+        print(f"| {name} | " + " | ".join(cells) + f" | {told} | {cpu:.0f} |")
+    for path in sorted(work.glob("ours-*.json")):
+        cost = json.loads(path.read_text("utf-8"))["said"]["cost"]
+        first, kept = cost["decision"]["slices"][0], cost["stored"]
+        span = f"[{first['low']:+.2f}, {first['high']:+.2f}] of {first['n']}"
+        share = f"{100 * kept['value']:.1f} % [{100 * kept['low']:.1f}, {100 * kept['high']:.1f}]"
+        print(f"{path.stem}: old slices {first['difference']:+.2f} {span}; stored {share} of embedded again")
+    (out / "update.svg").write_text(_forgetting(work, begun), encoding="utf-8")
+
+
+def _at(work: Path, how: str, name: str) -> Path:
+    return next(iter(sorted(work.glob(f"{how}*-{name}.json"))), work / "none")
+
+
+def _found(work: Path, how: str, name: str) -> np.ndarray | None:
+    path = _at(work, how, name)
+    return np.array(json.loads(path.read_text("utf-8"))["tests"][name]["again"]) if path.exists() else None
+
+
+def _mean(values: np.ndarray | None) -> str:
+    if values is None:
+        return ""
+    low, high = bootstrap_interval(values)
+    return f"{100 * values.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _gain(before: np.ndarray, ours: np.ndarray | None, again: np.ndarray | None) -> str:
+    """Our gain as a share of retraining's, with a paired bootstrap interval."""
+    if ours is None or again is None:
+        return ""
+    drawn = np.random.default_rng(0).integers(0, len(before), (4000, len(before)))
+    shares = (ours - before)[drawn].mean(1) / np.maximum((again - before)[drawn].mean(1), 1e-6)
+    low, high = np.quantile(shares, (0.025, 0.975))
+    return (
+        f"{100 * (ours - before).mean() / (again - before).mean():.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+    )
+
+
+def _forgetting(work: Path, begun: dict[str, Any]) -> str:
+    """Each domain's nDCG@10 after every update of the chain: updates as lines, naive tuning dashed."""
+    with figure(6.4, 3.4) as (_, axes, svg):
+        for how, style in (("tested", "o-"), ("naive", "s--")):
+            steps = [json.loads(p.read_text("utf-8"))["tests"] for p in sorted(work.glob(f"{how}-*.json"))]
+            for colour, name in zip(COLOURS, DOMAINS, strict=False):
+                places = [i for i, tests in enumerate(steps) if name in tests]
+                values = [100 * float(np.mean(steps[i][name]["again"])) for i in places]
+                start = [100 * float(np.mean(begun[name]["again"]))] if places else []
+                label = f"{name}, {'update' if how == 'tested' else 'naive'}"
+                axes.plot([i + 1 for i in places[:1] and [places[0] - 1, *places]], start + values, style,
+                          color=colour, ms=4, label=label if places else None)  # fmt: skip
+        axes.set_xlabel("updates, one after another")
+        axes.set_ylabel("nDCG@10 × 100")
+        axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    return svg[0]
+
+
 PARTS = {"base": base, "ours": ours, "test": test, "naive": naive, "retrain": retrain}
 
 
@@ -258,8 +329,12 @@ def main() -> None:
     for name in ("root", "replay", "django", "sphinx"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--part", choices=[*PARTS, "make", "all"], default="all")
+    parser.add_argument("--report", type=Path, help="folder that the plot is written to")
     parser.add_argument("--domains", default=",".join(DOMAINS))
     asked = parser.parse_args()
+    if asked.report:
+        report(asked.work, asked.report)
+        return
     torch.set_num_threads(1)
     asked.work.mkdir(parents=True, exist_ok=True)
     if asked.part in ("make", "all"):

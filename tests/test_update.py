@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import warnings
 from dataclasses import replace
@@ -240,6 +242,46 @@ def test_a_kill_during_promotion_leaves_a_whole_release_serving(tmp_path: Path) 
         assert serving.number >= before
         before = serving.number
     assert before > 3
+
+
+_UPDATES = """
+import sys
+from pathlib import Path
+from lingxi.evaluate.suite import read_suite
+from lingxi.update.material import read_rows
+from lingxi.update.run import Keep, update
+from lingxi.update.settings import UpdateSettings
+place = Path(sys.argv[1])
+rows = [read_rows(place / f"{name}.parquet", "en") for name in ("new", "old")]
+settings = UpdateSettings.model_validate_json((place / "settings.json").read_text())
+print("ready", flush=True)
+update(place / "home", *rows, Keep(read_suite(sys.argv[2]), None, place / "cache"), settings)
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_during_an_update_leaves_the_release_before_and_the_next_call_ends_it(
+    toy: Path, suite: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    releases.begin(home, str(toy))
+    write_pairs(NEW, tmp_path / "new.parquet")
+    write_pairs(OLD[30:], tmp_path / "old.parquet")
+    asked = QUICK.model_copy(update={"checkpoint_every": 1})
+    (tmp_path / "settings.json").write_text(asked.model_dump_json())
+    command = [sys.executable, "-c", _UPDATES, str(tmp_path), str(suite)]
+    for moment in (0.3, 1.0, 2.0, 3.5):
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as run:
+            assert run.stdout is not None
+            assert run.stdout.readline() == b"ready\n"
+            time.sleep(moment)
+            run.send_signal(signal.SIGKILL)
+        release = releases.serving(home)
+        assert Served(home, release).encode_query("where is it").shape == (64,)
+    while releases.serving(home).number == 0:
+        assert subprocess.run(command, check=True, capture_output=True).returncode == 0
+    assert releases.serving(home).number >= 1
 
 
 def test_an_update_is_promoted_or_not_by_the_gate(toy: Path, suite: Path, tmp_path: Path) -> None:
