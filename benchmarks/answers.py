@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--model", help="another embedder than the one that ships")
     parser.add_argument("--questions", type=int, default=60)
     parser.add_argument("--passages", type=int, default=600)
+    parser.add_argument("--only-with", action="store_true", help="leave out the questions without passage")
     parser.add_argument("--read", type=int, default=3, help="passages that an answer is made from")
     given = parser.parse_args()
     embedder = Remembering(Embedder(given.model))
@@ -47,7 +48,7 @@ def main() -> None:
     through: dict[str, list[float]] = defaultdict(list)
     settings = AskSettings(threshold=0.0, passages=given.read)
     for question, own, answers in asked:
-        for there in (True, False):
+        for there in (True, False)[: 1 + (not given.only_with)]:
             rest = [i for i in range(len(texts)) if there or i != own]
             hits = found.only(rest).search(question, top_k=20)
             for name, llm in {"extract": None, "model": model(given)}.items():
@@ -94,6 +95,8 @@ def take(
     said = len(answer.withheld) + len(answer.citations)
     if answer.withheld or answer.how == "llm":
         through[f"{row} | sentences withheld"].append(len(answer.withheld) / max(1, said))
+        whole = " ".join([one.text for one in answer.withheld] + [answer.text] * (answer.how == "llm"))
+        through[f"{row} | the model said the answer"].append(float(contains(whole, answers)))
     cited = [hit for hit in hits for one in answer.citations if one.path == hit.path]
     if cited:
         right = [contains(hit.text, answers) for hit in cited]

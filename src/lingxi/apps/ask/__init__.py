@@ -1,8 +1,8 @@
 """Answers with citations, from an index and, if there is one, a language model.
 
 Comes in: a question. On the way: `adaptive` reranks no more than it takes, `orders` (by `order_rules`) and
-`plain` take the orders out of passages, `evidence` scores their sentences, `calibration` says whether they
-answer, `prompt` and `llm` ask a model, `verify` holds what it says against what it cites, `extract` answers
+`plain` take the orders out of passages, `evidence` scores their sentences, `signals` and `calibration`
+say whether they answer, `prompt` and `llm` ask a model, `verify` holds what it says against what it cites, `extract` answers
 without one.
 `conversation` keeps turns, `calibrate` measures thresholds. Goes out: an `Answer`.
 """

@@ -10,12 +10,13 @@ from typing import Protocol
 
 from lingxi.apps.ask.adaptive import Rule, reranked
 from lingxi.apps.ask.calibration import Calibration, shipped
-from lingxi.apps.ask.evidence import Evidence, Weights, evidence, features
+from lingxi.apps.ask.evidence import Evidence, Weights, evidence
 from lingxi.apps.ask.extract import extracted
 from lingxi.apps.ask.llm import Says
 from lingxi.apps.ask.prompt import Guarded, guarded, messages
 from lingxi.apps.ask.records import NOT_HERE, Answer, Citation, Reranking, Statement
 from lingxi.apps.ask.settings import AskSettings
+from lingxi.apps.ask.signals import features
 from lingxi.apps.ask.verify import Verifier, in_sentences, refused, uncited
 from lingxi.asking import NoAnswerError
 from lingxi.errors import InputError

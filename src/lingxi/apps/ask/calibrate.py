@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from lingxi.apps.ask.adaptive import leads
 from lingxi.apps.ask.calibration import Calibration, Logistic, name_of
-from lingxi.apps.ask.evidence import Weights, evidence, features
+from lingxi.apps.ask.evidence import Weights, evidence
 from lingxi.apps.ask.passages import Passages
+from lingxi.apps.ask.signals import features
 from lingxi.errors import InputError, MissingExtraError
 from lingxi.index import Hit
 from lingxi.index.build import Embeds
@@ -59,9 +60,10 @@ def calibrate(
 ) -> Calibration:
     """Thresholds for an embedder.
 
-    `sure` refuses where the balanced accuracy is best; `support` accepts from where a share of `precision`
-    of the accepted pairs says the same (`support` may be kept from elsewhere instead); `margin` is the least
-    lead at which a share of `agreement` of the first passages is right. Raises InputError for too few pairs.
+    `sure` refuses a tenth of the questions that are answered, and as many of the others as it can; `support`
+    accepts from where a share of `precision` of the accepted pairs says the same (`support` may be kept from
+    elsewhere instead); `margin` is the least lead at which a share of `agreement` of the first passages is
+    right. Raises InputError for too few pairs.
     """
     asked = sum(len(group.questions) for group in groups)
     if asked < _FEWEST:
@@ -74,20 +76,19 @@ def calibrate(
         for question, own in zip(group.questions, group.own, strict=True):
             hits = found.search(question, top_k=20)
             led.append((hits, found.position(hits[0]) in own))
-            rows.append(_features(embedder, question, hits, passages))
+            rows.append(signals(embedder, question, hits, passages))
             labels.append(1)
             others = [i for i in range(len(group.passages)) if i not in own]
-            rows.append(
-                _features(embedder, question, found.only(others).search(question, top_k=20), passages)
-            )
+            rows.append(signals(embedder, question, found.only(others).search(question, top_k=20), passages))
             labels.append(0)
-    sure = _fitted(rows, labels, balanced_threshold)
+    sure = fitted(rows, labels, bounded_threshold)
     kept = support or _support(embedder, alike, precision)
     name = name_of(embedder.fingerprint())
     return Calibration(embedder=name, source=source, sure=sure, support=kept, margin=_margin(led, agreement))
 
 
-def _features(embedder: Embeds, question: str, hits: Sequence[Hit], passages: int) -> list[float]:
+def signals(embedder: Embeds, question: str, hits: Sequence[Hit], passages: int) -> list[float]:
+    """The signals of the first passages of a search; how rare a word is, is counted in all of it."""
     weights = Weights([hit.text for hit in hits])
     chosen = hits[:passages]
     return features(question, chosen, evidence(embedder, question, chosen, weights), weights)
@@ -110,14 +111,12 @@ def _support(embedder: Embeds, alike: Sequence[Alike], precision: float) -> Logi
         for cosine, pair in zip(cosines, clear, strict=True)
     ]
     labels = [int(pair.similarity >= _SAME) for pair in clear]
-    return _fitted(rows, labels, lambda p, y: precise_threshold(p, y, precision))
+    return fitted(rows, labels, lambda p, y: precise_threshold(p, y, precision))
 
 
-def balanced_threshold(chances: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
-    """The threshold at which the mean of both sides' accuracies is highest."""
-    steps = np.unique(np.round(chances, 3))
-    right = [(chances[labels == 1] >= t).mean() + (chances[labels == 0] < t).mean() for t in steps]
-    return float(steps[int(np.argmax(right))])
+def bounded_threshold(chances: npt.NDArray[Any], labels: npt.NDArray[Any], lost: float = 0.1) -> float:
+    """The threshold below which a share `lost` of what is true lies."""
+    return round(float(np.quantile(chances[labels == 1], lost)), 3)
 
 
 def precise_threshold(chances: npt.NDArray[Any], labels: npt.NDArray[Any], precision: float) -> float:
@@ -137,7 +136,8 @@ def _margin(led: Sequence[tuple[list[Hit], bool]], agreement: float) -> float:
     return 1.0
 
 
-def _fitted(rows: Sequence[Sequence[float]], labels: Sequence[int], threshold: Any) -> Logistic:
+def fitted(rows: Sequence[Sequence[float]], labels: Sequence[int], threshold: Any) -> Logistic:
+    """The scale that tells rows labelled 1 from those labelled 0, and `threshold` of chances and labels."""
     try:
         linear = import_module("sklearn.linear_model")
     except ImportError:
@@ -155,17 +155,17 @@ def _fitted(rows: Sequence[Sequence[float]], labels: Sequence[int], threshold: A
 
 
 def read_group(path: Any) -> Group:
-    """One group of a table of `q` and `p` (`*.jsonl`, `*.csv`, `*.parquet`); equal passages are one.
+    """One group of a table of `q` and `p` (`*.jsonl`, `*.csv`, `*.parquet`).
 
-    Raises InputError naming the row that lacks one.
+    Equal passages are one, and so are equal questions, which all of their passages answer. Raises InputError
+    naming the row that lacks one.
     """
     from lingxi.tables import field, numbered
 
-    questions: list[str] = []
     place: dict[str, int] = {}
-    own: list[frozenset[int]] = []
+    own: dict[str, set[int]] = {}
     for number, row in numbered(path):
         passage = field(row, "p", path, number)
-        questions.append(field(row, "q", path, number))
-        own.append(frozenset([place.setdefault(passage, len(place))]))
-    return Group(tuple(questions), tuple(place), tuple(own))
+        asked = own.setdefault(field(row, "q", path, number), set())
+        asked.add(place.setdefault(passage, len(place)))
+    return Group(tuple(own), tuple(place), tuple(map(frozenset, own.values())))

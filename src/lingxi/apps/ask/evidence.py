@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +78,12 @@ class Weights:
     def coverage(self, wanted: str, text: str) -> float:
         """Share, 0 to 1, of the weight of the words of `wanted` that `text` has too."""
         asked = set(words(wanted))
-        whole = sum(self.of(word) for word in asked)
-        return sum(self.of(word) for word in asked & set(words(text))) / whole if whole else 0.0
+        whole = self.sum(asked)
+        return self.sum(asked & set(words(text))) / whole if whole else 0.0
+
+    def sum(self, some: Collection[str]) -> float:
+        """The weight of words together."""
+        return sum(self.of(word) for word in some)
 
 
 def parts(hit: Hit, question: str) -> list[Span]:
@@ -118,24 +122,6 @@ def compared(embedder: Embeds, question: str, texts: Sequence[str]) -> npt.NDArr
     query = np.asarray(embedder.encode_query([question])[0], np.float32)
     found = np.asarray(embedder.encode_document(list(texts), show_progress_bar=False), np.float32)
     return np.asarray(found @ query, np.float32)
-
-
-def features(question: str, hits: Sequence[Hit], found: Sequence[Evidence], weights: Weights) -> list[float]:
-    """What tells whether passages answer a question, five numbers: see `sure` in `calibration`.
-
-    Cosine of the best sentence and of the best passage, share of words in the sentence that scores best and
-    in the best passage, and whether a number is asked for that the best sentence lacks.
-    """
-    if not found:
-        return [0.0, 0.0, 0.0, 0.0, 0.0]
-    best = max(found, key=lambda item: item.score)
-    return [
-        max(item.cosine for item in found),
-        max((hit.scores["vector"] for hit in hits if "vector" in hit.scores), default=best.cosine),
-        best.coverage,
-        max(weights.coverage(question, hit.text) for hit in hits),
-        float(wants_number(question) and not best.fits),
-    ]
 
 
 def wants_number(question: str) -> bool:
