@@ -325,7 +325,7 @@ def test_names_written_the_same_are_surer_than_names_that_sound_alike():
     left = graph_of("l", [Entity("1", "Ursynów"), Entity("2", "Lefèvre")])
     right = graph_of("r", [Entity("a", "URSYNOW"), Entity("b", "Le Fevr")])
     sure = {m.left: m.confidence for m in align(left, right, Hashed()).matches}
-    assert sure["1"] > 0.9 > sure["2"]
+    assert sure["1"] > 0.95 > sure["2"]
 
 
 def test_entities_without_names_and_of_different_numbers_do_not_stop_it():

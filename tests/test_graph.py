@@ -120,7 +120,7 @@ def test_german_nouns_behind_articles_are_no_names():
 
 def test_german_words_that_mostly_stand_behind_articles_rank_below_names():
     text = "Die Kirche in Wien ist alt. Eine Kirche stand hier. Man sah Kirche und Wien. Er kam nach Wien."
-    document = replace(document_of("d.txt", Content(text * 2, "text")), language="de")
+    document = replace(document_of("d.txt", Content(f"{text} " * 2, "text")), language="de")
     nouns = common_nouns([document])
     kinds = {m.name: m.kind for m in mentions(document, Counter(), nouns)}
     assert nouns == {"Kirche"} and (kinds["Kirche"], kinds["Wien"]) == ("phrase", "name")
