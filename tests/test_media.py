@@ -12,7 +12,7 @@ from lingxi import Embedder  # noqa: E402
 from lingxi.curate.looks import groups, look  # noqa: E402
 from lingxi.engine.linears import with_int8_linears  # noqa: E402
 from lingxi.errors import InputError, ModelError, StoreError  # noqa: E402
-from lingxi.evaluate.media import chance_of, first_ranks, measured  # noqa: E402
+from lingxi.evaluate.media import chance_of, colours, first_ranks, measured  # noqa: E402
 from lingxi.index.media import MediaIndex  # noqa: E402
 from lingxi.media import MediaEmbedder  # noqa: E402
 from lingxi.model.files import hash_weights  # noqa: E402
@@ -20,6 +20,7 @@ from lingxi.model.media_files import MediaConfig, read_media, restored, rounded,
 from lingxi.model.media_heads import PictureNetwork, SoundNetwork, parted  # noqa: E402
 from lingxi.model.picture import Convolution, folded  # noqa: E402
 from lingxi.model.sound import RATE, SoundTrunk, log_mel  # noqa: E402
+from lingxi.pictures import opened  # noqa: E402
 from lingxi.train.media import Matched, MediaSettings, _ridge, fit_head  # noqa: E402
 
 
@@ -243,19 +244,38 @@ def test_pictures_that_look_alike_are_one_group():
     assert len({found[0], found[2], found[3]}) == 3
 
 
-def test_an_index_follows_its_folder(media, tmp_path):
+class ByColour:
+    """An encoder that can be reasoned about: a picture is its colours, every text is the same."""
+
+    dim = 216
+
+    def encode_pictures(self, items):
+        return np.stack([colours(opened(item)) for item in items])
+
+    def encode_sounds(self, items):
+        raise AssertionError("there is no sound here")
+
+    def encode_query(self, inputs):
+        even = np.full((1, 216), 216**-0.5, np.float32)
+        return self.encode_pictures(inputs) if inputs[0] != "a box" else even
+
+    def fingerprint(self):
+        return {"by": "colour"}
+
+
+def test_an_index_follows_its_folder(tmp_path):
     folder = tmp_path / "files"
     folder.mkdir()
     for colour in ("red", "green", "blue"):
         drawing(colour).save(folder / f"{colour}.png")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
-    index = MediaIndex(tmp_path / "index", media)
+    index = MediaIndex(tmp_path / "index", ByColour())
     report = index.add([folder])
     assert (report.added, report.kept, report.removed) == (3, 0, 0)
     assert [path for path, _ in report.skipped] == [str(folder / "broken.jpg")]
     assert index.search(folder / "green.png", top_k=1)[0].path == str(folder / "green.png")
     (folder / "red.png").unlink()
-    again = MediaIndex(tmp_path / "index", media)
+    again = MediaIndex(tmp_path / "index", ByColour())
     report = again.add([folder])
     assert (report.added, report.kept, report.removed) == (0, 2, 1)
     assert {hit.path for hit in again.search("a box")} == {
