@@ -41,7 +41,7 @@ from toys import write_toy
 
 QUICK = UpdateSettings(
     threads=1, steps=6, batch_pairs=4, kept_pairs=4, replay=40, dev_rows=10, dev=0.2, max_tokens=24, trials=1,
-    warmup_steps=1, learning_rate=1e-3, max_drop=100.0, dtype="float32",
+    warmup_steps=1, learning_rate=1e-3, max_drop=100.0, dtype="float32", anchor=30.0,
 )  # fmt: skip
 
 
