@@ -203,7 +203,7 @@ def over_http(folder: Path, *more: str) -> Iterator[int]:
     command = [sys.executable, STAND_IN, "mcp", "--index", str(folder / "i"), "--http", str(port), *more]
     served = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(600):
+        for _ in range(1800):
             assert served.poll() is None
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:

@@ -37,7 +37,7 @@ def read_parts(stated: str, body: bytes) -> list[tuple[str, str]] | None:
     message = message_from_bytes(head + body, policy=policy.HTTP)
     if not isinstance(message, EmailMessage) or not message.is_multipart():
         return None
-    found = []
+    found: list[tuple[str, str]] = []
     for part in list(message.iter_parts())[: _MOST_PARTS + 1]:
         name = part.get_param("name", header="content-disposition")
         payload = part.get_payload(decode=True)
