@@ -23,7 +23,7 @@ from lingxi.apps.ask import (
     read_calibration,
 )
 from lingxi.apps.ask.adaptive import Rule, leads, reranked, settled
-from lingxi.apps.ask.calibrate import Alike, Group
+from lingxi.apps.ask.calibrate import Alike, Group, signals
 from lingxi.apps.ask.calibration import Logistic
 from lingxi.apps.ask.orders import order, orders
 from lingxi.apps.ask.plain import quoted, visible
@@ -46,7 +46,7 @@ EMBEDDER = WordEmbedder()
 SCALE = Calibration(
     embedder="stand-in stand-in",
     source="by hand",
-    sure=Logistic(weights=(6.0, 0.0, 4.0, 0.0, 0.0), bias=-3.0, threshold=0.5),
+    sure=Logistic(weights=(6.0, 0.0, 4.0, *[0.0] * 9), bias=-3.0, threshold=0.5),
     support=Logistic(weights=(6.0, 6.0), bias=-8.0, threshold=0.5),
     margin=0.05,
 )
@@ -395,8 +395,14 @@ def test_calibration_tells_with_from_without(tmp_path):
     path = tmp_path / "scale.json"
     path.write_text(found.model_dump_json())
     assert read_calibration(path) == found
-    scores = found.sure.of([[0.9, 0.9, 1.0, 1.0, 0.0], [0.1, 0.1, 0.0, 0.0, 0.0]])
+    there = Passages(list(group.passages), EMBEDDER)
+    absent = there.only(range(30, 60))
+    question = group.questions[0]
+    scores = found.sure.of([signals(EMBEDDER, question, one.search(question), 5) for one in (there, absent)])
     assert scores[0] > found.sure.threshold > scores[1]
+    path.write_text(path.read_text().replace('"weights":[', '"weights":[1.0,', 1))
+    with pytest.raises(InputError, match="13 weights for 12 signals"):
+        read_calibration(path)
     with pytest.raises(InputError, match="too few"):
         calibrate(EMBEDDER, [], alike, source="none")
 

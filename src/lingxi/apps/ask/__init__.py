@@ -2,8 +2,8 @@
 
 Comes in: a question. On the way: `adaptive` reranks no more than it takes, `orders` (by `order_rules`) and
 `plain` take the orders out of passages, `evidence` scores their sentences, `signals` and `calibration`
-say whether they answer, `prompt` and `llm` ask a model, `verify` holds what it says against what it cites, `extract` answers
-without one.
+say whether they answer, `prompt` and `llm` ask a model, `verify` holds what it says against what it cites,
+`extract` answers without one.
 `conversation` keeps turns, `calibrate` measures thresholds. Goes out: an `Answer`.
 """
 

@@ -84,9 +84,9 @@ def shipped(fingerprint: Mapping[str, object]) -> Calibration:
 SHIPPED = Calibration(
     embedder="lingxi-nano 00f5e70d3b2a34f6",
     source=(
-        "150 questions of SQuAD, training part, each asked with and without its passage among 1,500, a tenth of "
-        "the first refused; 4,200 pairs of STS-B in seven languages; the margin by 140 questions of SQuAD, CMRC "
-        "and DRCD, JSQuAD and AfriQA"
+        "150 questions of SQuAD, training part, each asked with and without its passage among 1,500, a tenth "
+        "of the first refused; 4,200 pairs of STS-B in seven languages; the margin by 140 questions of "
+        "SQuAD, CMRC and DRCD, JSQuAD and AfriQA"
     ),
     # `python benchmarks/refusals.py`; in the order of `signals.NAMES`.
     sure=Logistic(
@@ -106,7 +106,7 @@ SHIPPED = Calibration(
         ),
         bias=-5.5237,
         threshold=0.315,
-    ),  # fmt: skip
+    ),
     support=Logistic(weights=(7.4011, 1.7055), bias=-5.5364, threshold=0.89),
     margin=0.0,
 )
