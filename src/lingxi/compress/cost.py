@@ -1,6 +1,7 @@
 """What a variant costs, measured in a process of its own: milliseconds a query, documents a second, memory.
 
-Times are CPU seconds of the process on one thread, which other work on the machine disturbs less than a clock.
+Times are CPU seconds of the process on one thread, which other work on the machine disturbs less than a
+clock.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _QUERIES, _DOCUMENTS = 20, 64
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`query` milliseconds (the median), `documents` a second, `memory` bytes beyond a process that is empty."""
+    """`query` milliseconds (the median), `documents` a second, `memory` bytes beyond an empty process."""
 
     query: float
     documents: float

@@ -1,9 +1,10 @@
 """Four bits a weight: groups of columns with a scale each, and rounding whose errors make up for each other.
 
-`nearest` rounds every weight alone, with the scale of a group that loses least. `compensated` is GPTQ (arXiv
-2210.17323): columns are rounded one by one, and what each lost is taken over by those still to come, weighed by
-the inputs that calibration texts give the matrix. `eased` is AWQ's scaling (arXiv 2306.00978) without the search
-for clips: inputs that are large get finer steps, and the norm before them takes the factor back.
+`nearest` rounds every weight alone, with the scale of a group that loses least. `compensated` is GPTQ
+(arXiv 2210.17323): columns are rounded one by one, and what each lost is taken over by those still to come,
+weighed by the inputs that calibration texts give the matrix. `eased` is AWQ's scaling (arXiv 2306.00978)
+without the search for clips: inputs that are large get finer steps, and the norm before them takes the
+factor back.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from lingxi.errors import InputError
 from lingxi.model.int4 import MIDDLE, TOP, Packed4, packed4
 
 GROUP = 32
-# How far the largest weight of a group may be beyond the steps: a clipped one may cost less than coarse steps.
+# How far the largest weight of a group may be beyond the steps: a clipped one may cost less than coarse
+# steps.
 _REACHES = tuple(float(r) for r in torch.linspace(1.0, 0.6, 9))
 _DAMPING = 0.01
 _ROWS = 8192  # of a table at a time
@@ -124,8 +126,8 @@ def _spread(inputs: torch.Tensor) -> torch.Tensor:
 def eased(matrices: list[torch.Tensor], inputs: torch.Tensor, group: int = GROUP) -> torch.Tensor:
     """AWQ: the factor of each input [columns] that lets matrices that share it lose least when rounded.
 
-    Columns are to be multiplied by it and the inputs divided. Tried are powers 0 to 1 of the inputs' root mean
-    square; the loss is that of the outputs, tr(E H Eᵀ).
+    Columns are to be multiplied by it and the inputs divided. Tried are powers 0 to 1 of the inputs' root
+    mean square; the loss is that of the outputs, tr(E H Eᵀ).
     """
     strength = inputs.diagonal().clamp_min(1e-12).sqrt()
     best, least = torch.ones_like(strength), torch.inf
