@@ -38,7 +38,7 @@ def nearest(matrix: torch.Tensor, group: int = GROUP, importance: torch.Tensor |
     Raises InputError where the columns are not whole groups.
     """
     check_group(matrix.shape[1], group)
-    parts = [_nearest(part.float(), group, importance) for part in matrix.split(_ROWS)]
+    parts = [_nearest(part.float(), group, importance) for part in torch.split(matrix, _ROWS)]
     codes = torch.cat([codes for codes, _ in parts])
     scales = torch.cat([scales for _, scales in parts])
     packed = packed4(codes, scales)
@@ -114,13 +114,13 @@ def compensated(matrix: torch.Tensor, inputs: torch.Tensor, group: int = GROUP) 
 
 def _spread(inputs: torch.Tensor) -> torch.Tensor:
     """The upper Cholesky factor of the damped inverse: row i says how an error in column i is made up for."""
-    size = len(inputs)
     damped = inputs.double().clone()
     silent = damped.diagonal() == 0
     damped.diagonal()[silent] = 1.0
     damped.diagonal().add_(_DAMPING * damped.diagonal().mean())
     inverse = torch.linalg.inv(damped)
-    return torch.linalg.cholesky((inverse + inverse.T) / 2, upper=True).float()[:size]
+    spread: torch.Tensor = torch.linalg.cholesky((inverse + inverse.T) / 2, upper=True)
+    return spread.float()
 
 
 def eased(matrices: list[torch.Tensor], inputs: torch.Tensor, group: int = GROUP) -> torch.Tensor:

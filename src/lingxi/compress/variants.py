@@ -105,7 +105,7 @@ class Rescored:
         found = np.full(scores.shape, -2.0, np.float32) + scores / 100
         exact = np.take_along_axis(asked @ known.T, first, axis=1)
         np.put_along_axis(found, first, exact, axis=1)
-        yield found
+        yield found.astype(np.float32)
 
     def compare(self, left: Texts, right: Texts) -> Matrix:
         """Cosines of full vectors."""
