@@ -20,8 +20,8 @@ from lingxi.evaluate.encoders import Own
 from lingxi.evaluate.systems import Candidates, Matrix, System, Texts, best_first
 from lingxi.model.files import locate
 
-# Binary codes find this many times the ten that are wanted, and full vectors put them in order.
-RESCORED = 100
+# Binary codes find four times the ten that are wanted, and full vectors put them in order.
+RESCORED = 40
 _FULL = Form()
 WRITTEN = ("float32", "int8", "int4")
 VECTORS = {
@@ -83,10 +83,10 @@ class Named(Dense):
 
 
 class Rescored:
-    """Binary documents found by binary queries, the first 100 put in order by the query's full vector.
+    """Binary documents found by binary queries, the first 40 put in order by the query's full vector.
 
     Documents stay binary: their codes ±1 are multiplied by the query's floats (asymmetric scoring) for the
-    first cut, and their full vectors are read for the 100 alone.
+    first cut, and their full vectors are read for the 40 alone.
     """
 
     def __init__(self, binary: Dense, name: str) -> None:
