@@ -14,9 +14,13 @@ from lingxi.cli.models import Directory
 from lingxi.cli.search import Json
 from lingxi.errors import InputError
 
+_VARIANTS = (
+    "float32,int8,int4,onnx-int8,onnx-int4,float32@256:int8,float32@full:binary,float32@full:binary+rescoring"
+)
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; must not exist.")]
 Texts = Annotated[
-    Path | None, typer.Option("--texts", help="Some hundred texts to calibrate with: JSON Lines, or one a line.")
+    Path | None,
+    typer.Option("--texts", help="Some hundred texts to calibrate with: JSON Lines, or one a line."),
 ]
 
 
@@ -32,7 +36,9 @@ def register(compress: typer.Typer) -> None:
 def onnx(
     model: Directory,
     out: Out,
-    precision: Annotated[str, typer.Option(help="float32, float16, int8, or int4 (of an int4 directory).")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="float32, float16, int8, or int4 (of an int4 directory).")
+    ] = "float32",
     as_json: Json = False,
 ) -> None:
     """Write a model as ONNX: finished vectors or scores of ids, for ONNX Runtime, OpenVINO and browsers."""
@@ -46,7 +52,9 @@ def onnx(
 def gguf(
     model: Directory,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The .gguf file to write; must not exist.")],
-    dtype: Annotated[str, typer.Option(help="float32, float16, q8_0, or q4_0 (an int4 directory's own codes).")] = "float16",
+    dtype: Annotated[
+        str, typer.Option(help="float32, float16, q8_0, or q4_0 (an int4 directory's own codes).")
+    ] = "float16",
     as_json: Json = False,
 ) -> None:
     """Write an embedder as llama.cpp reads it: architecture qwen3, pooled at the last token."""
@@ -55,13 +63,17 @@ def gguf(
 
     path = write_gguf(locate(model), out, dtype)
     size = path.stat().st_size
-    _tell(f"{path}, {dtype}, {size / 1e6:.1f} MB", {"path": str(path), "dtype": dtype, "bytes": size}, as_json)
+    _tell(
+        f"{path}, {dtype}, {size / 1e6:.1f} MB", {"path": str(path), "dtype": dtype, "bytes": size}, as_json
+    )
 
 
 def int4(
     model: Directory,
     out: Out,
-    method: Annotated[str, typer.Option(help="nearest, gptq, awq or awq-gptq; all but nearest want --texts.")] = "gptq",
+    method: Annotated[
+        str, typer.Option(help="nearest, gptq, awq or awq-gptq; all but nearest want --texts.")
+    ] = "gptq",
     texts: Texts = None,
     group: Annotated[int, typer.Option(help="Columns that share a scale.")] = 32,
     as_json: Json = False,
@@ -89,21 +101,26 @@ def int4(
 
 def web(
     model: Directory,
-    documents: Annotated[Path, typer.Argument(metavar="DOCS", help="A folder of texts, a text, or .jsonl of `text`.")],
+    documents: Annotated[
+        Path, typer.Argument(metavar="DOCS", help="A folder of texts, a text, or .jsonl of `text`.")
+    ],
     out: Out,
-    precision: Annotated[str, typer.Option(help="float32, float16, int8, or int4 (of an int4 directory).")] = "int8",
+    precision: Annotated[
+        str, typer.Option(help="float32, float16, int8, or int4 (of an int4 directory).")
+    ] = "int8",
     runtime: Annotated[
         Path | None, typer.Option(help="A node_modules with onnxruntime-web; else npm installs it.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a web page that embeds and searches documents in the browser alone, on a GPU where there is one."""
+    """Write a web page that embeds and searches documents in the browser alone, by WASM or WebGPU."""
     from lingxi.compress.web import write_page
     from lingxi.model.files import locate
 
     found = write_page(locate(model), documents, out, precision=precision, runtime=runtime)
     _tell(
-        f"{found.documents} documents, model {found.model.bytes / 1e6:.1f} MB, {found.bytes / 1e6:.1f} MB in all\n"
+        f"{found.documents} documents, model {found.model.bytes / 1e6:.1f} MB, "
+        f"{found.bytes / 1e6:.1f} MB in all\n"
         f"serve it: python -m http.server --bind 127.0.0.1 --directory {out}",
         _values(found),
         as_json,
@@ -112,9 +129,7 @@ def web(
 
 def frontier(
     model: Directory,
-    variants: Annotated[
-        str, typer.Option(help="Comma by comma; an unknown one lists all.")
-    ] = "float32,int8,int4,onnx-int8,onnx-int4,float32@256:int8,float32@full:binary,float32@full:binary+rescoring",
+    variants: Annotated[str, typer.Option(help="Comma by comma; an unknown one lists all.")] = _VARIANTS,
     texts: Texts = None,
     sets: Sets = "squad,cmrc2018,cosqa,trecqa",
     suite: Annotated[str, typer.Option(help="A suite that ships, or a TOML file.")] = "benchmark",
@@ -142,7 +157,9 @@ def frontier(
     names = [name.strip() for name in variants.split(",") if name.strip()]
     resolved = _resolved(suite, overrides, sets, quick)
     made = prepare(model, names, out / "variants", read_texts(texts) if texts else ())
-    entries = room.measure(made, resolved, root, out, cache.expanduser(), max_drop=max_drop, say=show.complain)
+    entries = room.measure(
+        made, resolved, root, out, cache.expanduser(), max_drop=max_drop, say=show.complain
+    )
     chosen = room.best(entries, limits)
     if as_json:
         show.dump({"variants": [asdict(entry) for entry in entries], "best": chosen.name})

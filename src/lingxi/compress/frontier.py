@@ -1,7 +1,7 @@
-"""Every form of a model beside every other: quality, bytes, milliseconds, memory; what may go out; what to take.
+"""Every form of a model beside every other: quality, bytes, milliseconds, memory, and which to take.
 
-`frontier.json` holds the numbers, `frontier.md` the table, two SVG files draw quality against bytes and against
-milliseconds with the line of those that nothing beats in both.
+`frontier.json` holds the numbers, `frontier.md` the table, two SVG files draw quality against bytes and
+against milliseconds with the line of those that nothing beats in both.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def measure(
     max_drop: float = 0.5,
     say: Say = lambda line: None,
 ) -> list[Entry]:
-    """Measure variants, the first as what others are compared with, and write tables and drawings to `out`."""
+    """Measure variants, the first as what others are compared with; write tables and drawings to `out`."""
     systems = [variant.system(cache / "vectors") for variant in variants]
     folder = out / "evaluation"
     evaluate(suite, root, systems, folder, cache, say=say)
@@ -117,14 +117,15 @@ def _width(variant: Variant) -> int:
 
 
 def best(entries: Sequence[Entry], limits: Limits) -> Entry:
-    """The variant of highest quality within limits, the smaller of equal ones; raises InputError if none is."""
+    """The variant of highest quality within limits, the smaller of equals; raises InputError if none is."""
     within = [entry for entry in entries if limits.admits(entry)]
     if not within:
         small = min(entries, key=lambda e: e.bytes)
         fast = min(entries, key=lambda e: e.cost.query)
         raise InputError(
             "no variant keeps to these limits",
-            f"the smallest is {small.name}, {small.bytes / 1e6:.1f} MB; the fastest {fast.name}, {fast.cost.query} ms",
+            f"the smallest is {small.name}, {small.bytes / 1e6:.1f} MB; "
+            f"the fastest {fast.name}, {fast.cost.query} ms",
         )
     return max(within, key=lambda e: (e.quality, -e.bytes))
 
@@ -158,13 +159,15 @@ def write(entries: Sequence[Entry], out: Path) -> None:
 def table(entries: Sequence[Entry]) -> list[str]:
     """A Markdown table, one row a variant."""
     lines = [
-        "| variant | quality × 100 | loss, points | gate | MB | bytes a vector | ms a query | documents/s | memory MB |",
+        "| variant | quality × 100 | loss, points | gate | MB | bytes a vector "
+        "| ms a query | documents/s | memory MB |",
         "|---|---|---|---|---:|---:|---:|---:|---:|",
     ]
     for e in entries:
         loss = f"{e.loss:+.2f} [{e.loss_low:+.2f}, {e.loss_high:+.2f}]" if e.gate != "measure of all" else ""
         lines.append(
-            f"| {e.name} | {e.quality:.1f} [{e.low:.1f}, {e.high:.1f}] | {loss} | {e.gate} | {e.bytes / 1e6:.1f} | "
+            f"| {e.name} | {e.quality:.1f} [{e.low:.1f}, {e.high:.1f}] | {loss} | {e.gate} "
+            f"| {e.bytes / 1e6:.1f} | "
             f"{e.vector:,} | {e.cost.query:.1f} | {e.cost.documents:.0f} | {e.cost.memory / 1e6:.0f} |"
         )
     return lines

@@ -1,7 +1,8 @@
 """A model directory as one GGUF file for llama.cpp: architecture qwen3, pooled at the last token.
 
-The reader of the same format is `model/gguf.py`. The groups of an int4 directory are Q4_0's blocks: 32 columns, one
-fp16 scale, codes 0 to 15 less 8; so `q4_0` keeps its codes exactly, in llama.cpp's order within a block.
+The reader of the same format is `model/gguf.py`. The groups of an int4 directory are Q4_0's blocks: 32
+columns, one fp16 scale, codes 0 to 15 less 8; so `q4_0` keeps its codes exactly, in llama.cpp's order
+within a block.
 """
 
 from __future__ import annotations
@@ -33,16 +34,18 @@ _NORMAL, _CONTROL = 1, 3
 def write_gguf(source: Path, out: Path, dtype: str = "float16") -> Path:
     """Write a Qwen3 directory as the new GGUF file `out`, matrices in `dtype`, norms in fp32; returns `out`.
 
-    `q4_0` wants an int4 directory in groups of 32. A reranker is written as a causal model with its head, for
-    runtimes that read the logits of yes and no. Raises InputError where `out` exists or the dtype does not fit,
-    ModelError for another family, MissingExtraError without the package gguf.
+    `q4_0` wants an int4 directory in groups of 32. A reranker is written as a causal model with its head,
+    for runtimes that read the logits of yes and no. Raises InputError where `out` exists or the dtype does
+    not fit, ModelError for another family, MissingExtraError without the package gguf.
     """
     if dtype not in DTYPES:
         raise InputError(f"unknown dtype {dtype!r}", f"choose one of: {', '.join(DTYPES)}")
     if out.exists():
         raise InputError(f"{out}: exists already", "name a file that does not exist yet")
     if dtype == "q4_0" and stored_as(source) != "int4":
-        raise InputError(f"{source}: not stored as int4", f"write one first: lingxi compress int4 {source} OUT")
+        raise InputError(
+            f"{source}: not stored as int4", f"write one first: lingxi compress int4 {source} OUT"
+        )
     library = _library()
     size = size_from_config(read_config(source), str(source))
     check_style(size, str(source))
@@ -105,9 +108,7 @@ def _add_tokens(writer: Any, source: Path, size: Size) -> None:
     writer.add_add_eos_token((read_kind(source) or "embedder") == "embedder")
 
 
-def _add_tensors(
-    library: Any, writer: Any, tensors: Computed, codes: Any, size: Size, dtype: str
-) -> None:
+def _add_tensors(library: Any, writer: Any, tensors: Computed, codes: Any, size: Size, dtype: str) -> None:
     named = library.get_tensor_name_map(library.MODEL_ARCH.QWEN3, size.layers)
     for name in tensors:
         known = name if name.startswith("lm_head") else f"model.{name}"
@@ -129,16 +130,16 @@ def _add_tensors(
 
 def _check_blocks(name: str, packed: Packed4) -> None:
     if packed.group != _BLOCK:
-        raise InputError(f"{name}: groups of {packed.group}", f"write the int4 directory with --group {_BLOCK}")
+        raise InputError(
+            f"{name}: groups of {packed.group}", f"write the int4 directory with --group {_BLOCK}"
+        )
 
 
 def blocks(packed: Packed4) -> Array:
-    """Q4_0's bytes [rows, 18 · groups]: a block is its scale, then the first half of its codes in the low halves."""
+    """Q4_0's bytes [rows, 18 · groups]: a scale, then a block's first half in the low halves of 16 bytes."""
     rows, groups = packed.scales.shape
     pairs = torch.stack((packed.codes & 15, packed.codes >> 4), dim=-1).view(rows, groups, _BLOCK)
     low, high = pairs[:, :, : _BLOCK // 2], pairs[:, :, _BLOCK // 2 :]
     halves = (low | (high << 4)).numpy().astype(np.uint8)
     scales = packed.scales.numpy().astype("<f2").view(np.uint8).reshape(rows, groups, 2)
     return np.concatenate((scales, halves), axis=-1).reshape(rows, groups * 18)
-
-

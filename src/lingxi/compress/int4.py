@@ -1,9 +1,10 @@
 """Four bits a weight: groups of columns with a scale each, and rounding whose errors make up for each other.
 
-`nearest` rounds every weight alone, with the scale of a group that loses least. `compensated` is GPTQ (arXiv
-2210.17323): columns are rounded one by one, and what each lost is taken over by those still to come, weighed by
-the inputs that calibration texts give the matrix. `eased` is AWQ's scaling (arXiv 2306.00978) without the search
-for clips: inputs that are large get finer steps, and the norm before them takes the factor back.
+`nearest` rounds every weight alone, with the scale of a group that loses least. `compensated` is GPTQ
+(arXiv 2210.17323): columns are rounded one by one, and what each lost is taken over by those still to come,
+weighed by the inputs that calibration texts give the matrix. `eased` is AWQ's scaling (arXiv 2306.00978)
+without the search for clips: inputs that are large get finer steps, and the norm before them takes the
+factor back.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from lingxi.errors import InputError
 from lingxi.model.int4 import MIDDLE, TOP, Packed4, packed4
 
 GROUP = 32
-# How far the largest weight of a group may be beyond the steps: a clipped one may cost less than coarse steps.
+# How far the largest weight of a group may be beyond the steps: a clipped one may cost less than coarse
+# steps.
 _REACHES = tuple(float(r) for r in torch.linspace(1.0, 0.6, 9))
 _DAMPING = 0.01
 _ROWS = 8192  # of a table at a time
@@ -36,7 +38,7 @@ def nearest(matrix: torch.Tensor, group: int = GROUP, importance: torch.Tensor |
     Raises InputError where the columns are not whole groups.
     """
     check_group(matrix.shape[1], group)
-    parts = [_nearest(part.float(), group, importance) for part in matrix.split(_ROWS)]
+    parts = [_nearest(part.float(), group, importance) for part in torch.split(matrix, _ROWS)]
     codes = torch.cat([codes for codes, _ in parts])
     scales = torch.cat([scales for _, scales in parts])
     packed = packed4(codes, scales)
@@ -112,20 +114,20 @@ def compensated(matrix: torch.Tensor, inputs: torch.Tensor, group: int = GROUP) 
 
 def _spread(inputs: torch.Tensor) -> torch.Tensor:
     """The upper Cholesky factor of the damped inverse: row i says how an error in column i is made up for."""
-    size = len(inputs)
     damped = inputs.double().clone()
     silent = damped.diagonal() == 0
     damped.diagonal()[silent] = 1.0
     damped.diagonal().add_(_DAMPING * damped.diagonal().mean())
     inverse = torch.linalg.inv(damped)
-    return torch.linalg.cholesky((inverse + inverse.T) / 2, upper=True).float()[:size]
+    spread: torch.Tensor = torch.linalg.cholesky((inverse + inverse.T) / 2, upper=True)
+    return spread.float()
 
 
 def eased(matrices: list[torch.Tensor], inputs: torch.Tensor, group: int = GROUP) -> torch.Tensor:
     """AWQ: the factor of each input [columns] that lets matrices that share it lose least when rounded.
 
-    Columns are to be multiplied by it and the inputs divided. Tried are powers 0 to 1 of the inputs' root mean
-    square; the loss is that of the outputs, tr(E H Eᵀ).
+    Columns are to be multiplied by it and the inputs divided. Tried are powers 0 to 1 of the inputs' root
+    mean square; the loss is that of the outputs, tr(E H Eᵀ).
     """
     strength = inputs.diagonal().clamp_min(1e-12).sqrt()
     best, least = torch.ones_like(strength), torch.inf

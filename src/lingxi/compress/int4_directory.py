@@ -1,8 +1,9 @@
 """A model directory in four bits: `lingxi compress int4`.
 
-Matrices and the table of token vectors are stored packed, with one fp16 scale for 32 columns (4.5 bits a weight);
-norms stay fp32. The engine widens them when it opens the directory: four bits are for disks and downloads, and
-for runtimes that multiply them (`export_onnx`, `write_gguf`), not faster in this package's own kernels.
+Matrices and the table of token vectors are stored packed, with one fp16 scale for 32 columns (4.5 bits a
+weight); norms stay fp32. The engine widens them when it opens the directory: four bits are for disks and
+downloads, and for runtimes that multiply them (`export_onnx`, `write_gguf`), not faster in this package's
+own kernels.
 """
 
 from __future__ import annotations
@@ -71,9 +72,9 @@ def quantize_int4(
 ) -> Quantized:
     """Write the int4 copy of a Qwen3 directory to the new folder `out`; the golden file is left out.
 
-    `gptq` and `awq` want calibration `texts` (documents, as the model will meet them; a reranker's are paired
-    with their first line). Raises InputError where `out` exists, the method is none, texts are missing or rows
-    are not whole groups; ModelError as `read_decoder`.
+    `gptq` and `awq` want calibration `texts` (documents, as the model will meet them; a reranker's are
+    paired with their first line). Raises InputError where `out` exists, the method is none, texts are
+    missing or rows are not whole groups; ModelError as `read_decoder`.
     """
     _check(out, method, texts)
     size = size_from_config(read_config(source), str(source))
@@ -89,14 +90,16 @@ def quantize_int4(
         # Inputs are those that the rounded table causes.
         decoder.embed_tokens.weight = nn.Parameter(found.packed["embed_tokens.weight"].values(), False)
         sequences = calibration_ids(source, texts)
-        walk(decoder, sequences, lambda n, block, x: _replace(n, block, x, found, cast(Method, method), group))
+        walk(
+            decoder, sequences, lambda n, block, x: _replace(n, block, x, found, cast(Method, method), group)
+        )
     _write(source, out, found, {"dtype": "int4", "scale": "group", "group": group, "method": method})
     size_written = sum(path.stat().st_size for path in out.glob("*.safetensors"))
     return Quantized(out, size_written, found.errors)
 
 
 def calibration_ids(source: Path, texts: Sequence[str]) -> list[list[int]]:
-    """Texts as the model meets them: a third as queries; for a reranker, pairs of a first line and the text."""
+    """Texts as the model meets them: a third as queries; for a reranker, pairs of first line and text."""
     if read_kind(source) == "reranker":
         pairs = [(text.strip().partition("\n")[0][:200], text) for text in texts]
         return Reranker(source).token_ids(pairs)

@@ -1,4 +1,4 @@
-"""An exported embedder at work: texts to vectors by ONNX Runtime or OpenVINO, ids as `Embedder` makes them."""
+"""An exported embedder at work: texts to vectors by ONNX Runtime or OpenVINO, ids as `Embedder`'s."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ class OnnxEmbedder:
     none, ModelError for a reranker, MissingExtraError without the library.
     """
 
-    def __init__(self, folder: Path, library: str = "onnxruntime", *, name: str = "", threads: int = 1) -> None:
+    def __init__(
+        self, folder: Path, library: str = "onnxruntime", *, name: str = "", threads: int = 1
+    ) -> None:
         self.about = read_about(folder)
         if self.about.kind != "embedder":
             raise ModelError(f"{folder}: holds a reranker", "name an exported embedder")

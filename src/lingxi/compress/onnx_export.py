@@ -1,8 +1,8 @@
-"""A model directory as a folder for ONNX Runtime, OpenVINO and browsers: the graph, the tokenizer, how to ask it.
+"""A model directory as a folder for ONNX Runtime, OpenVINO and browsers: graph, tokenizer, how to ask.
 
-`model.onnx` takes `input_ids` and `attention_mask` (int64 [batch, sequence], padded on either side with any id)
-and gives finished vectors or scores; `lingxi.json` says what goes before a query, how long a text may be and
-which widths there are. `lingxi check MODEL --against onnx:OUT/model.onnx` proves the file.
+`model.onnx` takes `input_ids` and `attention_mask` (int64 [batch, sequence], padded on either side with any
+id) and gives finished vectors or scores; `lingxi.json` says what goes before a query, how long a text may
+be and which widths there are. `lingxi check MODEL --against onnx:OUT/model.onnx` proves the file.
 """
 
 from __future__ import annotations
@@ -59,15 +59,18 @@ class About:
 def export_onnx(source: Path, out: Path, precision: str = "float32") -> Exported:
     """Write a Qwen3 embedder or reranker as ONNX, its matrices in `precision`, to the new folder `out`.
 
-    `int4` wants a directory that `lingxi compress int4` wrote, and keeps its codes. Raises InputError where `out`
-    exists or the precision is none, ModelError for another family, MissingExtraError without the package onnx.
+    `int4` wants a directory that `lingxi compress int4` wrote, and keeps its codes. Raises InputError where
+    `out` exists or the precision is none, ModelError for another family, MissingExtraError without the
+    package onnx.
     """
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}", f"choose one of: {', '.join(PRECISIONS)}")
     if out.exists():
         raise InputError(f"{out}: exists already", "name a folder that does not exist yet")
     if precision == "int4" and stored_as(source) != "int4":
-        raise InputError(f"{source}: not stored as int4", f"write one first: lingxi compress int4 {source} OUT")
+        raise InputError(
+            f"{source}: not stored as int4", f"write one first: lingxi compress int4 {source} OUT"
+        )
     library()
     size = size_from_config(read_config(source), str(source))
     check_style(size, str(source))
@@ -96,7 +99,9 @@ def read_about(folder: Path) -> About:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return About(**found | {key: tuple(found[key]) for key in ("widths", "inputs")})
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: cannot be read ({error})", "write it with `lingxi compress onnx`") from None
+        raise InputError(
+            f"{path}: cannot be read ({error})", "write it with `lingxi compress onnx`"
+        ) from None
 
 
 def _about(source: Path, size: Size, precision: str) -> About:

@@ -6,7 +6,7 @@ its build for browsers and OpenVINO all compute.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -67,7 +67,9 @@ class Graph:
         """`value` as FLOAT, INT8, …"""
         return self.op("Cast", value, to=getattr(self._onnx.TensorProto, to))
 
-    def model(self, inputs: Sequence[str], outputs: dict[str, Sequence[Any]], about: dict[str, str]) -> Any:
+    def model(
+        self, inputs: Sequence[str], outputs: Mapping[str, Sequence[Any]], about: dict[str, str]
+    ) -> Any:
         """The finished model: int64 inputs [batch, sequence], float32 outputs of these shapes."""
         helper, proto = self._onnx.helper, self._onnx.TensorProto
         given = [helper.make_tensor_value_info(n, proto.INT64, ["batch", "sequence"]) for n in inputs]

@@ -1,9 +1,9 @@
 """How a matrix and a table of token vectors stand in an ONNX file, and how they are multiplied or looked up.
 
-float16 is a way to store: weights are widened when the file is loaded. int8 rounds the rows of most matrices and every
-token's activations by a scale of its own, so that a vector does not depend on its batch (runtimes' own
-`DynamicQuantizeLinear` takes one scale for all tokens of all texts). int4 keeps groups of columns with a scale
-each, as `int4.py` made them; activations stay float32.
+float16 is a way to store: weights are widened when the file is loaded. int8 rounds the rows of most
+matrices and every token's activations by a scale of its own, so that a vector does not depend on its batch
+(runtimes' own `DynamicQuantizeLinear` takes one scale for all tokens of all texts). int4 keeps groups of
+columns with a scale each, as `int4.py` made them; activations stay float32.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from lingxi.compress.onnx_graph import MICROSOFT, Array, Graph, Precision
 from lingxi.errors import ModelError
 from lingxi.model.int4 import Packed4
 
-# Attention's values and output bear the least rounding, here as in the package's own kernels: in int8 they made
-# nine tenths of lingxi-nano's error. They stay in half precision.
+# Attention's values and output bear the least rounding, here as in the package's own kernels: in int8
+# they made nine tenths of lingxi-nano's error. They stay in half precision.
 _KEPT = ("v_proj.weight", "o_proj.weight")
 
 
@@ -83,7 +83,8 @@ def _linear_int8(graph: Graph, x: str, name: str, matrix: Array) -> str:
     steps = graph.op("Round", graph.op("Div", x, step))
     inputs = graph.cast(graph.op("Add", steps, graph.floats(128.0)), "UINT8")
     middle = graph.constant("u8_128", np.asarray(128, np.uint8))
-    # Both sides unsigned: kernels for processors without VNNI add two signed products in 16 bits, and overflow.
+    # Both sides unsigned: kernels for processors without VNNI add two signed products in 16 bits, and
+    # overflow.
     turned = graph.constant(f"{name}.codes", (codes.T.astype(np.int16) + 128).astype(np.uint8))
     sums = graph.cast(graph.op("MatMulInteger", inputs, turned, middle, middle), "FLOAT")
     scaled = graph.op("Mul", sums, graph.constant(f"{name}.scale", scale.astype(np.float32)))
@@ -108,10 +109,12 @@ def _linear_int4(graph: Graph, x: str, name: str, packed: Packed4) -> str:
 
 def _lookup_int4(graph: Graph, ids: str, name: str, packed: Packed4) -> str:
     """Packed rows are gathered, then unpacked: two codes a byte, the even column in the low half."""
-    rows, groups = packed.scales.shape
+    groups = packed.scales.shape[1]
     width = groups * packed.group
     # In int32, which every runtime divides; bytes they do not all shift.
-    bytes_ = graph.cast(graph.op("Gather", graph.constant(f"{name}.codes", packed.codes.numpy()), ids), "INT32")
+    bytes_ = graph.cast(
+        graph.op("Gather", graph.constant(f"{name}.codes", packed.codes.numpy()), ids), "INT32"
+    )
     sixteen = graph.constant("i32_16", np.asarray(16, np.int32))
     high = graph.op("Div", bytes_, sixteen)
     low = graph.op("Sub", bytes_, graph.op("Mul", high, sixteen))

@@ -40,7 +40,7 @@ class _Sight:
 def embedder_graph(
     size: Size, weights: Weights, precision: Precision, widths: Sequence[int], about: dict[str, str]
 ) -> Any:
-    """`sentence_embedding` [batch, hidden] of unit length, and `sentence_embedding_N` for each narrower width."""
+    """`sentence_embedding` [batch, hidden] of unit length, and `sentence_embedding_N` of each width below."""
     graph = Graph()
     state = _pooled(graph, size, weights, precision)
     outputs: dict[str, list[Any]] = {VECTOR: ["batch", size.hidden]}
@@ -100,9 +100,7 @@ def _sight(graph: Graph, size: Size) -> _Sight:
     ends = _at(graph, turns, last, size.head_dim // 2)
     heads = graph.ints(1)
     angles = [graph.op("Unsqueeze", graph.op(f, t), heads) for t in (turns, ends) for f in ("Cos", "Sin")]
-    return _Sight(
-        angles[0], angles[1], _bias(graph, seen), last, angles[2], angles[3], _bias(graph, real)
-    )
+    return _Sight(angles[0], angles[1], _bias(graph, seen), last, angles[2], angles[3], _bias(graph, real))
 
 
 def _bias(graph: Graph, seen: str) -> str:
@@ -157,7 +155,6 @@ def _heads(graph: Graph, x: str, heads: int, size: Size) -> str:
 
 def _turned(graph: Graph, x: str, cos: str, sin: str, width: int) -> str:
     """Rotary positions, half-split form."""
-    half = graph.op("Shape", cos, start=-1)
     middle, last = graph.ints(width // 2), graph.ints(-1)
     first = graph.op("Slice", x, graph.ints(0), middle, last)
     second = graph.op("Slice", x, middle, graph.ints(width), last)
@@ -170,9 +167,7 @@ def _attend(graph: Graph, queries: str, keys: str, values: str, seen: str, size:
     """Softmax attention; query heads that share keys multiply them without a copy."""
     shared = size.heads // size.kv_heads
     if shared > 1:
-        queries = graph.op(
-            "Reshape", queries, graph.ints(0, size.kv_heads, shared, -1, size.head_dim)
-        )
+        queries = graph.op("Reshape", queries, graph.ints(0, size.kv_heads, shared, -1, size.head_dim))
         keys, values, seen = (graph.op("Unsqueeze", v, graph.ints(2)) for v in (keys, values, seen))
     turned = graph.op("Transpose", keys, perm=[0, 1, 3, 2] if shared == 1 else [0, 1, 2, 4, 3])
     scores = graph.op("Mul", graph.op("MatMul", queries, turned), graph.floats(size.head_dim**-0.5))

@@ -1,4 +1,4 @@
-"""The forms one embedder can take: what to write, how to open it, what it weighs, how its vectors are stored."""
+"""The forms one embedder can take: what to write, how to open it, what it weighs, how vectors are kept."""
 
 from __future__ import annotations
 
@@ -20,14 +20,23 @@ from lingxi.evaluate.encoders import Own
 from lingxi.evaluate.systems import Candidates, Matrix, System, Texts, best_first
 from lingxi.model.files import locate
 
-# Binary codes find this many times the ten that are wanted, and full vectors put them in order.
-RESCORED = 100
+# Binary codes find four times the ten that are wanted, and full vectors put them in order.
+RESCORED = 40
+_FULL = Form()
 WRITTEN = ("float32", "int8", "int4")
-VECTORS = {"256:int8": Form(256, "int8"), "full:int8": Form(None, "int8"), "full:binary": Form(None, "binary")}
+VECTORS = {
+    "256:int8": Form(256, "int8"),
+    "full:int8": Form(None, "int8"),
+    "full:binary": Form(None, "binary"),
+}
 KNOWN = (
     *WRITTEN,
     *(f"int4-{method}" for method in METHODS),
-    *(f"{runtime}-{precision}" for runtime in ("onnx", "openvino") for precision in ("float32", "int8", "int4")),
+    *(
+        f"{runtime}-{precision}"
+        for runtime in ("onnx", "openvino")
+        for precision in ("float32", "int8", "int4")
+    ),
     *(f"float32@{form}" for form in VECTORS),
     "float32@full:binary+rescoring",
 )
@@ -41,7 +50,7 @@ class Variant:
     path: Path
     runtime: str
     weights: str | None = None
-    form: Form = Form()
+    form: Form = _FULL
     rescored: bool = False
 
     @property
@@ -74,10 +83,10 @@ class Named(Dense):
 
 
 class Rescored:
-    """Binary documents found by binary queries, the first 100 put in order by the query's full vector.
+    """Binary documents found by binary queries, the first 40 put in order by the query's full vector.
 
-    Documents stay binary: their codes ±1 are multiplied by the query's floats (asymmetric scoring) for the first
-    cut, and their full vectors are read for the 100 alone.
+    Documents stay binary: their codes ±1 are multiplied by the query's floats (asymmetric scoring) for the
+    first cut, and their full vectors are read for the 40 alone.
     """
 
     def __init__(self, binary: Dense, name: str) -> None:
@@ -96,7 +105,7 @@ class Rescored:
         found = np.full(scores.shape, -2.0, np.float32) + scores / 100
         exact = np.take_along_axis(asked @ known.T, first, axis=1)
         np.put_along_axis(found, first, exact, axis=1)
-        yield found
+        yield found.astype(np.float32)
 
     def compare(self, left: Texts, right: Texts) -> Matrix:
         """Cosines of full vectors."""
@@ -150,7 +159,7 @@ def _int4(source: Path, folder: Path, texts: Sequence[str], method: str | None =
 
 
 def read_texts(path: Path) -> list[str]:
-    """Calibration texts: JSON Lines of `text`, or a text with one to a line; raises InputError without any."""
+    """Calibration texts: JSON Lines of `text`, or one to a line; raises InputError without any."""
     from lingxi.lines import numbered_lines
 
     found = []
@@ -161,7 +170,9 @@ def read_texts(path: Path) -> list[str]:
         try:
             found.append(str(json.loads(line)["text"]))
         except (ValueError, KeyError, TypeError):
-            raise InputError(f"{path}:{number} is no object with `text`", 'write {"text": "…"} on every line') from None
+            raise InputError(
+                f"{path}:{number} is no object with `text`", 'write {"text": "…"} on every line'
+            ) from None
     if not (kept := [text for text in found if text.strip()]):
         raise InputError(f"{path}: no texts", "give some hundred, like those the model will meet")
     return kept

@@ -1,8 +1,8 @@
 """A folder that is a web page: it embeds and searches some hundred documents in the browser alone.
 
-`index.html` with the model as ONNX, its tokenizer, the documents, and two libraries: onnxruntime-web (Microsoft,
-MIT) and tokenizers.js (Hugging Face, Apache-2.0), installed by npm or copied from a folder. Any web server serves
-it (`python -m http.server`); the page asks nobody else, and its own policy forbids it.
+`index.html` with the model as ONNX, its tokenizer, the documents, and two libraries: onnxruntime-web
+(Microsoft, MIT) and tokenizers.js (Hugging Face, Apache-2.0), installed by npm or copied from a folder. Any
+web server serves it (`python -m http.server`); the page asks nobody else, and its own policy forbids it.
 """
 
 from __future__ import annotations
@@ -119,7 +119,16 @@ def _rows(path: Path) -> Iterator[Document]:
 
 def _installed(folder: Path) -> Path:
     """The `node_modules` of a folder into which npm has installed the two libraries."""
-    command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder), *PACKAGES]
+    command = [
+        "npm",
+        "install",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--prefix",
+        str(folder),
+        *PACKAGES,
+    ]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
     except FileNotFoundError:

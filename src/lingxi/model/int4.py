@@ -1,7 +1,7 @@
 """Four-bit matrices as they are stored: two codes a byte, one fp16 scale for every group of columns.
 
-A code c from 0 to 15 stands for (c − 8) · scale. The even column of a pair is in the low half of its byte, which
-is also how ONNX Runtime's `MatMulNBits` reads a row.
+A code c from 0 to 15 stands for (c − 8) · scale. The even column of a pair is in the low half of its byte,
+which is also how ONNX Runtime's `MatMulNBits` reads a row.
 """
 
 from __future__ import annotations
