@@ -176,6 +176,10 @@ def pruned(texts: list[str], size: int | None = None, min_count: int = 1) -> voc
     return vocabulary.prune(description, counts, frame, size=size, min_count=min_count, rows=512)
 
 
+def counts_of(times: dict[int, int]) -> vocabulary.Counts:
+    return vocabulary.Counts(times, {i: float(n) for i, n in times.items()})
+
+
 ENGLISH = [text for language, text in SENTENCES if language == "en"]
 KEPT = pruned(ENGLISH)
 SMALL, WHOLE = Tokenizer.from_str(json.dumps(KEPT.description)), Tokenizer.from_str(toy_tokenizer())
@@ -228,7 +232,7 @@ def test_wordpiece_and_unigram_keep_characters_and_renumber_the_frame():
     model = {"type": "WordPiece", "unk_token": "[UNK]", "vocab": {w: i for i, w in enumerate(words)}}
     made = vocabulary.prune(
         {"model": model, "added_tokens": special, "post_processor": frame},
-        {8: 5, 10: 1, 9: 1},
+        counts_of({8: 5, 10: 1, 9: 1}),
         [],
         size=9,
         min_count=1,
@@ -248,7 +252,7 @@ def test_wordpiece_and_unigram_keep_characters_and_renumber_the_frame():
     ]
     made = vocabulary.prune(
         {"model": {"type": "Unigram", "unk_id": 2, "vocab": pieces}, "added_tokens": special[:2]},
-        {5: 3, 6: 1},
+        counts_of({5: 3, 6: 1}),
         [],
         size=None,
         min_count=2,

@@ -8,7 +8,7 @@ be given instead: the student learns from what is in it and needs no teacher at 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,13 +25,15 @@ from lingxi.model.tokens import Tokens
 from lingxi.reranker import Reranker
 from lingxi.train.feeding import CHARACTERS_A_TOKEN, framed
 from lingxi.train.files import save_whole
-from lingxi.train.mixture import SYMMETRIC, Sampler, sampler
+from lingxi.train.mixture import SYMMETRIC, sampler
 from lingxi.train.relevance import documents_of
 from lingxi.train.store import Row, Store
 
 _TEXTS, _ROWS, _ANSWERS = "texts.jsonl", "rows.npy", "answers.npy"
 # Rows drawn together: negatives of a row are documents of these.
 _DRAWN = 64
+# Rows drawn for one that is wanted, before it is said that there are hardly any.
+_PATIENCE = 200
 # Queries under the default task, and without any, as in training.
 _DEFAULT_RATE, _RAW_RATE = 0.3, 0.1
 _PART = 4_000
@@ -109,18 +111,40 @@ def teacher_of(kind: Kind, directory: Path) -> Teacher:
     return Judges(Reranker(directory))
 
 
-def draw_pool(kind: Kind, store: Store, settings: PoolSettings, seed: int, query_prompt: str | None) -> Pool:
+def every_row(row: Row) -> bool:
+    """No row is passed over."""
+    return True
+
+
+def draw_pool(
+    kind: Kind,
+    store: Store,
+    settings: PoolSettings,
+    seed: int,
+    query_prompt: str | None,
+    wanted: Callable[[Row], bool] = every_row,
+) -> Pool:
     """Draw rows by the mixture and render their texts, each text once.
 
     `query_prompt` stands before all queries of a family that has no instructions; None has each row's own.
+    Rows that are not `wanted` are passed over. Raises InputError where hardly any is wanted.
     """
     mixture = settings.mixture
     draws = sampler(store, mixture.tasks, mixture.language_balance, mixture.emphasis, sources=mixture.sources)
     known: dict[str, int] = {}
     rows: list[list[int]] = []
     rng = np.random.default_rng((seed, 77))
+    drawn = 0
     while len(rows) < settings.rows:
-        found = _rendered(kind, draws, settings, rng, query_prompt)
+        draw = draws.draw(rng, _DRAWN)
+        drawn += _DRAWN
+        wished = [row for row in store.rows(draw.numbers) if wanted(row)]
+        if drawn > _PATIENCE * (len(rows) + len(wished) + _DRAWN):
+            raise InputError(
+                f"{len(rows):,} of {drawn:,} rows drawn are of use to this vocabulary",
+                "give the pool's mixture the vocabulary's languages in emphasis",
+            )
+        found = _rendered(kind, wished, draw.kind.task, settings, rng, query_prompt)
         rows += [[known.setdefault(text, len(known)) for text in texts] for texts in found]
     rows = rows[: settings.rows]
     width = max(map(len, rows))
@@ -131,10 +155,15 @@ def draw_pool(kind: Kind, store: Store, settings: PoolSettings, seed: int, query
 
 
 def _rendered(
-    kind: Kind, draws: Sampler, settings: PoolSettings, rng: np.random.Generator, query_prompt: str | None
+    kind: Kind,
+    rows: list[Row],
+    of: str,
+    settings: PoolSettings,
+    rng: np.random.Generator,
+    query_prompt: str | None,
 ) -> list[list[str]]:
-    draw = draws.draw(rng, _DRAWN)
-    rows = draws.store.rows(draw.numbers)
+    if not rows:
+        return []
     drawn = documents_of(rows, rng, negatives=settings.negatives)
     out = []
     for i, row in enumerate(rows):
@@ -149,7 +178,7 @@ def _rendered(
             out.append([prompts.rerank_body(query, d, task or prompts.DEFAULT_TASK) for d in documents])
             continue
         before = query_prompt if query_prompt is not None else prompts.query_prefix(task) if task else ""
-        alike = before if draw.kind.task in SYMMETRIC else ""
+        alike = before if of in SYMMETRIC else ""
         out.append([before + query, *(alike + document for document in documents)])
     return out
 

@@ -121,7 +121,7 @@ class Verdicts:
         logits = torch.zeros_like(wanted).masked_scatter(known, found)
         parts = {
             "embedding": s.embedding * losses.judge_distillation(found, torch.sigmoid(wanted[known])),
-            "similarity": s.similarity * losses.margin_mse(logits, wanted, known),
+            "similarity": s.similarity * differences(logits, wanted, known),
             "ranking": s.ranking * losses.score_distillation(logits, wanted, temperature=1.0, known=known),
         }
         with torch.no_grad():
@@ -130,6 +130,18 @@ class Verdicts:
             **{name: float(part.detach()) for name, part in parts.items()},
             "correlation": float(agree.nan_to_num()),
         }
+
+
+def differences(scores: torch.Tensor, teacher: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Mean of ((sᵢ − sⱼ) − (tᵢ − tⱼ))² / 2 over the pairs of each query's known documents, mean of queries.
+
+    `scores`, `teacher`, `known` [n, documents]. Margin-MSE (arXiv 2010.02666) of all pairs, not only of those
+    with the right document: half of it is the variance of s − t in a list. 0 where one document is known.
+    """
+    gaps = (scores - teacher.detach()).masked_fill(~known, 0.0)
+    counts = known.sum(1, keepdim=True).clamp(min=1)
+    centred = (gaps - gaps.sum(1, keepdim=True) / counts).masked_fill(~known, 0.0)
+    return (centred.square().sum(1) / counts[:, 0]).mean()
 
 
 def check_widths(width: int, dim: int, axes: torch.Tensor | None, settings: RecoverySettings) -> None:

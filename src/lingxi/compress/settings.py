@@ -17,7 +17,7 @@ class VocabularySettings(Settings):
     languages: tuple[str, ...] = Field(min_length=1)
     """Languages as the pairs name them; for code, its programming languages."""
     size: int | None = Field(default=None, ge=300)
-    """Most tokens kept, the most frequent first; None keeps every token that is met."""
+    """Most tokens kept, those with the largest shares of texts first; None keeps every token that is met."""
     min_count: int = Field(default=1, ge=1)
     """Tokens met fewer times are dropped."""
     texts: int = Field(default=20_000, ge=1)
@@ -63,7 +63,8 @@ class RecoverySettings(Settings):
     embedding: float = Field(default=1.0, ge=0)
     """Weight of the cosine to the teacher's vector (embedder), of its verdict (reranker)."""
     similarity: float = Field(default=1.0, ge=0)
-    """Weight of the batch's similarity matrix, row by row."""
+    """Weight of the batch's similarity matrix, row by row (embedder), of the differences of verdicts within a
+    query's list (reranker)."""
     ranking: float = Field(default=1.0, ge=0)
     """Weight of each query's list of documents in the teacher's order."""
     temperature: float = Field(default=0.05, gt=0)

@@ -10,7 +10,7 @@ the tokens of the templates, the normaliser and the pre-tokenizer stay.
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -42,14 +42,29 @@ class Pruned:
         return {old: new for new, old in enumerate(self.ids)}
 
 
-def count_tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[int]:
-    """How often each token is met in the texts."""
-    counts: Counter[int] = Counter()
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How often each token is met in some texts, and the sum of its shares of them.
+
+    A text of n tokens adds 1/n a token to `shares`: a vector changes by the share of its text that does, so a
+    sentence weighs as much as a page.
+    """
+
+    times: Mapping[int, int]
+    shares: Mapping[int, float]
+
+
+def count_tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> Counts:
+    """Count the tokens of texts."""
+    times: Counter[int] = Counter()
+    shares: dict[int, float] = defaultdict(float)
     left = iter(texts)
     while part := list(islice(left, _READ_AT_A_TIME)):
         for encoding in tokenizer.encode_batch_fast(part, add_special_tokens=False):
-            counts.update(encoding.ids)
-    return counts
+            times.update(encoding.ids)
+            for i in encoding.ids:
+                shares[i] += 1 / len(encoding.ids)
+    return Counts(times, shares)
 
 
 def frame_texts() -> list[str]:
@@ -72,14 +87,14 @@ def frame_texts() -> list[str]:
 
 def prune(
     description: Description,
-    counts: Mapping[int, int],
+    counts: Counts,
     frame: Iterable[int],
     *,
     size: int | None,
     min_count: int,
     rows: int,
 ) -> Pruned:
-    """Keep the specials, `frame`, what any text needs, and the tokens met most often, up to `size`.
+    """Keep the specials, `frame`, what any text needs, and the tokens with the largest shares, up to `size`.
 
     `rows` is how many ids the network has. Raises InputError where `size` does not hold what must stay,
     and for a kind of tokenizer that is not rebuilt.
@@ -96,17 +111,17 @@ def prune(
             f"a vocabulary of {most} does not hold the {len(kept)} tokens that any text needs",
             f"choose {len(kept)} or more",
         )
-    for i, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
-        if count < min_count:
-            break
+    for i, _ in sorted(counts.shares.items(), key=lambda pair: (-pair[1], pair[0])):
+        if counts.times[i] < min_count:
+            continue
         more = model.with_parts(i) - kept
         # A token whose parts do not fit is left out; a later one may still fit.
         if len(kept) + len(more) <= most:
             kept |= more
     ids = tuple(sorted(i for i in kept if i < rows))
-    total = sum(counts.values())
-    covered = sum(n for i, n in counts.items() if i in kept) / max(total, 1)
-    return Pruned(_rebuilt(description, model, ids), ids, len(counts), covered)
+    total = sum(counts.times.values())
+    covered = sum(n for i, n in counts.times.items() if i in kept) / max(total, 1)
+    return Pruned(_rebuilt(description, model, ids), ids, len(counts.times), covered)
 
 
 @dataclass(frozen=True, slots=True)
