@@ -15,10 +15,12 @@ Encode = Callable[[Sequence[str], str | None], NDArray[np.float32]]
 class Encoder(Protocol):
     """What an embedder has to offer: texts to unit vectors [n, dim]."""
 
-    def encode_query(self, inputs: list[str], **options: Any) -> NDArray[Any]:
-        """The vectors of queries, under the option `instruction`."""
+    def encode_query(
+        self, inputs: list[str], *, instruction: str | None = None, show_progress_bar: bool | None = None
+    ) -> NDArray[Any]:
+        """The vectors of queries, under an instruction."""
 
-    def encode_document(self, inputs: list[str], **options: Any) -> NDArray[Any]:
+    def encode_document(self, inputs: list[str], *, show_progress_bar: bool | None = None) -> NDArray[Any]:
         """The vectors of documents."""
 
 

@@ -1,3 +1,7 @@
+"""`lingxi compress`: smaller models, and models in other forms, each verb a file of its own."""
+
+from __future__ import annotations
+
 import typer
 
 from lingxi.cli import distil, exports

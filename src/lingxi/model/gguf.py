@@ -133,7 +133,7 @@ def _state(
     state = {}
     for name, shape in shapes.items():
         key = named.get_name(f"model.{name}", try_suffixes=(".weight", ".bias"))
-        if key not in tensors:
+        if key is None or key not in tensors:
             raise ModelError(f"{path}: tensor {key or name!r} is missing", "copy the file again")
         tensor = _dequantized(tensors[key])
         if tuple(tensor.shape) != shape:

@@ -39,6 +39,7 @@ class Searches(Protocol):
         instruction: str | None = None,
         rerank: bool = True,
         below: Sequence[str | Path] = (),
+        *,
         mark: bool = True,
     ) -> list[Hit]:
         """The best passages, best first."""
