@@ -2,6 +2,7 @@
 
     python benchmarks/update.py WORK --root BENCHMARK.tar.zst --replay RUN/3-curate/pairs.parquet \\
         --django django-5.2.8.tar.gz --sphinx sphinx-8.2.3.tar.gz --part all
+    python benchmarks/update.py WORK --part ours --set steps=80 --domains sorbian
     python benchmarks/update.py WORK --report docs
 
 Domains: docstrings of Python's library (question → function), Django's documentation (heading → section),
@@ -22,6 +23,8 @@ import sysconfig
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,7 @@ from lingxi.model.files import locate, read_decoder
 from lingxi.model.tokens import read_tokens
 from lingxi.parse.rst import rst_as_markdown
 from lingxi.records import Document, Pair, digest, drawn, passage, read_pairs, write_pairs
-from lingxi.update import releases
+from lingxi.update import cost, releases
 from lingxi.update.anchors import new_rows, vectors_of
 from lingxi.update.learn import learn
 from lingxi.update.material import sample_file, sampled
@@ -51,9 +54,9 @@ TRAIN, TEST, BESIDE, REPLAY = 1000, 150, 150, 600
 LONGEST = 128
 SETS = ("squad", "cmrc2018", "nq-open", "cosqa")
 SUITE = ("queries=150", "documents=200")
-SETTINGS = UpdateSettings(threads=1, steps=40, replay=REPLAY - 100, dev_rows=60, kept_pairs=8, max_tokens=48)
-# Naive fine-tuning is the same without what keeps the old; retraining has three times the steps, old pairs
-# among the new, and nothing that holds it back.
+SETTINGS = UpdateSettings(threads=1)
+# Naive fine-tuning is fewer steps without what keeps the old; retraining has old pairs among the new, and
+# nothing that holds it back.
 NAIVE = SETTINGS.model_copy(update={"stored": 0.0, "anchor": 0.0, "steps": 30})
 RETRAIN = NAIVE.model_copy(update={"steps": 90})
 CODE = "Given a code comment, retrieve the code snippet corresponding to that comment."
@@ -170,19 +173,21 @@ class Test:
         return [round(float(v), 4) for v in np.where(rank < 10, 1 / np.log2(rank + 2), 0.0)]
 
 
-def ours(work: Path, root: Path, domains: Sequence[str]) -> None:
+def ours(work: Path, root: Path, domains: Sequence[str], settings: UpdateSettings = SETTINGS) -> None:
     """Updates one after another, each from the release before; after each, all domains are tested."""
     home = work / "home"
     home.mkdir(exist_ok=True)
     releases.begin(home, MODEL)
-    keep = Keep(resolve("benchmark", SUITE, SETS), root, Path("~/.cache/lingxi").expanduser())
+    keep = _keep(root)
     old = list(read_pairs(work / "replay.parquet"))
     for number, name in enumerate(domains):
         path = work / f"ours-{number}-{name}.json"
+        new = list(read_pairs(work / f"{name}-train.parquet"))
+        # What is learnt is replayed with the rest from then on.
+        replay, old = old, [*old, *sampled(new, REPLAY // 6, 0)]
         if path.exists():
             continue
-        new = list(read_pairs(work / f"{name}-train.parquet"))
-        outcome = update(home, new, old, keep, SETTINGS, say=print)
+        outcome = update(home, new, replay, keep, settings, say=print)
         print(*outcome.lines, sep="\n", flush=True)
         model = (
             Path(releases.serving(home).model)
@@ -193,8 +198,24 @@ def ours(work: Path, root: Path, domains: Sequence[str]) -> None:
                  "said": outcome.release.said, "lines": outcome.lines}  # fmt: skip
         shutil.copytree(model, work / f"ours-{number}-{name}")
         path.write_text(json.dumps(found, default=str), encoding="utf-8")
-        # What is learnt is replayed with the rest from now on.
-        old = [*old, *sampled(new, REPLAY // 6, 0)]
+
+
+def _keep(root: Path) -> Keep:
+    return Keep(resolve("benchmark", SUITE, SETS), root, Path("~/.cache/lingxi").expanduser())
+
+
+def since(work: Path, root: Path, domains: Sequence[str]) -> None:
+    """The models that `ours` made, on old slices, against the first model and the vectors it stored."""
+    keep, first = _keep(root), locate(MODEL)
+    for number, name in enumerate(domains):
+        path, model = work / f"since-{number}-{name}.json", work / f"ours-{number}-{name}"
+        if model.is_dir() and not path.exists():
+            out = work / f"since-{number}"
+            found = cost.measure(
+                first, first, model, (None, None), keep.suite, root, out, keep.cache, SETTINGS.max_drop, print
+            )
+            path.write_text(json.dumps(asdict(found)), encoding="utf-8")
+            print(path.name, *found.said(SETTINGS.enough), *found.decision.reasons, sep="\n", flush=True)
 
 
 def test(work: Path, root: Path, domains: Sequence[str]) -> None:
@@ -219,7 +240,7 @@ def naive(work: Path, root: Path, domains: Sequence[str]) -> None:
 
 
 def retrain(work: Path, root: Path, domains: Sequence[str]) -> None:
-    """From the first model: all weights, old and new pairs together, three times the steps, each alone."""
+    """From the first model: all weights, old and new pairs together, nothing that holds them, each alone."""
     old = [row for row in read_pairs(work / "replay.parquet") if row.task in ("retrieval", "code", "bitext")]
     for name in domains:
         path = work / f"retrain-{name}.json"
@@ -265,11 +286,19 @@ def report(work: Path, out: Path) -> None:
         cpu = sum(json.loads(_at(work, "ours", name).read_text("utf-8"))["cpu"].values())
         print(f"| {name} | " + " | ".join(cells) + f" | {told} | {cpu:.0f} |")
     for path in sorted(work.glob("ours-*.json")):
-        cost = json.loads(path.read_text("utf-8"))["said"]["cost"]
-        first, kept = cost["decision"]["slices"][0], cost["stored"]
+        weighed = json.loads(path.read_text("utf-8"))["said"]["cost"]
+        first, kept = weighed["decision"]["slices"][0], weighed["stored"]
         span = f"[{first['low']:+.2f}, {first['high']:+.2f}] of {first['n']}"
         share = f"{100 * kept['value']:.1f} % [{100 * kept['low']:.1f}, {100 * kept['high']:.1f}]"
         print(f"{path.stem}: old slices {first['difference']:+.2f} {span}; stored {share} of embedded again")
+    for path in sorted(work.glob("since-*.json")):
+        found = json.loads(path.read_text("utf-8"))
+        first, kept = found["decision"]["slices"][0], found["stored"]
+        print(
+            f"{path.stem}, against the first: {found['decision']['verdict']} {first['difference']:+.2f} "
+            f"[{first['low']:+.2f}, {first['high']:+.2f}]; stored {100 * kept['value']:.1f} % "
+            f"[{100 * kept['low']:.1f}, {100 * kept['high']:.1f}]"
+        )
     (out / "update.svg").write_text(_forgetting(work, begun), encoding="utf-8")
 
 
@@ -319,7 +348,7 @@ def _forgetting(work: Path, begun: dict[str, Any]) -> str:
     return svg[0]
 
 
-PARTS = {"base": base, "ours": ours, "test": test, "naive": naive, "retrain": retrain}
+PARTS = {"base": base, "ours": ours, "since": since, "test": test, "naive": naive, "retrain": retrain}
 
 
 def main() -> None:
@@ -330,6 +359,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--part", choices=[*PARTS, "make", "all"], default="all")
     parser.add_argument("--report", type=Path, help="folder that the plot is written to")
+    parser.add_argument(
+        "--set", action="append", default=[], help="KEY=VALUE of the [update] table, for `ours`"
+    )
     parser.add_argument("--domains", default=",".join(DOMAINS))
     asked = parser.parse_args()
     if asked.report:
@@ -339,7 +371,9 @@ def main() -> None:
     asked.work.mkdir(parents=True, exist_ok=True)
     if asked.part in ("make", "all"):
         make(asked.work, asked.django, asked.sphinx, asked.replay)
-    for name, part in PARTS.items():
+    told = SETTINGS.model_dump() | {k: json.loads(v) for k, _, v in (p.partition("=") for p in asked.set)}
+    parts = PARTS | {"ours": partial(ours, settings=UpdateSettings.model_validate(told))}
+    for name, part in parts.items():
         if asked.part in (name, "all"):
             part(asked.work, asked.root, asked.domains.split(","))
 

@@ -27,7 +27,7 @@ from lingxi.train.checkpoint_start import open_for_training
 from lingxi.train.held_out import write_suite
 from lingxi.update import bridge, releases
 from lingxi.update.anchors import anchors_of, new_rows, vectors_of
-from lingxi.update.blend import found
+from lingxi.update.blend import found, share_of
 from lingxi.update.learn import learn
 from lingxi.update.material import read_rows, sample_file, sampled, split
 from lingxi.update.objective import Objective
@@ -289,9 +289,17 @@ def test_an_update_is_promoted_or_not_by_the_gate(toy: Path, suite: Path, tmp_pa
     home.mkdir()
     assert releases.begin(home, str(toy)).number == 0
     keep = Keep(read_suite(suite), None, tmp_path / "cache")
-    strict = QUICK.model_copy(update={"max_drop": 0.0, "seed": 1})
-    stopped = update(home, NEW, OLD[30:], keep, strict, strict=True)
+    strict = QUICK.model_copy(update={"max_drop": 0.0, "seed": 1, "tolerance": 1.0})
+    heard: list[str] = []
+    stopped = update(home, NEW, OLD[30:], keep, strict, strict=True, say=heard.append)
     assert not stopped.promoted
+    # Half of what was learnt was asked about too, and lies there beside the whole.
+    trying = home / "trying/update"
+    whole, half = (share_of(trying / name / "embedder") for name in ("release", "half"))
+    assert half == pytest.approx(whole / 2)
+    assert stopped.release.said["share"] == half
+    assert any("once more" in line for line in heard)
+    assert str(trying / "half") in stopped.lines[-1]
     assert releases.serving(home).number == 0
     done = update(home, NEW, OLD[30:], keep, QUICK)
     assert done.promoted, done.lines

@@ -6,6 +6,7 @@ documents are as they are stored.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 
 from lingxi.check import make_golden
 from lingxi.merge.methods import State
-from lingxi.merge.run import Dev, Merged, merge_models
+from lingxi.merge.run import FILE, Dev, Merged, merge_models
 from lingxi.merge.settings import MergeSettings, SearchSettings
 from lingxi.model.decoder import Decoder
 from lingxi.model.files import read_decoder
@@ -45,6 +46,20 @@ def blend(
     return merge_models(
         merge, [model, tuned], out, make_golden, dev=Dev(score, rows=len(new) + len(old)), card=card
     )
+
+
+def share_of(merged: Path) -> float:
+    """How much of the learnt weights a merge holds, 0 to 1."""
+    said = json.loads((merged / FILE).read_text(encoding="utf-8"))
+    return float(said["inputs"][1]["weight"])
+
+
+def with_share(
+    model: Path, tuned: Path, share: float, settings: UpdateSettings, out: Path, card: str
+) -> Merged:
+    """Merge `share` of the learnt weights (above 0, below 1) into `model`, and write it to `out`."""
+    merge = MergeSettings(method="linear", dtype=settings.dtype, weights=(1 - share, share))
+    return merge_models(merge, [model, tuned], out, make_golden, card=card)
 
 
 class _Score:

@@ -28,7 +28,7 @@ from lingxi.train.loop import Listener
 from lingxi.update import bridge as bridges
 from lingxi.update import cost, releases
 from lingxi.update.anchors import vectors_of
-from lingxi.update.blend import blend
+from lingxi.update.blend import blend, share_of, with_share
 from lingxi.update.bridge import Bridge
 from lingxi.update.learn import learn
 from lingxi.update.material import read_rows, sampled, split
@@ -71,9 +71,10 @@ class _Clock:
         self._last = time.perf_counter(), time.process_time()
 
     def done(self, name: str) -> None:
-        """Since the last step."""
+        """Since the last step; a step that comes again adds to its time."""
         now = time.perf_counter(), time.process_time()
-        self.wall[name], self.cpu[name] = (round(n - b, 1) for n, b in zip(now, self._last, strict=True))
+        for seconds, n, b in zip((self.wall, self.cpu), now, self._last, strict=True):
+            seconds[name] = round(seconds.get(name, 0.0) + n - b, 1)
         self._last = now
 
 
@@ -92,23 +93,36 @@ def update(
     """Teach the serving release new pairs; the outcome serves where the gate does not stop it.
 
     `replay` are old pairs, `files` those of an index that the new pairs were made of. Without `keep` there is
-    no gate, and the outcome is not promoted. Stopped, the same call goes on. Raises InputError where there is
-    too little to learn from, TrainingError, GuardError.
+    no gate, and the outcome is not promoted. What the gate stops is merged once more with half of what was
+    learnt, and asked again. Stopped, the same call goes on. Raises InputError where there is too little to
+    learn from, TrainingError, GuardError.
     """
     clock, before = _Clock(), releases.serving(home)
     rows = _rows(new, replay, settings)
     trying = _trying(home, before, rows, settings)
     folder = trying / "release"
+
+    def measured() -> tuple[Bridge, cost.Cost | None]:
+        found = _bridge(Path(before.space), folder / EMBEDDER, rows.old, settings)
+        bridges.save(found, folder / BRIDGE)
+        clock.done("map")
+        weighed = _weighed(home, before, folder / EMBEDDER, found, keep, settings, trying, say)
+        clock.done("gate")
+        return found, weighed
+
     _make(before, rows, settings, trying, listeners, clock, say)
-    found = _bridge(Path(before.space), folder / EMBEDDER, rows.old, settings)
-    bridges.save(found, folder / BRIDGE)
-    clock.done("map")
-    weighed = _weighed(home, before, folder / EMBEDDER, found, keep, settings, trying, say)
-    clock.done("gate")
+    found, weighed = measured()
+    half = share_of(folder / EMBEDDER) / 2
+    if half and weighed is not None and not passes(weighed, settings, strict):
+        say(f"the gate stops it; once more with {half:.3f} of what was learnt")
+        folder = trying / "half"
+        _make_half(before, rows, half, settings, trying, clock)
+        found, weighed = measured()
     said = {
         "before": before.number, "pairs": len(rows.new), "kept": len(rows.old),
         "map": {"name": found.name, "cosine_before": found.cosine_before, "cosine": found.cosine},
-        "cost": asdict(weighed) if weighed else None, "seconds": clock.wall, "cpu_seconds": clock.cpu,
+        "share": share_of(folder / EMBEDDER), "cost": asdict(weighed) if weighed else None,
+        "seconds": clock.wall, "cpu_seconds": clock.cpu,
         "settings": settings.model_dump(mode="json"), "learnt_files": list(files),
     }  # fmt: skip
     release = _finished(home, folder, before, weighed, said)
@@ -165,6 +179,18 @@ def _make(
         out.parent.mkdir(exist_ok=True)
         merged = blend(model, trying / "tuned", rows.new_dev, rows.old_dev, settings, out, card)
         say(f"merged: {merged.search.said() if merged.search else merged.weights}")
+    clock.done("blend")
+
+
+def _make_half(
+    before: Release, rows: _Rows, share: float, settings: UpdateSettings, trying: Path, clock: _Clock
+) -> None:
+    """Merge once more, with `share` of what was learnt, into `trying/half`."""
+    model, out = Path(before.model), trying / "half" / EMBEDDER
+    if not (out / FILE).exists():
+        out.parent.mkdir(exist_ok=True)
+        card = _card(before, len(rows.new), len(rows.old), settings)
+        with_share(model, trying / "tuned", share, settings, out, card)
     clock.done("blend")
 
 
@@ -228,7 +254,7 @@ def _weighed(
     earlier = bridges.load(releases.folder_of(home, before.number) / BRIDGE) if before.bridged else None
     return cost.measure(
         Path(before.model), Path(before.space), new, (earlier, found), keep.suite, keep.root,
-        trying / "gate", keep.cache, settings.max_drop, say,
+        trying / f"gate-{new.parent.name}", keep.cache, settings.max_drop, say,
     )  # fmt: skip
 
 

@@ -11,15 +11,15 @@ from lingxi.train.settings import LoraSettings
 
 
 class UpdateSettings(Settings):
-    """One update; the defaults are those that were measured on lingxi-nano (docs/update.md)."""
+    """One update; the defaults are what was measured on lingxi-nano (docs/update.md)."""
 
     seed: int = 0
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; None takes all the machine has."""
-    steps: int = Field(default=40, ge=1)
+    steps: int = Field(default=120, ge=1)
     batch_pairs: int = Field(default=32, ge=2)
     """New pairs a step."""
-    kept_pairs: int = Field(default=24, ge=1)
+    kept_pairs: int = Field(default=8, ge=1)
     """Old queries, and as many old documents, whose vectors are held in place in each step."""
     learning_rate: float = Field(default=2e-4, gt=0)
     token_learning_rate: float = Field(default=2e-3, gt=0)
@@ -27,7 +27,7 @@ class UpdateSettings(Settings):
     temperature: float = Field(default=0.05, gt=0)
     margin: float = Field(default=0.1, ge=0)
     """Negatives that score this much above the right document are taken for right."""
-    max_tokens: int = Field(default=64, ge=8)
+    max_tokens: int = Field(default=48, ge=8)
     stored: float = Field(default=0.5, ge=0, le=1)
     """Share of the loss in which new queries are compared with documents as the old model stored them."""
     anchor: float = Field(default=60.0, ge=0)
@@ -37,11 +37,11 @@ class UpdateSettings(Settings):
     lora: LoraSettings = LoraSettings()
     tokens: Literal["seen", "none"] = "seen"
     """Which token vectors learn: those that the new data hold, or none."""
-    replay: int = Field(default=2000, ge=20)
+    replay: int = Field(default=500, ge=20)
     """Most old pairs that are kept in mind, drawn by seed, as many of each source."""
     dev: float = Field(default=0.1, gt=0, lt=0.5)
     """Share of the new groups on which the weight of the merge is searched."""
-    dev_rows: int = Field(default=200, ge=10)
+    dev_rows: int = Field(default=60, ge=10)
     """Most dev rows, new and old."""
     trials: int = Field(default=3, ge=1)
     """Merges with the old weights that are tried, beside both ends."""
