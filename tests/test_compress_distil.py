@@ -24,7 +24,7 @@ from lingxi.compress.distil import distil
 from lingxi.compress.estimate import estimate
 from lingxi.compress.pool import Pool, ask, read_answers, read_pool, write_pool
 from lingxi.compress.reading import read_anew, store_of
-from lingxi.compress.recover import Imitation, Verdicts, check_widths, differences
+from lingxi.compress.recover import Imitation, Verdicts, check_widths, differences, recover
 from lingxi.compress.rounded import plain_state, round_in_forward, rounded
 from lingxi.compress.settings import DistilSettings, RecoverySettings, ShapeSettings
 from lingxi.compress.shaping import make_student
@@ -373,6 +373,23 @@ def test_differences_are_those_of_all_pairs_of_a_list(seed, shift):
     assert float(differences(mine, theirs, known)) == pytest.approx(np.mean(found))
     lifted = differences(theirs + shift, theirs, known)
     assert float(lifted) == pytest.approx(0.0, abs=1e-9)  # only differences count
+
+
+@pytest.mark.parametrize("as_stored", [None, "int8"])
+def test_token_vectors_are_learnt_alone_where_asked(tmp_path, as_stored):
+    network = toy_decoder().requires_grad_(True)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    pool, answers = pool_of()
+    answers = np.tile(answers, (1, -(-network.hidden // answers.shape[1])))[:, : network.hidden]
+    settings_of = recovery(batch_rows=6, learns="tokens", rounded=as_stored)
+
+    def ids(texts: list[str]) -> list[list[int]]:
+        return [[int(text.split()[1]) + 5, 3] for text in texts]
+
+    objective = Imitation(pool, answers, ids, settings_of, None)
+    after, _ = recover(network, objective, settings_of, tmp_path, 0, {}, torch.device("cpu"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"embed_tokens.weight"}
 
 
 def test_widths_that_cannot_be_compared_are_refused():
