@@ -23,9 +23,12 @@ from lingxi.compress.contributions import of_cosine, of_verdict, removals, weigh
 from lingxi.compress.distil import distil
 from lingxi.compress.estimate import estimate
 from lingxi.compress.pool import Pool, ask, read_answers, read_pool, write_pool
-from lingxi.compress.recover import Imitation, Verdicts, check_widths
+from lingxi.compress.reading import read_anew, store_of
+from lingxi.compress.recover import Imitation, Verdicts, check_widths, differences, recover
 from lingxi.compress.rounded import plain_state, round_in_forward, rounded
 from lingxi.compress.settings import DistilSettings, RecoverySettings, ShapeSettings
+from lingxi.compress.shaping import make_student
+from lingxi.compress.teacher import open_teacher
 from lingxi.config import load
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError, ModelError, RecipeError
@@ -225,6 +228,15 @@ def test_the_most_frequent_tokens_are_kept_and_a_size_too_small_is_refused():
     assert_mendable(refused.value, "300")
 
 
+def test_a_sentence_weighs_as_much_as_a_page():
+    tokenizer = Tokenizer.from_str(toy_tokenizer())
+    page = " ".join(ENGLISH * 3)
+    counts = vocabulary.count_tokens(tokenizer, [page, "a"])
+    (only,) = tokenizer.encode("a").ids
+    assert counts.shares[only] >= 1.0 and sum(counts.shares.values()) == pytest.approx(2.0)
+    assert sum(counts.times.values()) == len(tokenizer.encode(page).ids) + 1
+
+
 def test_wordpiece_and_unigram_keep_characters_and_renumber_the_frame():
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "##b", "ab", "##cd", "cat", "dog", "##s"]
     frame = {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}
@@ -348,6 +360,38 @@ def test_a_reranker_that_answers_as_its_teacher_has_no_loss_and_empty_places_cou
     assert float(batch.loss(-right)[0]) > 1.0
 
 
+@given(st.integers(0, 2**16), st.floats(-5, 5))
+def test_differences_are_those_of_all_pairs_of_a_list(seed, shift):
+    torch.manual_seed(seed)
+    mine, theirs = torch.randn(3, 5).double(), torch.randn(3, 5).double()
+    known = torch.rand(3, 5) < 0.7
+    known[0], known[1, 1:] = True, False  # a whole list, and one with at most one document
+    found = []
+    for s, t, k in zip(mine, theirs, known, strict=True):
+        gaps = (s - t)[k]
+        found.append(float((gaps[:, None] - gaps[None]).square().mean() / 2) if len(gaps) else 0.0)
+    assert float(differences(mine, theirs, known)) == pytest.approx(np.mean(found))
+    lifted = differences(theirs + shift, theirs, known)
+    assert float(lifted) == pytest.approx(0.0, abs=1e-9)  # only differences count
+
+
+@pytest.mark.parametrize("as_stored", [None, "int8"])
+def test_token_vectors_are_learnt_alone_where_asked(tmp_path, as_stored):
+    network = toy_decoder().requires_grad_(True)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    pool, answers = pool_of()
+    answers = np.tile(answers, (1, -(-network.hidden // answers.shape[1])))[:, : network.hidden]
+    settings_of = recovery(batch_rows=6, learns="tokens", rounded=as_stored)
+
+    def ids(texts: list[str]) -> list[list[int]]:
+        return [[int(text.split()[1]) + 5, 3] for text in texts]
+
+    objective = Imitation(pool, answers, ids, settings_of, None)
+    after, _ = recover(network, objective, settings_of, tmp_path, 0, {}, torch.device("cpu"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"embed_tokens.weight"}
+
+
 def test_widths_that_cannot_be_compared_are_refused():
     with pytest.raises(InputError) as refused:
         check_widths(16, 32, None, recovery())
@@ -460,6 +504,7 @@ def agreement(student: Path, teacher: Path) -> float:
 
 
 @CUT
+@pytest.mark.slow
 def test_a_students_recovery_draws_it_to_its_teacher(embedder_directory, pairs, tmp_path):
     done = distil(recipe(embedder_directory, pairs), tmp_path, silent)
     assert check_model(done.out, device="cpu").ok
@@ -478,7 +523,31 @@ def test_a_students_recovery_draws_it_to_its_teacher(embedder_directory, pairs, 
     assert "Layers of the teacher that were kept" in (done.out / "README.md").read_text()
 
 
+def test_a_smaller_vocabulary_learns_from_rows_that_it_reads_anew(embedder_directory, pairs, tmp_path):
+    settings_of = recipe(embedder_directory, pairs, shape={}, vocabulary={"languages": ["en"], "size": 420})
+    teacher, store = open_teacher(embedder_directory), store_of(settings_of, tmp_path)
+    student, _ = make_student(settings_of, teacher, store, silent)
+    wanted = read_anew(settings_of, teacher, student)
+    kept = set(student.vocabulary.ids)
+    rows = store.rows(range(len(store)))
+    seen = {True: 0, False: 0}
+    for row in rows:
+        texts = (row.query, row.positives[0].text)
+        changed = any(not kept.issuperset(teacher.tokens.prompt(text)) for text in texts)
+        if row.query_language != "en":
+            assert not wanted(row)
+        elif changed:
+            assert wanted(row)
+            seen[True] += 1
+        else:
+            seen[False] += 1
+    assert seen[True]
+    whole = recipe(embedder_directory, pairs, shape={})
+    assert all(map(read_anew(whole, teacher, replace(student, vocabulary=None)), rows))
+
+
 @CUT
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(embedder_directory, pairs, tmp_path):
     settings_of = recipe(embedder_directory, pairs)
     whole = distil(settings_of, tmp_path / "whole", silent)
@@ -502,6 +571,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(embedder_directory, pai
 
 
 @CUT
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_rerankers_student_is_a_reranker(pairs, tmp_path, tied):
     teacher = write_toy(tmp_path / "teacher", "reranker", size=toy_size(tied_head=tied), seed=1)
@@ -515,6 +585,7 @@ def test_a_rerankers_student_is_a_reranker(pairs, tmp_path, tied):
 
 
 @CUT
+@pytest.mark.slow
 def test_vocabulary_and_width_alone_and_int8(embedder_directory, pairs, tmp_path):
     changes = {"shape": {}, "recovery": None, "vocabulary": {"languages": ["en"]}}
     done = distil(recipe(embedder_directory, pairs, **changes), tmp_path / "v", silent)
@@ -528,6 +599,7 @@ def test_vocabulary_and_width_alone_and_int8(embedder_directory, pairs, tmp_path
 
 
 @CUT
+@pytest.mark.slow
 def test_a_student_learns_while_its_weights_are_rounded(embedder_directory, pairs, tmp_path):
     base = recipe(embedder_directory, pairs)
     assert base.recovery
@@ -538,6 +610,7 @@ def test_a_student_learns_while_its_weights_are_rounded(embedder_directory, pair
 
 
 @CUT
+@pytest.mark.slow
 def test_the_student_loads_in_sentence_transformers(embedder_directory, pairs, tmp_path):
     library = pytest.importorskip("sentence_transformers")
     changes = {"recovery": None, "vocabulary": {"languages": ["en", "zh"], "size": 480}}
@@ -547,6 +620,7 @@ def test_the_student_loads_in_sentence_transformers(embedder_directory, pairs, t
 
 
 @CUT
+@pytest.mark.slow
 def test_an_encoder_is_cut_as_well(pairs, tmp_path):
     pytest.importorskip("transformers")
     from test_families import TINY, write_random
@@ -637,6 +711,7 @@ def test_the_command_shows_the_estimate_and_refuses_what_it_does_not_know(tmp_pa
 
 
 @CUT
+@pytest.mark.slow
 def test_the_command_makes_a_student(embedder_directory, pairs, tmp_path, capsys):
     text = f"""
 name = "small"

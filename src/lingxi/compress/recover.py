@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from lingxi.compress.pool import Pool
-from lingxi.compress.rounded import plain_state, round_in_forward
+from lingxi.compress.rounded import STORED, plain_state, round_in_forward
 from lingxi.compress.settings import RecoverySettings
+from lingxi.compress.student import TABLES
 from lingxi.errors import InputError
 from lingxi.model.decoder import Decoder
 from lingxi.model.encoder import Encoder
@@ -165,6 +166,9 @@ def recover(
     """Train the student in place, resumably in `folder`; returns its tensors and the last figures."""
     if settings.rounded:
         round_in_forward(network, settings.rounded, settings.group)
+    if settings.learns == "tokens":
+        for name, tensor in network.named_parameters():
+            tensor.requires_grad_(name.replace(STORED, ".weight") in TABLES)
     network.train()
     schedule = Schedule(
         steps=settings.steps,

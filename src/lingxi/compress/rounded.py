@@ -42,6 +42,10 @@ class _Rounded(nn.Module):
         return rounded(weight, self.bits, self.group)
 
 
+# What a rounded weight's own tensor is called.
+STORED = ".parametrizations.weight.original"
+
+
 def round_in_forward(network: nn.Module, bits: Bits, group: int) -> None:
     """From now on every linear of the network, and its token vectors, computes with rounded weights."""
     for module in list(network.modules()):
@@ -52,6 +56,5 @@ def round_in_forward(network: nn.Module, bits: Bits, group: int) -> None:
 
 def plain_state(network: nn.Module) -> dict[str, torch.Tensor]:
     """The tensors under their own names, with what a network that rounds keeps unrounded."""
-    suffix = ".parametrizations.weight.original"
     state = network.state_dict()
-    return {name.replace(suffix, ".weight"): tensor.detach() for name, tensor in state.items()}
+    return {name.replace(STORED, ".weight"): tensor.detach() for name, tensor in state.items()}

@@ -73,6 +73,8 @@ class RecoverySettings(Settings):
     """Widths that the losses see; the full one alone where empty."""
     chunk_tokens: int = Field(default=32_768, ge=1)
     """Activations are kept for so many tokens at a time; a larger batch is read twice (GradCache)."""
+    learns: Literal["all", "tokens"] = "all"
+    """What is trained: all of the student, or its token vectors alone (after a vocabulary's cut)."""
     rounded: Literal["int8", "int4"] | None = None
     """Weights are rounded in the forward pass, so that the student learns to bear it."""
     group: int = Field(default=32, ge=2)

@@ -19,7 +19,7 @@ from lingxi.compress.contributions import (
     weigh,
 )
 from lingxi.compress.settings import DistilSettings
-from lingxi.compress.student import Student
+from lingxi.compress.student import TABLES, Student
 from lingxi.compress.teacher import Opened
 from lingxi.errors import InputError
 from lingxi.model.encoder_size import EncoderSize
@@ -93,8 +93,7 @@ def _pruned(settings: DistilSettings, teacher: Opened, student: Student, store: 
     )
     say(f"{len(made.ids):,} of {student.size.vocab:,} tokens kept: {made.covered:.2%} of what texts hold")
     rows = torch.tensor(made.ids)
-    tables = ("embed_tokens.weight", "embeddings.word_embeddings.weight")
-    state = {name: t[rows] if name in tables else t for name, t in student.state.items()}
+    state = {name: t[rows] if name in TABLES else t for name, t in student.state.items()}
     head = None if student.head is None else student.head[rows]
     size = replace(student.size, vocab=len(made.ids))
     return replace(student, size=size, state=state, head=head, vocabulary=made)

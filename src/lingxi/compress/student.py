@@ -25,6 +25,8 @@ from lingxi.model.sizes import matryoshka_dims
 
 _HEAD = "lm_head.weight"
 _WEIGHTS = (".safetensors", ".safetensors.index.json", ".bin", ".lingxi", ".onnx", ".gguf", ".h5", ".msgpack")
+# Token tables, as the networks name them.
+TABLES = ("embed_tokens.weight", "embeddings.word_embeddings.weight")
 # Files that say the same of a vocabulary as tokenizer.json, and would be another one's.
 _OTHER_VOCABULARIES = (
     "vocab.json",
