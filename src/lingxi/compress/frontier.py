@@ -192,6 +192,8 @@ def draw(entries: Sequence[Entry], price: Callable[[Entry], float], label: str) 
             axes.errorbar(price(entry), entry.quality, yerr=spread, fmt="o", markersize=5, color=colour,
                           elinewidth=0.8, capsize=2, label=entry.name)  # fmt: skip
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
         axes.set_xlabel(label)
         axes.set_ylabel("quality × 100")
         axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
