@@ -91,7 +91,7 @@ def test_an_int4_directory_is_read_like_any_other(toy: Path, tmp_path: Path, met
     assert found.bytes < size / 5 and max(found.errors.values()) < 0.2
     vectors, wanted = (Embedder(d).encode([t for _, t in SENTENCES]) for d in (found.path, toy))
     cosines = (vectors * wanted).sum(axis=1)
-    assert cosines.min() > 0.95 and cosines.max() < 0.9999999
+    assert cosines.min() > 0.9 and cosines.max() < 0.9999999
     assert Embedder(found.path, weights="int8").encode("a").shape == (64,)
 
 
