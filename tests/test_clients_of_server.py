@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,11 @@ def test_vectors_and_scores(client: Client, embedder: Embedder, reranker: Rerank
 def test_search_and_segments(client: Client, embedder: Embedder, index: Index) -> None:
     own = index.search(QUERY, 3, TASK)
     assert [hit.text for hit in client.search(QUERY, 3, TASK)] == [hit.text for hit in own]
-    assert client.search(QUERY, 1, rerank=False)[0] == index.search(QUERY, 1, rerank=False)[0]
-    below = [own[0].path]
-    assert {hit.path for hit in client.search(QUERY, below=below)} == {own[0].path}
+    (shown,), (here,) = client.search(QUERY, 1, rerank=False), index.search(QUERY, 1, rerank=False)
+    # A server does not say where its files lie.
+    assert replace(shown, path=here.path) == here
+    assert here.path.endswith(shown.path) and not Path(shown.path).is_absolute()
+    assert {hit.path for hit in client.search(QUERY, below=[shown.path])} == {shown.path}
     document = "Apples fall from trees. The capital of China is Beijing. Rain falls in autumn. " * 3
     for options in ({}, {"truncate_dim": 32, "precision": "int8"}):
         first, second = client.segment([document, TEXTS[0]], max_tokens=32, **options)

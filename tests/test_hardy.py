@@ -94,7 +94,7 @@ def test_a_tuned_embedder_gives_the_same_vectors(embedder: Embedder, monkeypatch
         used.append(budget)
         return pooled_states(*args, budget=budget, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("lingxi.embedder.pooled_states", noting)
+    monkeypatch.setattr("lingxi.engine.seen.pooled_states", noting)
     tuned = Embedder(embedder.directory)
     found = tuned.tune(list(TEXTS))
     assert gap(tuned.encode(TEXTS), embedder.encode(TEXTS)) < 1e-5

@@ -59,7 +59,7 @@ RIGHT = '{"id": "m", "name": "Tea museum"}\n{"id": "p", "name": "Pump grade"}\n'
 # The stand-in's cosine is shared words, so its scale is read off by hand: half the words is enough.
 SCALE = Calibration(
     embedder="stand-in stand-in", source="by hand", margin=0.05,
-    sure=Logistic(weights=(6.0, 0.0, 4.0, 0.0, 0.0), bias=-3.0, threshold=0.5),
+    sure=Logistic(weights=(6.0, 0.0, 4.0, *[0.0] * 9), bias=-3.0, threshold=0.5),
     support=Logistic(weights=(6.0, 6.0), bias=-8.0, threshold=0.5),
 )  # fmt: skip
 QUESTION = "When does the city museum open on Sundays?"

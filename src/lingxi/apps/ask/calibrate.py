@@ -116,7 +116,7 @@ def _support(embedder: Embeds, alike: Sequence[Alike], precision: float) -> Logi
 
 def bounded_threshold(chances: npt.NDArray[Any], labels: npt.NDArray[Any], lost: float = 0.1) -> float:
     """The threshold below which a share `lost` of what is true lies, or all that is not, if that is lower."""
-    below_true = float(np.quantile(chances[labels == 1], lost))
+    below_true = float(np.quantile(chances[labels == 1], lost, method="lower"))
     return round(min(below_true, float(chances[labels == 0].max()) + 0.001), 3)
 
 
