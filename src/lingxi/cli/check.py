@@ -39,7 +39,8 @@ def check(
     against: Annotated[
         str | None,
         typer.Option(
-            help="transformers, sentence-transformers, onnxruntime, onnx:FILE, a model, or a server's URL."
+            help="transformers, sentence-transformers, onnxruntime, onnx:FILE, openvino:FILE, "
+            "a model, or a server's URL."
         ),
     ] = None,
     dialect: Annotated[
