@@ -37,7 +37,9 @@ def blend(
     out: Path,
     card: str,
 ) -> Merged:
-    """Merge `tuned` into `model` with the weight that dev rows ask for, and write it to `out`."""
+    """Merge `tuned` into `model` by the share given, or by what dev rows ask for; writes `out`."""
+    if settings.share is not None:
+        return with_share(model, tuned, settings.share, settings, out, card)
     before = read_decoder(model, torch.float32)
     tokens = read_tokens(model / "tokenizer.json", before.size.vocab)
     score = _Score(before, tokens, new, old, settings)

@@ -43,6 +43,8 @@ class UpdateSettings(Settings):
     """Share of the new groups on which the weight of the merge is searched."""
     dev_rows: int = Field(default=60, ge=10)
     """Most dev rows, new and old."""
+    share: float | None = Field(default=None, gt=0, lt=1)
+    """How much of the learnt weights is merged; none: searched on the dev rows."""
     trials: int = Field(default=3, ge=1)
     """Merges with the old weights that are tried, beside both ends."""
     tolerance: float = Field(default=0.003, ge=0)
