@@ -322,7 +322,9 @@ def test_the_command_teaches_and_says_what_it_costs(
     write_pairs(NEW, tmp_path / "new.parquet")
     write_pairs(OLD[30:], tmp_path / "old.parquet")
     options = [
-        f"--set={name}={value}" for name, value in QUICK.model_dump(mode="json").items() if name != "lora"
+        f"--set={name}={value}"
+        for name, value in QUICK.model_dump(mode="json", exclude_none=True).items()
+        if name != "lora"
     ]
     code = cli.run(
         ["update", str(toy), "--new", str(tmp_path / "new.parquet"), "--keep", str(suite), "--replay",
