@@ -22,6 +22,7 @@ from lingxi.model.attention import CAUSAL, KeysValues, Sight, attend, attend_one
 from lingxi.model.packed import Packed, Visual, pack
 from lingxi.model.pooling import Pooling, pool
 from lingxi.model.sizes import Size
+from lingxi.model.table import table
 from lingxi.model.varlen import Varlen
 
 # The wide activations of the feed-forward layer are made for this many tokens at a time:
@@ -242,7 +243,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.size = size
         self.pooling = pooling
-        self.embed_tokens = nn.Embedding(size.vocab, size.hidden)
+        self.embed_tokens = table(size.vocab, size.hidden)
         self.layers = nn.ModuleList(Block(size, windowed) for windowed in self._windowed)
         self.norm = _norm(size, size.hidden)
 

@@ -18,6 +18,7 @@ from lingxi.model.attention import Sight, attend, attend_one
 from lingxi.model.encoder_size import EncoderSize
 from lingxi.model.packed import Packed
 from lingxi.model.pooling import Pooling, places, pool
+from lingxi.model.table import table
 
 _BOTH_SIDES = Sight(causal=False)
 # MPNet's distances: as many buckets, the last of each side for this distance and any larger one.
@@ -30,9 +31,9 @@ class Embeddings(nn.Module):
     def __init__(self, size: EncoderSize) -> None:
         super().__init__()
         self.offset = size.offset
-        self.word_embeddings = nn.Embedding(size.vocab, size.hidden)
-        self.position_embeddings = nn.Embedding(size.max_positions + size.offset, size.hidden)
-        self.token_type_embeddings = nn.Embedding(size.types, size.hidden) if size.types else None
+        self.word_embeddings = table(size.vocab, size.hidden)
+        self.position_embeddings = table(size.max_positions + size.offset, size.hidden)
+        self.token_type_embeddings = table(size.types, size.hidden) if size.types else None
         self.LayerNorm = nn.LayerNorm(size.hidden, eps=size.norm_eps)
 
     def forward(self, packed: Packed) -> torch.Tensor:
@@ -107,7 +108,7 @@ class Layers(nn.Module):
         super().__init__()
         self.layer = nn.ModuleList(Block(size) for _ in range(size.layers))
         self.buckets = size.buckets
-        self.relative_attention_bias = nn.Embedding(size.buckets, size.heads) if size.buckets else None
+        self.relative_attention_bias = table(size.buckets, size.heads) if size.buckets else None
 
     def bias(self, length: int) -> torch.Tensor | None:
         """What is added to the scores of a sequence, [heads, length, length]; None without such a bias."""

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from lingxi.model.attention import Sight, attend
 from lingxi.model.packed import Run
+from lingxi.model.table import table
 from lingxi.model.vision_size import Grid, VisionSize
 
 _THETA = 10000.0
@@ -108,7 +109,7 @@ class Tower(nn.Module):
         super().__init__()
         self.size = size
         self.patch_embed = PatchEmbed(size)
-        self.pos_embed = nn.Embedding(size.side**2, size.hidden)
+        self.pos_embed = table(size.side**2, size.hidden)
         self.blocks = nn.ModuleList(Block(size) for _ in range(size.depth))
         self.merger = Merger(size, after=False)
         self.deepstack_merger_list = nn.ModuleList(Merger(size, after=True) for _ in size.deep)
