@@ -20,12 +20,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from injection import local
+from injection import local, reported
 from lingxi import Embedder
 from lingxi.apps.ask import Answer, AskSettings, LlmSettings, Passages, ask, opened
 from lingxi.apps.ask.llm import Says
 from lingxi.index import Hit
-from lingxi.metrics import bootstrap_interval
 from rag import Fixed, Remembering, contains, tasks
 
 
@@ -101,14 +100,6 @@ def take(
     if cited:
         right = [contains(hit.text, answers) for hit in cited]
         through[f"{row} | citations to a right passage"].append(sum(right) / len(right))
-
-
-def reported(through: dict[str, list[float]]) -> dict[str, Any]:
-    """Means with 95 % bootstrap intervals."""
-    return {
-        name: {"mean": sum(row) / len(row), "interval": bootstrap_interval(row), "n": len(row)}
-        for name, row in sorted(through.items())
-    }
 
 
 if __name__ == "__main__":

@@ -94,6 +94,7 @@ def local(path: Path) -> Says:
 
 
 def reported(through: dict[str, list[float]]) -> dict[str, Any]:
+    """Means with 95 % bootstrap intervals."""
     return {
         name: {"mean": sum(row) / len(row), "interval": bootstrap_interval(row), "n": len(row)}
         for name, row in sorted(through.items())
