@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class LingxiError(Exception):
     """An error a user can mend: `reason` says what and where, `remedy` says how to fix it.
@@ -17,6 +19,12 @@ class LingxiError(Exception):
 
 class InputError(LingxiError):
     """A path, text or argument the caller gave cannot be used."""
+
+
+def require_new(out: Path, kind: str = "folder") -> None:
+    """Raise InputError where something stands at a place that is to be written; nothing is overwritten."""
+    if out.exists():
+        raise InputError(f"{out}: exists already", f"name a {kind} that does not exist yet")
 
 
 class ModelError(LingxiError):

@@ -11,7 +11,7 @@ import typer
 from lingxi.cli import show
 from lingxi.cli.search import Json
 from lingxi.config import made
-from lingxi.errors import InputError
+from lingxi.errors import InputError, require_new
 
 if TYPE_CHECKING:
     from lingxi.merge.run import Merged
@@ -54,8 +54,7 @@ def merge(
     as_json: Json = False,
 ) -> None:
     """Merge checkpoints of one network; with --dev by the weights that rank its pairs best."""
-    if out.exists():
-        raise InputError(f"{out}: exists already", "name a folder that does not exist yet")
+    require_new(out)
     settings = _settings(
         method=method,
         weights=_numbers(weights),

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from lingxi.cli import show
 from lingxi.cli.search import Json
-from lingxi.errors import InputError
+from lingxi.errors import InputError, require_new
 
 Directory = Annotated[str, typer.Argument(metavar="MODEL", help="A directory, hub id or shipped name.")]
 
@@ -84,8 +84,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a model as a directory that sentence-transformers, TEI, vLLM and infinity load."""
-    if out.exists():
-        raise InputError(f"{out}: exists already", "name a folder that does not exist yet")
+    require_new(out)
     from lingxi.check import make_golden
     from lingxi.model.files import locate
     from lingxi.model.layout import read_directory, write_directory

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from lingxi.compress.onnx_export import stored_as
+from lingxi.compress.onnx_export import require_int4
 from lingxi.compress.onnx_graph import Array
 from lingxi.compress.onnx_network import check_style
-from lingxi.errors import InputError, MissingExtraError
+from lingxi.errors import InputError, MissingExtraError, require_new
 from lingxi.model.files import Computed, open_codes, open_weights, read_config
 from lingxi.model.int4 import Packed4
 from lingxi.model.layout import read_kind, read_max_length
@@ -40,12 +40,9 @@ def write_gguf(source: Path, out: Path, dtype: str = "float16") -> Path:
     """
     if dtype not in DTYPES:
         raise InputError(f"unknown dtype {dtype!r}", f"choose one of: {', '.join(DTYPES)}")
-    if out.exists():
-        raise InputError(f"{out}: exists already", "name a file that does not exist yet")
-    if dtype == "q4_0" and stored_as(source) != "int4":
-        raise InputError(
-            f"{source}: not stored as int4", f"write one first: lingxi compress int4 {source} OUT"
-        )
+    require_new(out, "file")
+    if dtype == "q4_0":
+        require_int4(source)
     library = _library()
     size = size_from_config(read_config(source), str(source))
     check_style(size, str(source))

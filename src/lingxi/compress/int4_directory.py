@@ -20,7 +20,7 @@ from lingxi.compress.calibration import walk
 from lingxi.compress.int4 import GROUP, Rounded, check_group, compensated, eased, nearest
 from lingxi.embedder import Embedder
 from lingxi.engine.quantizing import copy_rest
-from lingxi.errors import InputError
+from lingxi.errors import InputError, require_new
 from lingxi.model.decoder import Block, Decoder
 from lingxi.model.files import open_published, read_config, read_decoder, write_json, write_tensors
 from lingxi.model.int4 import Packed4
@@ -109,8 +109,7 @@ def calibration_ids(source: Path, texts: Sequence[str]) -> list[list[int]]:
 
 
 def _check(out: Path, method: str, texts: Sequence[str]) -> None:
-    if out.exists():
-        raise InputError(f"{out}: exists already", "name a folder that does not exist yet")
+    require_new(out)
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}", f"choose one of: {', '.join(METHODS)}")
     if method != "nearest" and not texts:

@@ -17,7 +17,7 @@ from lingxi import prompts
 from lingxi.compress.onnx_graph import Precision, library
 from lingxi.compress.onnx_matrices import Weights
 from lingxi.compress.onnx_network import IDS, MASK, check_style, embedder_graph, reranker_graph
-from lingxi.errors import InputError
+from lingxi.errors import InputError, require_new
 from lingxi.model.files import open_codes, open_weights, read_answer_rows, read_config, write_json
 from lingxi.model.layout import Kind, read_kind, read_max_length, read_prompts
 from lingxi.model.sizes import Size, matryoshka_dims, size_from_config
@@ -65,12 +65,9 @@ def export_onnx(source: Path, out: Path, precision: str = "float32") -> Exported
     """
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}", f"choose one of: {', '.join(PRECISIONS)}")
-    if out.exists():
-        raise InputError(f"{out}: exists already", "name a folder that does not exist yet")
-    if precision == "int4" and stored_as(source) != "int4":
-        raise InputError(
-            f"{source}: not stored as int4", f"write one first: lingxi compress int4 {source} OUT"
-        )
+    require_new(out)
+    if precision == "int4":
+        require_int4(source)
     library()
     size = size_from_config(read_config(source), str(source))
     check_style(size, str(source))
@@ -85,11 +82,12 @@ def export_onnx(source: Path, out: Path, precision: str = "float32") -> Exported
     return Exported(out / MODEL, size_written, about.kind, precision)
 
 
-def stored_as(directory: Path) -> str:
-    """How a directory's matrices are stored: int8, int4, float16, …"""
-    config = read_config(directory)
-    kept = config.get("lingxi_weights", {}).get("dtype")
-    return str(kept or config.get("dtype") or config.get("torch_dtype") or "float32")
+def require_int4(directory: Path) -> None:
+    """Raise InputError for a model directory whose matrices are not stored as int4."""
+    if read_config(directory).get("lingxi_weights", {}).get("dtype") != "int4":
+        raise InputError(
+            f"{directory}: not stored as int4", f"write one first: lingxi compress int4 {directory} OUT"
+        )
 
 
 def read_about(folder: Path) -> About:

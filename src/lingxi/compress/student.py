@@ -14,7 +14,7 @@ import torch
 from lingxi.compress.cut import AnySize, Plan, new_name
 from lingxi.compress.narrow import Basis
 from lingxi.compress.vocabulary import Pruned
-from lingxi.errors import InputError
+from lingxi.errors import require_new
 from lingxi.model.decoder import Decoder
 from lingxi.model.encoder import Encoder
 from lingxi.model.encoder_size import EncoderSize
@@ -71,8 +71,7 @@ def write_student(
     student: Student, state: Mapping[str, torch.Tensor], out: Path, dtype: str, card: str
 ) -> None:
     """Write the directory, all but its golden file; raises InputError where `out` exists."""
-    if out.exists():
-        raise InputError(f"{out}: exists already", "name a folder that does not exist yet")
+    require_new(out)
     _copy_rest(student, out)
     write_json(out / "config.json", _config(student, dtype))
     _write_pooling(student, out)

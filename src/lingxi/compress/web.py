@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lingxi.compress.onnx_export import Exported, export_onnx
-from lingxi.errors import InputError, ModelError
+from lingxi.errors import InputError, ModelError, require_new
 from lingxi.lines import numbered_lines
 from lingxi.model.layout import require_kind
 from lingxi.parse import Skip, decode
@@ -68,8 +68,7 @@ def write_page(
     Raises InputError where `out` exists, there are no documents or more than 2,000, or npm cannot be run;
     ModelError for a reranker, and as `export_onnx`.
     """
-    if out.exists():
-        raise InputError(f"{out}: exists already", "name a folder that does not exist yet")
+    require_new(out)
     require_kind(model, "embedder")
     found = list(read_documents(documents))
     if not found or len(found) > MOST:

@@ -8,7 +8,7 @@ from pathlib import Path
 from lingxi.engine.native.packing import Fresh
 from lingxi.engine.native.stored import write_packed
 from lingxi.engine.opening import built
-from lingxi.errors import InputError
+from lingxi.errors import require_new
 from lingxi.model.files import open_published, open_tensors, read_config, shapes_of, write_json, write_weights
 from lingxi.model.network import empty_network, network_name, read_size, read_stated_modules
 
@@ -24,8 +24,7 @@ def quantize_directory(source: Path, out: Path, *, packed: bool) -> Path:
     is written beside it (as large again), so that the copy opens at once. The golden file is left
     out: it is another model's. Raises InputError where `out` exists, ModelError as `read_network`.
     """
-    if out.exists():
-        raise InputError(f"{out}: exists already", "name a folder that does not exist yet")
+    require_new(out)
     size, pooling = read_size(source), read_stated_modules(source).pooling
     said = {"dtype": "int8", "scale": "row", "compute": "int8"}
     with open_published(source) as tensors:  # a damaged source is found out before anything is written

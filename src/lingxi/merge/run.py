@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from lingxi.engine.devices import choose_device
-from lingxi.errors import InputError, ModelError
+from lingxi.errors import InputError, ModelError, require_new
 from lingxi.merge.alike import Alike, check_alike, check_changed
 from lingxi.merge.card import card_of, provenance
 from lingxi.merge.descend import Loss, descend
@@ -110,8 +110,8 @@ def _check_out(out: Path, models: Sequence[Path]) -> None:
         # What is there would be replaced.
         if out.resolve() in (place, *place.parents):
             raise InputError(f"{out} is, or holds, a model that is merged", "write to another folder")
-    if out.exists() and not (out / FILE).exists():
-        raise InputError(f"{out}: exists already", "name a folder that does not exist yet")
+    if not (out / FILE).exists():
+        require_new(out)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from lingxi.engine.run import pooled_states
-from lingxi.errors import InputError, ModelError
+from lingxi.errors import InputError, ModelError, require_new
 from lingxi.model.decoder import Decoder
 from lingxi.model.files import locate, read_decoder
 from lingxi.model.golden import calibration_texts
@@ -101,8 +101,7 @@ def apply_adapter(
     Nothing is left at `out` where something fails. Raises InputError for an `out` that is there already
     or a kind that is not known, ModelError where base, adapter or merged model do not fit.
     """
-    if out.exists():
-        raise InputError(f"{out}: exists already", "name a folder that does not exist yet")
+    require_new(out)
     directory = locate(base)
     start = open_for_training(directory)
     kind = _kind(directory, start, kind)
