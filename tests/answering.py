@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from lingxi import Embedder, Reranker, prompts
 from lingxi.engine.run import pooled_states
 from lingxi.model.packed import pack
 from lingxi.vectors import cut
+from listening import listening
 
 Answer = Callable[[str, dict[str, Any]], Any]
 
@@ -44,15 +44,8 @@ def served(answer: Answer, token: str | None = None) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(Handler) as server:
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 class Vectors:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lingxi import Embedder, Index, Reranker
+from listening import listening
 
 Answer = tuple[int, Mapping[str, str], Any]
 
@@ -155,15 +156,8 @@ def speaking(speaker: Speaker) -> Iterator[str]:
         def handle_error(self, *_: Any) -> None:
             pass
 
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(Handler, Server) as server:
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 def same(a: np.ndarray, b: np.ndarray) -> None:

@@ -4,10 +4,9 @@ import base64
 import io
 import ipaddress
 import struct
-import threading
 import zlib
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ Image = pytest.importorskip("PIL.Image", reason="pictures need Pillow (extra vis
 
 from lingxi import drawings, pictures, web  # noqa: E402
 from lingxi.errors import InputError  # noqa: E402
+from listening import listening  # noqa: E402
 
 RED, WHITE = (200, 30, 40), (255, 255, 255)
 
@@ -227,11 +227,9 @@ class _Site(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site():
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Site) as server:
+    with listening(_Site) as server:
         server.asked = []
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
-        server.shutdown()
 
 
 def to_site(site, **changed):

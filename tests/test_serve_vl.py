@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from lingxi import Embedder, Reranker
 from lingxi.check import make_golden
 from lingxi.serve.app import create_app
 from lingxi.serve.service import Service
+from listening import listening
 from toys import gap
 from vl_toys import noise, random_model, write_vl
 
@@ -163,15 +163,13 @@ def bodies(source: str) -> list[tuple[str, dict[str, Any]]]:
 def test_no_path_is_opened_and_no_address_asked(client: TestClient, tmp_path: Path) -> None:
     path = tmp_path / "secret.png"
     CAT.save(path)
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Site) as site:
+    with listening(_Site) as site:
         site.asked = []  # type: ignore[attr-defined]
-        threading.Thread(target=site.serve_forever, args=(0.01,), daemon=True).start()
         for source in (str(path), f"file://{path}", f"http://127.0.0.1:{site.server_port}/cat.png"):
             for place, body in bodies(source):
                 answer = client.post(place, json=body)
                 assert answer.status_code == 400, (place, body, answer.text)
                 assert "here" in answer.text  # not opened here, not fetched here
-        site.shutdown()
         assert site.asked == []  # type: ignore[attr-defined]
 
 

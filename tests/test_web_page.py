@@ -2,10 +2,9 @@
 
 import functools
 import shutil
-import threading
 import time
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 
 from lingxi import Embedder
 from lingxi.errors import InputError
+from listening import listening
 from toys import SENTENCES, TEXTS, toy_size, write_toy
 
 playwright = pytest.importorskip("playwright.sync_api", reason="a browser is driven by playwright")
@@ -49,13 +49,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
     except InputError as error:
         pytest.skip(f"npm cannot install here: {error.reason}")
     handler = functools.partial(_Quiet, directory=str(made.path))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/", toy
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with listening(handler) as server:
+        yield f"http://127.0.0.1:{server.server_port}/", toy
 
 
 class _Quiet(SimpleHTTPRequestHandler):

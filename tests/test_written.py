@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from lingxi.generate.llm import Chat, RefusedError, found_json
 from lingxi.generate.settings import ChatSettings, WrittenSettings
 from lingxi.generate.written import nearest_personas, want, write_queries
 from lingxi.records import Document, Pair, read_pairs, write_documents
+from listening import listening
 
 Reply = tuple[int, Any] | str
 Behaviour = Callable[[str, int], Reply]
@@ -90,16 +91,9 @@ def serving(behaviour: Behaviour) -> Iterator[Server]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    server.url = f"http://127.0.0.1:{httpd.server_port}/v1"
-    try:
+    with listening(Handler) as httpd:
+        server.url = f"http://127.0.0.1:{httpd.server_port}/v1"
         yield server
-    finally:
-        httpd.shutdown()
-        thread.join()
-        httpd.server_close()
 
 
 def settings(server: Server, cache: Path, **chat: Any) -> WrittenSettings:
@@ -262,14 +256,9 @@ def test_a_key_does_not_follow_a_redirect() -> None:
         def log_message(self, *_: Any) -> None:
             pass
 
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    url = f"http://127.0.0.1:{httpd.server_port}/v1"
-    assert ask(url, {}, lambda answer: answer[0], lacking="one", fix="-", timeout=9, key="sk-1") == 1
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+    with listening(Elsewhere) as httpd:
+        url = f"http://127.0.0.1:{httpd.server_port}/v1"
+        assert ask(url, {}, lambda answer: answer[0], lacking="one", fix="-", timeout=9, key="sk-1") == 1
     assert keys == ["Bearer sk-1", None]
 
 
