@@ -1,5 +1,6 @@
 """The command line: what a person sees, what a pipe gets, and one line for every mistake."""
 
+import functools
 import json
 import os
 import signal
@@ -243,7 +244,11 @@ def test_ctrl_c_ends_with_130_and_leaves_the_index_whole(folder, capsys):
         (folder / f"{number}.txt").write_text(f"Text number {number}.\n" * 3)
     environment = {**os.environ, "STAND_IN_SECONDS": "0.05"}
     command = [sys.executable, str(SCRIPT), "index", "add", "my.index", "docs"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
+    # A shell's background jobs ignore the signal, and what they start inherits that.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+    ) as child:
         deadline = time.monotonic() + 300
         # The second commit of rows: versions 1 and 2 are the table and its text index.
         while len(list(Path("my.index").rglob("*.manifest"))) < 4 and time.monotonic() < deadline:

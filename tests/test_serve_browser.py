@@ -137,7 +137,7 @@ def test_a_search_by_keyboard(page: object, tmp_path: Path) -> None:
         assert whole.evaluate("part => part.open") is is_open
     page.screenshot(path=tmp_path / "search.png", full_page=True)
     page.keyboard.press("y")
-    page.wait_for_function("document.getElementById('toast').textContent")
+    page.locator("#toast:not(:empty)").wait_for(state="attached")
     assert page.evaluate("navigator.clipboard.readText()") == page.locator("#hit-1").get_attribute(
         "data-place"
     )
