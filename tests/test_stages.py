@@ -449,10 +449,10 @@ def test_a_teacher_is_read_once(
     assert first is not None
     assert first.vectors.shape == (20, 64)
 
-    def looked(store: Any, most: int) -> list[str]:
+    def looked(*given: Any) -> list[str]:
         raise AssertionError("the rows are looked at again")
 
-    monkeypatch.setattr(teachers, "teachable", looked)
+    monkeypatch.setattr(teachers, "to_read", looked)
     again = read_teacher(store, settings, tmp_path / "teacher")
     assert again is not None
     assert again.rows == first.rows

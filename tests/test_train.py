@@ -27,7 +27,8 @@ from lingxi.train.served import prompts_match
 from lingxi.train.settings import TokenizerSettings
 from lingxi.train.start import as_embedder, as_reranker, read_marks
 from lingxi.train.store import Store
-from lingxi.train.teachers import Teacher, key_of, rotated
+from lingxi.train.taught import key_of
+from lingxi.train.teachers import Teacher, rotated
 from lingxi.train.tokenizer import train_tokenizer
 from test_store import built, pair
 from toys import TEXTS, toy_tokenizer

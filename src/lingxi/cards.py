@@ -155,10 +155,16 @@ def _training(kind: Kind, train: TrainSettings) -> str:
     if train.teacher.package and any(_is_taught(phase, train) for phase in named.values()):
         lines += [
             "",
-            "English texts and code, and the translations of English texts, were also drawn towards vectors",
+            f"{_WHAT_IS_TAUGHT[train.teacher.reads]}, were also drawn towards vectors",
             f"of the teacher `{train.teacher.package}`, which is not shipped.",
         ]
     return "\n".join(lines) + "\n"
+
+
+_WHAT_IS_TAUGHT = {
+    "english": "English texts and code, and the translations of English texts",
+    "drawn": "The texts that training draws most, and their translations",
+}
 
 
 def _is_taught(phase: PhaseSettings | None, train: TrainSettings) -> bool:

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from lingxi.collect.instructions import decides
 from lingxi.embedder import Embedder
 from lingxi.encoding import encoder
 from lingxi.errors import InputError, LingxiWarning
@@ -18,7 +17,7 @@ from lingxi.train.contrast import Contrast
 from lingxi.train.gradcache import Objective
 from lingxi.train.guards import no_benchmark_rows
 from lingxi.train.mined import mined_pairs
-from lingxi.train.mixture import Sampler, contrast_sampler, sampler
+from lingxi.train.mixture import contrast_sampler, sampler_of
 from lingxi.train.phases import ContrastiveSettings, MiningSettings, MixtureSettings, RerankerSettings
 from lingxi.train.running import Training, first
 from lingxi.train.settings import TrainSettings
@@ -131,18 +130,6 @@ def check_teacher(teacher: Teacher | None, dims: tuple[int, ...]) -> None:
             f"the teacher's vectors have {teacher.vectors.shape[1]} components, the network's {dims[-1]}",
             "train without train.teacher, or by a teacher that is as wide",
         )
-
-
-def sampler_of(store: Store, mixture: MixtureSettings) -> Sampler:
-    """The mixture over a store's rows; rows whose instruction decides are drawn as contrasts only."""
-    return sampler(
-        store,
-        mixture.tasks,
-        mixture.language_balance,
-        mixture.emphasis,
-        sources=mixture.sources,
-        without=decides,
-    )
 
 
 def widths(settings: TrainSettings, hidden: int) -> tuple[int, ...]:

@@ -17,8 +17,10 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from lingxi.collect.instructions import decides
 from lingxi.errors import InputError
 from lingxi.train.partners import with_partners
+from lingxi.train.phases import MixtureSettings
 from lingxi.train.store import Store, Stratum
 
 # Tasks whose two sides are alike get the instruction on both, as in Qwen's evaluation.
@@ -123,6 +125,18 @@ def sampler(
         )
     return _sampler(
         store, wanted, balance, lambda s: _emphasis(s, emphasis) if s in named else 0.0, mixed=False
+    )
+
+
+def sampler_of(store: Store, mixture: MixtureSettings) -> Sampler:
+    """The mixture over a store's rows; rows whose instruction decides are drawn as contrasts only."""
+    return sampler(
+        store,
+        mixture.tasks,
+        mixture.language_balance,
+        mixture.emphasis,
+        sources=mixture.sources,
+        without=decides,
     )
 
 

