@@ -27,6 +27,7 @@ ORDER = [
         "inputs",
         "drawings",
         "web",
+        "places",
         "parse",
     ],
     ["model"],

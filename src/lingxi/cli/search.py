@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 
 from lingxi.cli import media, moving, show
 from lingxi.cli.faces import of, reranker_of
+from lingxi.places import user_cache
 
 Query = Annotated[str, typer.Argument(metavar="QUERY", help="Words or a question, in any language.")]
 Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files and folders.")]
@@ -207,10 +207,7 @@ def remove(place: Place, paths: Paths, namespace: Namespace = "", as_json: Json 
 def cache_place(roots: list[str], fingerprint: Mapping[str, Any]) -> Path:
     """Where `search` keeps the index of these folders made by this model."""
     said = json.dumps([sorted(roots), sorted(fingerprint.items())])
-    own = os.environ.get("LINGXI_CACHE")
-    user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    cache = Path(own) if own else Path(user) / "lingxi"
-    return cache / "indexes" / hashlib.sha256(said.encode()).hexdigest()[:20]
+    return user_cache() / "indexes" / hashlib.sha256(said.encode()).hexdigest()[:20]
 
 
 def _finish(hits: list[Any], lines: int, as_json: bool) -> None:

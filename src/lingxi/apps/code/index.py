@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -33,6 +32,7 @@ from lingxi.index.store import LanceStore, in_words
 from lingxi.index.within import Within
 from lingxi.index.words import search_words
 from lingxi.parse.walk import TABLE
+from lingxi.places import user_cache
 
 _WORKTREE = "worktree"
 
@@ -268,7 +268,4 @@ def light_embedder(name: str | None = None) -> Embeds:
 def cache_place(root: Path, embedder: Embeds) -> Path:
     """Where the index of a repository made by a model is kept, in the user's cache."""
     said = json.dumps(["code", str(root), sorted(embedder.fingerprint().items())])
-    own = os.environ.get("LINGXI_CACHE")
-    user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    cache = Path(own) if own else Path(user) / "lingxi"
-    return cache / "code" / hashlib.sha256(said.encode()).hexdigest()[:20]
+    return user_cache() / "code" / hashlib.sha256(said.encode()).hexdigest()[:20]
