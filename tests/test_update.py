@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,17 +23,18 @@ from lingxi import cli
 from lingxi.errors import InputError, StoreError
 from lingxi.evaluate.suite import read_suite
 from lingxi.model.files import read_decoder
-from lingxi.records import Pair, passage, write_pairs
+from lingxi.records import Pair, passage, read_pairs, write_pairs
 from lingxi.train.checkpoint_start import open_for_training
 from lingxi.train.held_out import write_suite
 from lingxi.update import bridge, releases
-from lingxi.update.anchors import anchors_of, new_rows, vectors_of
+from lingxi.update.anchors import Held, anchors_of, joined, new_rows, vectors_of
 from lingxi.update.blend import found, share_of
+from lingxi.update.gate import Keep
 from lingxi.update.learn import learn
 from lingxi.update.material import read_rows, sample_file, sampled, split
 from lingxi.update.objective import Objective
 from lingxi.update.releases import Release
-from lingxi.update.run import Keep, update
+from lingxi.update.run import update
 from lingxi.update.served import Served
 from lingxi.update.settings import UpdateSettings
 from lingxi.update.tuned import TokenRows, finished, freed
@@ -70,6 +72,15 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def taught(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy that has learnt all there is, so that it has something to lose."""
+    asked = QUICK.model_copy(update={"steps": 60, "batch_pairs": 16})
+    folder = tmp_path_factory.mktemp("taught")
+    learn(toy, [*NEW, *OLD], [], asked, folder, "# x\n")
+    return folder / "tuned"
+
+
+@pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("suite")
     write_pairs(OLD[:30], folder / "held.parquet")
@@ -100,7 +111,7 @@ def test_an_update_learns_and_keeps_old_vectors_nearer_than_one_without_anchors(
     before = read_decoder(toy, torch.float32)
     start = open_for_training(toy)
     kept = anchors_of(OLD, before, start.tokens, 24)
-    learn(toy, NEW, OLD, asked, tmp_path / "ours", "# x\n")
+    learn(toy, NEW, [Held(OLD, toy)], asked, tmp_path / "ours", "# x\n")
     learn(toy, NEW, [], asked.model_copy(update={"anchor": 0.0}), tmp_path / "naive", "# x\n")
     moved = {}
     for name in ("ours", "naive"):
@@ -110,6 +121,27 @@ def test_an_update_learns_and_keeps_old_vectors_nearer_than_one_without_anchors(
     rows = new_rows(NEW, before, start.tokens, 24)
     tuned = read_decoder(tmp_path / "ours/tuned", torch.float32)
     assert found(tuned, rows, stored=False) > found(before, rows, stored=False)
+
+
+def test_old_pairs_keep_the_vectors_of_the_model_that_stored_them(toy: Path, tmp_path: Path) -> None:
+    learn(toy, NEW, [], QUICK.model_copy(update={"anchor": 0.0}), tmp_path / "moved", "# x\n")
+    moved = tmp_path / "moved/tuned"
+    start = open_for_training(toy)
+    first, second = (read_decoder(place, torch.float32) for place in (toy, moved))
+    stored = anchors_of(OLD, first, start.tokens, 24)
+    near = {}
+    for name, held in (("first", toy), ("own", moved)):
+        learn(moved, NEW, [Held(OLD, held)], QUICK, tmp_path / name, "# x\n")
+        decoder = read_decoder(tmp_path / name / "tuned", torch.float32)
+        near[name] = float((vectors_of(decoder, stored.sequences) * stored.vectors).sum(1).mean())
+    # Held where the first model stored them they come back towards it, and do not drift on.
+    assert near["first"] > near["own"] + 0.01
+    both = joined([stored, anchors_of(NEW, second, start.tokens, 24)])
+    assert both is not None
+    assert torch.equal(both.documents[:60], stored.documents)
+    there = vectors_of(second, both.sequences[160:])
+    assert torch.allclose(both.documents[60:], there, atol=1e-5)
+    assert both.sequences[:60] == stored.sequences[:60]
 
 
 def test_a_step_compares_new_queries_with_stored_documents_of_other_groups(toy: Path) -> None:
@@ -142,9 +174,9 @@ def test_a_killed_learning_goes_on_and_ends_with_the_same_weights(toy: Path, tmp
             raise Stopped
 
     with pytest.raises(Stopped):
-        learn(toy, NEW, OLD, asked, tmp_path / "stopped", "# x\n", [stop])
-    learn(toy, NEW, OLD, asked, tmp_path / "stopped", "# x\n")
-    learn(toy, NEW, OLD, asked, tmp_path / "whole", "# x\n")
+        learn(toy, NEW, [Held(OLD, toy)], asked, tmp_path / "stopped", "# x\n", [stop])
+    learn(toy, NEW, [Held(OLD, toy)], asked, tmp_path / "stopped", "# x\n")
+    learn(toy, NEW, [Held(OLD, toy)], asked, tmp_path / "whole", "# x\n")
     one, two = ((tmp_path / name / "tuned/model.safetensors").read_bytes() for name in ("stopped", "whole"))
     assert one == two
 
@@ -207,7 +239,8 @@ def test_releases_are_promoted_gone_back_from_and_tidied(tmp_path: Path) -> None
         releases.promote(tmp_path, release_folder(tmp_path, number), number - 1 if number else None)
         releases.tidy(tmp_path)
     assert releases.serving(tmp_path).number == 5
-    assert sorted(int(p.name) for p in (tmp_path / "releases").iterdir()) == [3, 4, 5]
+    # The first stays: losses are summed against it.
+    assert releases.numbers(tmp_path) == [0, 3, 4, 5]
     assert releases.back(tmp_path).number == 4
     assert releases.back(tmp_path).number == 3
     with pytest.raises(StoreError, match="no release before"):
@@ -215,6 +248,25 @@ def test_releases_are_promoted_gone_back_from_and_tidied(tmp_path: Path) -> None
     (tmp_path / "serving.json").write_text("{")
     with pytest.raises(StoreError, match="cannot be read"):
         releases.serving(tmp_path)
+
+
+def test_the_release_that_losses_are_summed_against_is_kept_until_another_is_named(tmp_path: Path) -> None:
+    for number in range(4):
+        releases.promote(tmp_path, release_folder(tmp_path, number), number - 1 if number else None)
+    assert releases.anchor(tmp_path).number == 0
+    with pytest.raises(InputError, match="name one of 0, 1, 2, 3"):
+        releases.name_anchor(tmp_path, 9)
+    assert releases.name_anchor(tmp_path, 1).number == releases.anchor(tmp_path).number == 1
+    for number in range(4, 8):
+        releases.promote(tmp_path, release_folder(tmp_path, number), number - 1)
+        releases.tidy(tmp_path)
+    assert releases.numbers(tmp_path) == [1, 5, 6, 7]
+    shutil.rmtree(releases.folder_of(tmp_path, 1))
+    with pytest.raises(StoreError, match="lingxi update anchor"):
+        releases.anchor(tmp_path)
+    (tmp_path / "anchor.json").write_text("1")
+    with pytest.raises(StoreError, match="cannot be read"):
+        releases.anchor(tmp_path)
 
 
 def promote_for_ever(home: Path) -> None:
@@ -249,7 +301,8 @@ import sys
 from pathlib import Path
 from lingxi.evaluate.suite import read_suite
 from lingxi.update.material import read_rows
-from lingxi.update.run import Keep, update
+from lingxi.update.gate import Keep
+from lingxi.update.run import update
 from lingxi.update.settings import UpdateSettings
 place = Path(sys.argv[1])
 rows = [read_rows(place / f"{name}.parquet", "en") for name in ("new", "old")]
@@ -314,6 +367,75 @@ def test_an_update_is_promoted_or_not_by_the_gate(toy: Path, suite: Path, tmp_pa
     assert served.encode_query("where is it").shape == (served.dim,)
     assert (Path(now.model) / "golden").is_dir()
     assert releases.back(home).number == 0
+
+
+def wrongly(rows: list[Pair]) -> list[Pair]:
+    """The same questions, each with the answer of another."""
+    others = [*rows[1:], rows[0]]
+    return [replace(row, positives=other.positives) for row, other in zip(rows, others, strict=True)]
+
+
+def test_small_losses_that_pass_one_by_one_are_stopped_by_their_sum(
+    taught: Path, suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    releases.begin(home, str(taught))
+    keep = Keep(read_suite(suite), None, tmp_path / "cache")
+    loose = {"max_drop": 100.0, "max_sum": 100.0, "share": 0.9}
+    careless = QUICK.model_copy(update={**loose, "anchor": 0.0, "steps": 30, "learning_rate": 1e-2})
+    assert update(home, wrongly(OLD), OLD, keep, careless).promoted
+    lost = releases.serving(home).said["cost"]
+    assert lost["decision"]["slices"][0]["difference"] < -5
+    # Against the release before there is no other one to sum against.
+    assert lost["since"] is None
+    gentle = QUICK.model_copy(update={**loose, "max_drop": 5.0, "max_sum": 5.0, "learning_rate": 1e-5})
+    heard: list[str] = []
+    stopped = update(home, NEW, OLD[30:], keep, gentle, say=heard.append)
+    assert not stopped.promoted
+    assert abs(stopped.release.said["cost"]["decision"]["slices"][0]["difference"]) < 5
+    assert any("once more" in line for line in heard)
+    assert any("the sum since release 0 stops it" in line for line in stopped.lines)
+    assert releases.serving(home).number == 1
+    loose_sum = gentle.model_copy(update={"max_sum": 100.0})
+    assert update(home, NEW, OLD[30:], keep, loose_sum).promoted
+    assert cli.run(["update", "show", str(home)]) == 0
+    shown = capsys.readouterr().out
+    assert "old slices since release 1" in shown
+    assert "old slices since release 0: -" in shown
+    assert "losses are summed since release 0" in shown
+    assert cli.run(["update", "anchor", str(home)]) == 0
+    assert releases.anchor(home).number == 2
+
+
+def test_an_update_whose_merge_takes_nothing_of_the_new_is_not_promoted(
+    taught: Path, suite: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    releases.begin(home, str(taught))
+    keep = Keep(read_suite(suite), None, tmp_path / "cache")
+    # What is learnt spoils what is kept, and the search sees it.
+    asked = QUICK.model_copy(update={"steps": 40, "anchor": 0.0, "tolerance": 0.0})
+    done = update(home, wrongly(OLD), OLD, keep, asked)
+    assert not done.promoted
+    assert done.release == releases.serving(home)
+    assert "nothing was learnt" in done.lines[0]
+    assert "gate" not in done.cpu_seconds
+
+
+def test_what_earlier_updates_taught_is_kept_in_mind(toy: Path, suite: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    releases.begin(home, str(toy))
+    keep = Keep(read_suite(suite), None, tmp_path / "cache")
+    asked = QUICK.model_copy(update={"share": 0.9, "max_sum": 100.0, "recalled": 10, "steps": 2})
+    for number, kind in enumerate(("gear", "pipe", "rope")):
+        done = update(home, [pair(n, kind, kind) for n in range(40)], OLD[30:], keep, asked)
+        assert done.promoted
+        assert done.release.said["recalled"] == 10 * number
+    held = list(read_pairs(releases.folder_of(home, 3) / "learnt.parquet"))
+    assert {row.source for row in held} == {"gear", "pipe", "rope"}
 
 
 def test_the_command_teaches_and_says_what_it_costs(
