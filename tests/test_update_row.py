@@ -10,15 +10,17 @@ import torch
 
 from lingxi import cli
 from lingxi.evaluate.suite import read_suite
+from lingxi.index import Index
 from lingxi.model.files import read_decoder
 from lingxi.records import Pair, read_pairs, write_pairs
 from lingxi.train.checkpoint_start import open_for_training
 from lingxi.train.held_out import write_suite
-from lingxi.update import releases
+from lingxi.update import moving, releases
 from lingxi.update.anchors import Held, anchors_of, joined, vectors_of
 from lingxi.update.gate import Keep
 from lingxi.update.learn import learn
 from lingxi.update.run import update
+from lingxi.update.served import Served
 from test_update import NEW, OLD, QUICK, pair
 from toys import write_toy
 
@@ -111,17 +113,27 @@ def test_small_losses_that_pass_one_by_one_are_stopped_by_their_sum(
     assert releases.anchor(home).number == 2
 
 
-def test_an_update_whose_merge_takes_nothing_of_the_new_is_not_promoted(
+def test_an_update_whose_merge_takes_nothing_of_the_new_is_no_release_and_reindex_works_after_it(
     taught: Path, keep: Keep, tmp_path: Path
 ) -> None:
-    home = begun(tmp_path, taught)
+    home, index = begun(tmp_path, taught), tmp_path / "index"
+    (tmp_path / "box.md").write_text("# The box\n\nThe cat lies in the box of the red shelf.\n")
+    Index.open(index, Served(home, releases.serving(home))).add([tmp_path / "box.md"])
+    little = QUICK.model_copy(update={"steps": 2, "share": 0.9})
+    assert update(home, NEW, OLD[30:], keep, little.model_copy(update={"max_sum": 100.0})).promoted
     # What is learnt spoils what is kept, and the search sees it.
     asked = QUICK.model_copy(update={"steps": 40, "anchor": 0.0, "tolerance": 0.0})
     done = update(home, wrongly(OLD), OLD, keep, asked)
     assert not done.promoted
     assert done.release == releases.serving(home)
+    assert done.release.number == 1
     assert "nothing was learnt" in done.lines[0]
     assert "gate" not in done.cpu_seconds
+    moved = moving.reindex(home, index)
+    assert moved.space == moved.model == done.release.model
+    # What was taught before is still known there.
+    assert (releases.folder_of(home, moved.number) / "learnt.parquet").exists()
+    assert moving.opened(home, index)[0].search("where is the cat", top_k=1)
 
 
 def test_what_earlier_updates_taught_is_kept_in_mind(toy: Path, keep: Keep, tmp_path: Path) -> None:

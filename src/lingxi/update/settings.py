@@ -49,7 +49,7 @@ class UpdateSettings(Settings):
     """How much of the learnt weights is merged; none: searched on the dev rows."""
     trials: int = Field(default=3, ge=1)
     """Merges with the old weights that are tried, beside both ends."""
-    tolerance: float = Field(default=0.003, ge=0)
+    tolerance: float = Field(default=0.01, ge=0)
     """What a merge may lose on old dev rows (nDCG@10, 0 to 1) before it counts against it."""
     dtype: Literal["float32", "float16", "int8", "int8-fine"] = "float16"
     """How the new model is stored."""
