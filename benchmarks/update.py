@@ -23,7 +23,6 @@ import sysconfig
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,11 +39,12 @@ from lingxi.model.files import locate, read_decoder
 from lingxi.model.tokens import read_tokens
 from lingxi.parse.rst import rst_as_markdown
 from lingxi.records import Document, Pair, digest, drawn, passage, read_pairs, write_pairs
-from lingxi.update import cost, releases
+from lingxi.update import releases
 from lingxi.update.anchors import new_rows, vectors_of
+from lingxi.update.gate import Keep
 from lingxi.update.learn import learn
 from lingxi.update.material import sample_file, sampled
-from lingxi.update.run import Keep, update
+from lingxi.update.run import update
 from lingxi.update.settings import UpdateSettings
 
 DOMAINS = ("docstrings", "django", "sorbian", "releases", "sphinx")
@@ -174,29 +174,22 @@ class Test:
 
 
 def ours(work: Path, root: Path, domains: Sequence[str], settings: UpdateSettings = SETTINGS) -> None:
-    """Updates one after another, each from the release before; after each, all domains are tested."""
+    """Updates one after another, each from the release that serves."""
     home = work / "home"
     home.mkdir(exist_ok=True)
     releases.begin(home, MODEL)
-    keep = _keep(root)
-    old = list(read_pairs(work / "replay.parquet"))
+    keep, old = _keep(root), list(read_pairs(work / "replay.parquet"))
     for number, name in enumerate(domains):
         path = work / f"ours-{number}-{name}.json"
-        new = list(read_pairs(work / f"{name}-train.parquet"))
-        # What is learnt is replayed with the rest from then on.
-        replay, old = old, [*old, *sampled(new, REPLAY // 6, 0)]
         if path.exists():
             continue
-        outcome = update(home, new, replay, keep, settings, say=print)
+        new = list(read_pairs(work / f"{name}-train.parquet"))
+        outcome = update(home, new, old, keep, settings, say=print)
         print(*outcome.lines, sep="\n", flush=True)
-        model = (
-            Path(releases.serving(home).model)
-            if outcome.promoted
-            else home / "trying/update/release/embedder"
-        )
         found = {"promoted": outcome.promoted, "seconds": outcome.seconds, "cpu": outcome.cpu_seconds,
                  "said": outcome.release.said, "lines": outcome.lines}  # fmt: skip
-        shutil.copytree(model, work / f"ours-{number}-{name}")
+        # What is tested later is what serves after this update, promoted or not.
+        shutil.copytree(releases.serving(home).model, work / f"ours-{number}-{name}")
         path.write_text(json.dumps(found, default=str), encoding="utf-8")
 
 
@@ -204,22 +197,8 @@ def _keep(root: Path) -> Keep:
     return Keep(resolve("benchmark", SUITE, SETS), root, Path("~/.cache/lingxi").expanduser())
 
 
-def since(work: Path, root: Path, domains: Sequence[str]) -> None:
-    """The models that `ours` made, on old slices, against the first model and the vectors it stored."""
-    keep, first = _keep(root), locate(MODEL)
-    for number, name in enumerate(domains):
-        path, model = work / f"since-{number}-{name}.json", work / f"ours-{number}-{name}"
-        if model.is_dir() and not path.exists():
-            out = work / f"since-{number}"
-            found = cost.measure(
-                first, first, model, (None, None), keep.suite, root, out, keep.cache, SETTINGS.max_drop, print
-            )
-            path.write_text(json.dumps(asdict(found)), encoding="utf-8")
-            print(path.name, *found.said(SETTINGS.enough), *found.decision.reasons, sep="\n", flush=True)
-
-
 def test(work: Path, root: Path, domains: Sequence[str]) -> None:
-    """The models that `ours` made, on every domain learnt so far."""
+    """What served after each update of `ours`, on every domain that came so far."""
     for number, name in enumerate(domains):
         path = work / f"tested-{number}-{name}.json"
         if (work / f"ours-{number}-{name}.json").exists() and not path.exists():
@@ -285,21 +264,32 @@ def report(work: Path, out: Path) -> None:
         told = _gain(before, made["tested"], made["retrain"])
         cpu = sum(json.loads(_at(work, "ours", name).read_text("utf-8"))["cpu"].values())
         print(f"| {name} | " + " | ".join(cells) + f" | {told} | {cpu:.0f} |")
+    print("| update | merged | since the one before | since the first | old vectors | the gate | CPU s |")
+    print("|---|---|---|---|---|---|---|")
     for path in sorted(work.glob("ours-*.json")):
-        weighed = json.loads(path.read_text("utf-8"))["said"]["cost"]
-        first, kept = weighed["decision"]["slices"][0], weighed["stored"]
-        span = f"[{first['low']:+.2f}, {first['high']:+.2f}] of {first['n']}"
-        share = f"{100 * kept['value']:.1f} % [{100 * kept['low']:.1f}, {100 * kept['high']:.1f}]"
-        print(f"{path.stem}: old slices {first['difference']:+.2f} {span}; stored {share} of embedded again")
-    for path in sorted(work.glob("since-*.json")):
-        found = json.loads(path.read_text("utf-8"))
-        first, kept = found["decision"]["slices"][0], found["stored"]
-        print(
-            f"{path.stem}, against the first: {found['decision']['verdict']} {first['difference']:+.2f} "
-            f"[{first['low']:+.2f}, {first['high']:+.2f}]; stored {100 * kept['value']:.1f} % "
-            f"[{100 * kept['low']:.1f}, {100 * kept['high']:.1f}]"
-        )
+        print(f"| {path.stem} | " + " | ".join(_update(json.loads(path.read_text("utf-8")))) + " |")
     (out / "update.svg").write_text(_forgetting(work, begun), encoding="utf-8")
+
+
+def _update(found: dict[str, Any]) -> list[str]:
+    """One update's cells: what it cost old slices, what old vectors are worth, what the gate did."""
+    said, cpu = found["said"], f"{sum(found['cpu'].values()):.0f}"
+    if not found["promoted"] and "nothing was learnt" in found["lines"][0]:
+        return ["0", "", "", "", "nothing learnt", cpu]
+    weighed = said["cost"]
+    sums = [weighed["decision"], weighed["since"] or weighed["decision"]]
+    slices = [decision["slices"][0] for decision in sums]
+    spans = [f"{s['difference']:+.2f} [{s['low']:+.2f}, {s['high']:+.2f}]" for s in slices]
+    kept = weighed[weighed["served"]]
+    share = f"{100 * kept['value']:.1f} % [{100 * kept['low']:.1f}, {100 * kept['high']:.1f}]"
+    verdicts = ", ".join(decision["verdict"] for decision in sums)
+    return [
+        f"{said['share']:.3f}",
+        *spans,
+        share,
+        f"{verdicts}: {'serves' if found['promoted'] else 'stopped'}",
+        cpu,
+    ]
 
 
 def _at(work: Path, how: str, name: str) -> Path:
@@ -348,7 +338,7 @@ def _forgetting(work: Path, begun: dict[str, Any]) -> str:
     return svg[0]
 
 
-PARTS = {"base": base, "ours": ours, "since": since, "test": test, "naive": naive, "retrain": retrain}
+PARTS = {"base": base, "ours": ours, "test": test, "naive": naive, "retrain": retrain}
 
 
 def main() -> None:

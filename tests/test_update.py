@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,13 +27,14 @@ from lingxi.records import Pair, passage, write_pairs
 from lingxi.train.checkpoint_start import open_for_training
 from lingxi.train.held_out import write_suite
 from lingxi.update import bridge, releases
-from lingxi.update.anchors import anchors_of, new_rows, vectors_of
+from lingxi.update.anchors import Held, anchors_of, new_rows, vectors_of
 from lingxi.update.blend import found, share_of
+from lingxi.update.gate import Keep
 from lingxi.update.learn import learn
 from lingxi.update.material import read_rows, sample_file, sampled, split
 from lingxi.update.objective import Objective
 from lingxi.update.releases import Release
-from lingxi.update.run import Keep, update
+from lingxi.update.run import update
 from lingxi.update.served import Served
 from lingxi.update.settings import UpdateSettings
 from lingxi.update.tuned import TokenRows, finished, freed
@@ -100,7 +102,7 @@ def test_an_update_learns_and_keeps_old_vectors_nearer_than_one_without_anchors(
     before = read_decoder(toy, torch.float32)
     start = open_for_training(toy)
     kept = anchors_of(OLD, before, start.tokens, 24)
-    learn(toy, NEW, OLD, asked, tmp_path / "ours", "# x\n")
+    learn(toy, NEW, [Held(OLD, toy)], asked, tmp_path / "ours", "# x\n")
     learn(toy, NEW, [], asked.model_copy(update={"anchor": 0.0}), tmp_path / "naive", "# x\n")
     moved = {}
     for name in ("ours", "naive"):
@@ -142,9 +144,9 @@ def test_a_killed_learning_goes_on_and_ends_with_the_same_weights(toy: Path, tmp
             raise Stopped
 
     with pytest.raises(Stopped):
-        learn(toy, NEW, OLD, asked, tmp_path / "stopped", "# x\n", [stop])
-    learn(toy, NEW, OLD, asked, tmp_path / "stopped", "# x\n")
-    learn(toy, NEW, OLD, asked, tmp_path / "whole", "# x\n")
+        learn(toy, NEW, [Held(OLD, toy)], asked, tmp_path / "stopped", "# x\n", [stop])
+    learn(toy, NEW, [Held(OLD, toy)], asked, tmp_path / "stopped", "# x\n")
+    learn(toy, NEW, [Held(OLD, toy)], asked, tmp_path / "whole", "# x\n")
     one, two = ((tmp_path / name / "tuned/model.safetensors").read_bytes() for name in ("stopped", "whole"))
     assert one == two
 
@@ -207,7 +209,8 @@ def test_releases_are_promoted_gone_back_from_and_tidied(tmp_path: Path) -> None
         releases.promote(tmp_path, release_folder(tmp_path, number), number - 1 if number else None)
         releases.tidy(tmp_path)
     assert releases.serving(tmp_path).number == 5
-    assert sorted(int(p.name) for p in (tmp_path / "releases").iterdir()) == [3, 4, 5]
+    # The first stays: losses are summed against it.
+    assert releases.numbers(tmp_path) == [0, 3, 4, 5]
     assert releases.back(tmp_path).number == 4
     assert releases.back(tmp_path).number == 3
     with pytest.raises(StoreError, match="no release before"):
@@ -215,6 +218,25 @@ def test_releases_are_promoted_gone_back_from_and_tidied(tmp_path: Path) -> None
     (tmp_path / "serving.json").write_text("{")
     with pytest.raises(StoreError, match="cannot be read"):
         releases.serving(tmp_path)
+
+
+def test_the_release_that_losses_are_summed_against_is_kept_until_another_is_named(tmp_path: Path) -> None:
+    for number in range(4):
+        releases.promote(tmp_path, release_folder(tmp_path, number), number - 1 if number else None)
+    assert releases.anchor(tmp_path).number == 0
+    with pytest.raises(InputError, match="name one of 0, 1, 2, 3"):
+        releases.name_anchor(tmp_path, 9)
+    assert releases.name_anchor(tmp_path, 1).number == releases.anchor(tmp_path).number == 1
+    for number in range(4, 8):
+        releases.promote(tmp_path, release_folder(tmp_path, number), number - 1)
+        releases.tidy(tmp_path)
+    assert releases.numbers(tmp_path) == [1, 5, 6, 7]
+    shutil.rmtree(releases.folder_of(tmp_path, 1))
+    with pytest.raises(StoreError, match="lingxi update anchor"):
+        releases.anchor(tmp_path)
+    (tmp_path / "anchor.json").write_text("1")
+    with pytest.raises(StoreError, match="cannot be read"):
+        releases.anchor(tmp_path)
 
 
 def promote_for_ever(home: Path) -> None:
@@ -249,7 +271,8 @@ import sys
 from pathlib import Path
 from lingxi.evaluate.suite import read_suite
 from lingxi.update.material import read_rows
-from lingxi.update.run import Keep, update
+from lingxi.update.gate import Keep
+from lingxi.update.run import update
 from lingxi.update.settings import UpdateSettings
 place = Path(sys.argv[1])
 rows = [read_rows(place / f"{name}.parquet", "en") for name in ("new", "old")]

@@ -15,8 +15,8 @@ from lingxi.records import write_pairs
 from lingxi.train.held_out import write_suite
 from lingxi.update import drift, inbox, moving, releases
 from lingxi.update.clicks import Click, ClickSettings, by_place, propose, read_click, worse_since
+from lingxi.update.gate import Keep
 from lingxi.update.known import texts_of
-from lingxi.update.run import Keep
 from lingxi.update.watch import INDEX, Watch, WatchSettings, read_state, turn, write_state
 from lingxi.vectors import cut
 from test_update import OLD, QUICK

@@ -42,7 +42,7 @@ class _Learning(TyperGroup):
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     group = typer.Typer(cls=_Learning, no_args_is_help=True, rich_markup_mode=None)
-    for verb in (learn, watch, back, reindex):
+    for verb in (learn, watch, back, reindex, anchor):
         group.command(verb.__name__)(verb)
     group.command("show")(serving)
     app.add_typer(
@@ -65,7 +65,10 @@ def learn(
     cache: Cache = _CACHE,
     as_json: Json = False,
 ) -> None:
-    """Teach MODEL new pairs; where the gate lets it, the outcome serves. Exit code 1 where it does not."""
+    """Teach MODEL new pairs; where the gate lets it, the outcome serves.
+
+    Exit code 1 where it does not, or where the merge takes nothing of what was learnt.
+    """
     from lingxi.index.lock import writing
     from lingxi.update import releases
     from lingxi.update.run import rows_of, update
@@ -152,19 +155,36 @@ def reindex(
     _say(release, as_json)
 
 
+def anchor(
+    home: Home,
+    number: Annotated[int | None, typer.Argument(help="A release; none: the one that serves.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Name the release since which the gate sums what old slices lose; before that it is the first."""
+    from lingxi.update import releases
+
+    _say(releases.name_anchor(home, releases.serving(home).number if number is None else number), as_json)
+
+
 def serving(home: Home, as_json: Json = False) -> None:
-    """Say which release serves, and where its model lies."""
+    """Say which release serves, where its model lies, and what old slices have lost."""
     from lingxi.update import releases
 
     _say(releases.serving(home), as_json)
+    if not as_json:
+        typer.echo(f"losses are summed since release {releases.anchor(home).number}")
 
 
 def _say(release: Any, as_json: bool) -> None:
+    from lingxi.update.gate import shown
+
     if as_json:
         show.dump(asdict(release))
-    else:
-        typer.echo(f"release {release.number}: {release.model}")
-        typer.echo(f"stored vectors: {release.space}{', over a map' if release.bridged else ''}")
+        return
+    typer.echo(f"release {release.number}: {release.model}")
+    typer.echo(f"stored vectors: {release.space}{', over a map' if release.bridged else ''}")
+    for line in shown(release.said):
+        typer.echo(line)
 
 
 def _settings(overrides: list[str] | None) -> Any:
@@ -176,7 +196,7 @@ def _settings(overrides: list[str] | None) -> Any:
 
 def _keep(suite: str, root: Path | None, sets: str | None, quick: bool, cache: Path) -> Any:
     from lingxi.evaluate.suite import quick_suite, resolve
-    from lingxi.update.run import Keep
+    from lingxi.update.gate import Keep
 
     names = tuple(name.strip() for name in sets.split(",") if name.strip()) if sets else ()
     found = resolve(suite, (), names)

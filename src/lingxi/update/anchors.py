@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,6 +34,14 @@ class NewRows:
     vectors: torch.Tensor
     groups: NDArray[np.int64]
     alike: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Old pairs, and the model whose vectors of them are to stay."""
+
+    pairs: Sequence[Pair]
+    model: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,18 @@ def anchors_of(pairs: Sequence[Pair], decoder: Decoder, tokens: Tokens, most: in
     texts = [p.query for p in pairs] + [p.positives[0].text for p in pairs]
     ids = text_ids(tokens, texts, [before(p) for p in pairs] + [_after(p) for p in pairs], most)
     return Anchors(ids, vectors_of(decoder, ids))
+
+
+def joined(parts: Sequence[Anchors]) -> Anchors | None:
+    """Several as one, queries first; nothing where there are none."""
+    if not parts:
+        return None
+    halves = [len(part.sequences) // 2 for part in parts]
+    queries = [(part, slice(None, half)) for part, half in zip(parts, halves, strict=True)]
+    documents = [(part, slice(half, None)) for part, half in zip(parts, halves, strict=True)]
+    sides = [*queries, *documents]
+    sequences = [ids for part, side in sides for ids in part.sequences[side]]
+    return Anchors(sequences, torch.cat([part.vectors[side] for part, side in sides]))
 
 
 def vectors_of(decoder: Decoder, sequences: list[list[int]]) -> torch.Tensor:

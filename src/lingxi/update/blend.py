@@ -22,7 +22,7 @@ from lingxi.model.files import read_decoder
 from lingxi.model.tokens import Tokens, read_tokens
 from lingxi.records import Pair
 from lingxi.train.lora import plain_copy
-from lingxi.update.anchors import NewRows, new_rows, vectors_of
+from lingxi.update.anchors import Held, NewRows, new_rows, vectors_of
 from lingxi.update.settings import UpdateSettings
 
 _LOSS_COUNTS = 3.0
@@ -32,7 +32,7 @@ def blend(
     model: Path,
     tuned: Path,
     new: Sequence[Pair],
-    old: Sequence[Pair],
+    old: Held,
     settings: UpdateSettings,
     out: Path,
     card: str,
@@ -46,7 +46,7 @@ def blend(
     search = SearchSettings(method="grid", trials=settings.trials)
     merge = MergeSettings(method="linear", dtype=settings.dtype, search=search)
     return merge_models(
-        merge, [model, tuned], out, make_golden, dev=Dev(score, rows=len(new) + len(old)), card=card
+        merge, [model, tuned], out, make_golden, dev=Dev(score, rows=len(new) + len(old.pairs)), card=card
     )
 
 
@@ -72,12 +72,13 @@ class _Score:
         before: Decoder,
         tokens: Tokens,
         new: Sequence[Pair],
-        old: Sequence[Pair],
+        old: Held,
         settings: UpdateSettings,
     ) -> None:
         self._before, self._settings = before, settings
         self._new = new_rows(new, before, tokens, settings.max_tokens)
-        self._old = new_rows(old, before, tokens, settings.max_tokens) if old else None
+        stored = read_decoder(old.model, torch.float32)
+        self._old = new_rows(old.pairs, stored, tokens, settings.max_tokens) if old.pairs else None
         self._start = 0.0 if self._old is None else found(before, self._old, stored=True)
 
     def __call__(self, state: State) -> float:

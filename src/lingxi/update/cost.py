@@ -1,6 +1,7 @@
-"""What it costs not to embed again: old, crossed, bridged and new on the same items of a suite.
+"""What it costs not to embed again: old, stored, bridged and new on the same items of a suite.
 
     old        the model before, with its vectors
+    first      an earlier release with its vectors, that losses are summed against
     stored     new queries against the vectors that are stored
     bridged    the same over the map
     new        everything embedded again
@@ -28,7 +29,7 @@ from lingxi.evaluate.tasks import CONTROL
 from lingxi.update.bridge import Bridge
 from lingxi.update.crossed import Crossed
 
-OLD, STORED, BRIDGED, NEW = "old", "stored", "bridged", "new"
+OLD, FIRST, STORED, BRIDGED, NEW = "old", "first", "stored", "bridged", "new"
 # What a map must bring to be put between: without one there is less to go wrong.
 _WORTH_A_MAP = 0.005
 # Sets of these compare two texts of equal standing: nothing of them is stored.
@@ -45,14 +46,28 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """A way to search: the model that asks, the model whose vectors are stored, and a map put between."""
+
+    model: Path
+    space: Path
+    bridge: Bridge | None
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
-    """Mean quality of each way over the sets (0 to 1), and what stored vectors give of embedding again."""
+    """Mean quality of each way over the sets (0 to 1), and what stored vectors give of embedding again.
+
+    `decision` compares what would serve with the model before, `since` with an earlier release, if one was
+    given.
+    """
 
     means: dict[str, float]
     stored: Share
     bridged: Share | None
     decision: Decision
     served: str
+    since: Decision | None = None
 
     def said(self, enough: float) -> list[str]:
         """The cost in lines of words."""
@@ -69,42 +84,50 @@ class Cost:
 
 
 def measure(
-    old: Path,
-    space: Path,
-    new: Path,
-    maps: tuple[Bridge | None, Bridge | None],
+    old: Way,
+    new: Way,
+    first: Way | None,
     suite: SuiteSettings,
     root: Path | None,
     out: Path,
     cache: Path,
-    max_drop: float,
+    bounds: tuple[float, float],
     say: Callable[[str], None],
 ) -> Cost:
-    """Measure the four ways on a suite; vectors that were computed once are read from `cache`.
+    """Measure the ways on a suite; vectors that were computed once are read from `cache`.
 
-    `space` is the model that stored, `maps` are those of the release before and of the new one.
+    `old` and `new` share a space. `bounds` are the points that may be lost since `old`, and since `first`.
     """
-    earlier, bridge = maps
-    vectors = cache / "vectors"
-    before, after = _dense(old, "asked before", vectors), _dense(new, NEW, vectors)
-    stored = before if space == old else _dense(space, "space", vectors)
-    systems = [Crossed(OLD, before, stored, earlier), Crossed(STORED, after, stored)]
-    if bridge is not None:
-        systems.append(Crossed(BRIDGED, after, stored, bridge))
+    opened: dict[Path, Dense] = {}
+
+    def dense(path: Path, name: str) -> Dense:
+        return opened.setdefault(path, Dense(Own(Embedder(path), name), cache / "vectors"))
+
+    before, stored, after = dense(old.model, "asked before"), dense(old.space, "space"), dense(new.model, NEW)
+    systems = [Crossed(OLD, before, stored, old.bridge), Crossed(STORED, after, stored)]
+    if first is not None:
+        asked, there = dense(first.model, "asked first"), dense(first.space, "first space")
+        systems.append(Crossed(FIRST, asked, there, first.bridge))
+    if new.bridge is not None:
+        systems.append(Crossed(BRIDGED, after, stored, new.bridge))
     evaluate(suite, root, [*systems, after], out, cache, say=say)
+    return _cost(out, [*(system.name for system in systems), NEW], bounds)
+
+
+def _cost(out: Path, names: Sequence[str], bounds: tuple[float, float]) -> Cost:
     groups = [g for g in main_of(read_groups(out)) if not g.head.language.endswith(CONTROL)]
-    return _cost(groups, out, bridge is not None, max_drop)
-
-
-def _cost(groups: Sequence[Group], out: Path, bridged: bool, max_drop: float) -> Cost:
-    names = [OLD, STORED, *([BRIDGED] if bridged else []), NEW]
-    means = {name: _mean(groups, name) for name in names}
+    means = {name: _mean(groups, name) for name in (OLD, FIRST, STORED, BRIDGED, NEW) if name in names}
     stored = share(groups, STORED, NEW)
-    over = share(groups, BRIDGED, NEW) if bridged else None
+    over = share(groups, BRIDGED, NEW) if BRIDGED in names else None
     served = BRIDGED if over is not None and over.value > stored.value + _WORTH_A_MAP else STORED
-    pair = groups_to_compare(out, out, OLD, served)
-    decision = decide(pair.new, pair.old, pair.lengths, max_drop=max_drop)
-    return Cost(means, stored, over, decision, served)
+    decision = _decision(out, OLD, served, bounds[0])
+    since = _decision(out, FIRST, served, bounds[1]) if FIRST in names else None
+    return Cost(means, stored, over, decision, served, since)
+
+
+def _decision(out: Path, before: str, after: str, most: float) -> Decision:
+    pair = groups_to_compare(out, out, before, after)
+    return decide(pair.new, pair.old, pair.lengths, max_drop=most)
 
 
 def share(groups: Sequence[Group], part: str, whole: str) -> Share:
@@ -125,7 +148,3 @@ def share(groups: Sequence[Group], part: str, whole: str) -> Share:
 def _mean(groups: Sequence[Group], name: str) -> float:
     own = [draw(g, 1, 0).value for g in groups if g.system == name]
     return float(np.mean(own))
-
-
-def _dense(path: Path, name: str, cache: Path) -> Dense:
-    return Dense(Own(Embedder(path), name), cache)

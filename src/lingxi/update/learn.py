@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from lingxi.model.decoder import Decoder
+from lingxi.model.files import read_decoder
 from lingxi.model.layout import write_directory
 from lingxi.model.sizes import matryoshka_dims
 from lingxi.records import Pair
@@ -19,7 +21,7 @@ from lingxi.train.guards import weights_moved
 from lingxi.train.loop import Listener, Schedule, train
 from lingxi.train.lora import plain_copy
 from lingxi.train.served import exported_equals
-from lingxi.update.anchors import anchors_of, new_rows
+from lingxi.update.anchors import Held, anchors_of, joined, new_rows
 from lingxi.update.objective import Objective
 from lingxi.update.settings import UpdateSettings
 from lingxi.update.tuned import finished, freed
@@ -32,13 +34,13 @@ _CHUNK_TOKENS = 16_384
 def learn(
     model: Path,
     new: Sequence[Pair],
-    old: Sequence[Pair],
+    old: Sequence[Held],
     settings: UpdateSettings,
     folder: Path,
     card: str,
     listeners: Sequence[Listener] = (),
 ) -> Figures:
-    """Tune `model` on new pairs while old pairs' vectors stay in place; writes `folder/tuned`.
+    """Tune `model` on new pairs while old pairs keep the vectors of their models; writes `folder/tuned`.
 
     Stopped, the same call goes on from its last checkpoint. Raises TrainingError where a figure is not finite
     and GuardError where nothing was learnt. Returns the last step's figures.
@@ -49,7 +51,11 @@ def learn(
     state = {name: tensor.detach().clone() for name, tensor in start.decoder.state_dict().items()}
     before = plain_copy(start.decoder, state)
     rows = new_rows(new, before, start.tokens, settings.max_tokens)
-    kept = anchors_of(old, before, start.tokens, settings.max_tokens) if old else None
+    kept = joined([
+        anchors_of(held.pairs, before if held.model == model else _read(held.model), start.tokens,
+                   settings.max_tokens)
+        for held in old if held.pairs
+    ])  # fmt: skip
     seen = set(chain.from_iterable((*rows.queries, *rows.documents)))
     decoder = freed(start, settings, seen)
     dims = tuple(matryoshka_dims(decoder.size.hidden))
@@ -70,6 +76,10 @@ _LEARNT = {
     "batch_pairs", "kept_pairs", "temperature", "margin", "max_tokens", "stored", "anchor", "weights", "lora",
     "tokens",
 }  # fmt: skip
+
+
+def _read(model: Path) -> Decoder:
+    return read_decoder(model, torch.float32)
 
 
 def _schedule(settings: UpdateSettings) -> Schedule:

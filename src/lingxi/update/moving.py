@@ -14,7 +14,7 @@ from lingxi.index import upgrade as upgrading
 from lingxi.index.generations import is_index
 from lingxi.index.store import LanceStore
 from lingxi.update import releases
-from lingxi.update.releases import TRYING, Release
+from lingxi.update.releases import LEARNT, TRYING, Release
 from lingxi.update.served import Open, Served
 
 _REFRESHED = "refreshed"
@@ -90,6 +90,8 @@ def _settled(home: Path, release: Release) -> Release:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     said = {"before": release.number, "reindexed": True}
+    if (learnt := releases.folder_of(home, release.number) / LEARNT).exists():
+        shutil.copy(learnt, folder / LEARNT)
     moved = replace(release, number=number, space=release.model, bridged=False, said=said)
     releases.write(folder, moved)
     return releases.promote(home, folder, release.number)

@@ -1,7 +1,9 @@
 """Releases of a model that is updated, in one folder: which serves is said by one file, replaced in one step.
 
     HOME/serving.json      {"release": 3, "before": 2}
-    HOME/releases/0003/    release.json, embedder/, bridge.safetensors where old vectors need a map
+    HOME/anchor.json       {"release": 0}: losses are summed since that release; without it since the first
+    HOME/releases/0003/    release.json, embedder/, bridge.safetensors where old vectors need a map,
+                           learnt.parquet: pairs of this and earlier updates, which later ones keep in mind
     HOME/trying/           an update in progress, which is no release yet
 
 A release is whole before it is named, and is named by renaming its folder; then the pointer changes. A
@@ -11,7 +13,6 @@ process that is killed at any moment leaves a pointer to a whole release.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,9 +21,10 @@ from typing import Any
 
 from lingxi.errors import InputError, StoreError
 from lingxi.model.files import locate
+from lingxi.update.pointers import ANCHOR, POINTER, anchor_of, put, serving_and_before, settle
 
-POINTER, RELEASES, TRYING, SAID = "serving.json", "releases", "trying", "release.json"
-EMBEDDER, BRIDGE = "embedder", "bridge.safetensors"
+RELEASES, TRYING, SAID = "releases", "trying", "release.json"
+EMBEDDER, BRIDGE, LEARNT = "embedder", "bridge.safetensors", "learnt.parquet"
 _KEPT = 3
 
 
@@ -57,7 +59,33 @@ def begin(home: Path, model: str) -> Release:
 
 def serving(home: Path) -> Release:
     """The release that serves; raises StoreError where nothing does."""
-    return read(folder_of(home, _pointer(home)["release"]))
+    return read(folder_of(home, serving_and_before(home)["release"]))
+
+
+def anchor(home: Path) -> Release:
+    """The release since which losses are summed: the first, or the one that was named.
+
+    Raises StoreError where it is gone.
+    """
+    number = anchor_of(home)
+    folder = folder_of(home, number)
+    if not (folder / SAID).exists():
+        raise StoreError(
+            f"{home}: release {number}, since which losses are summed, is gone",
+            "name another with `lingxi update anchor`",
+        )
+    return read(folder)
+
+
+def name_anchor(home: Path, number: int) -> Release:
+    """Sum losses since this release from now on; it is kept. Raises InputError where it is not there."""
+    there = numbers(home)
+    if number not in there:
+        shown = ", ".join(map(str, there))
+        raise InputError(f"{home} has no release {number}", f"name one of {shown}")
+    release = read(folder_of(home, number))
+    put(home, ANCHOR, {"release": number})
+    return release
 
 
 def promote(home: Path, folder: Path, before: int | None) -> Release:
@@ -77,7 +105,7 @@ def promote(home: Path, folder: Path, before: int | None) -> Release:
 
 def back(home: Path) -> Release:
     """Let the release before serve again; raises StoreError where there is none."""
-    pointer = _pointer(home)
+    pointer = serving_and_before(home)
     if pointer["before"] is None:
         raise StoreError(f"{home}: no release before this one", "nothing needs to be done")
     release = read(folder_of(home, pointer["before"]))
@@ -90,17 +118,21 @@ def back(home: Path) -> Release:
 
 def next_number(home: Path) -> int:
     """The number of the next release: no number that was pointed to is used twice."""
-    there = [int(path.name) for path in (home / RELEASES).iterdir()] if (home / RELEASES).is_dir() else []
-    return max(there, default=-1) + 1
+    return max(numbers(home), default=-1) + 1
+
+
+def numbers(home: Path) -> list[int]:
+    """The numbers of the releases that are there, in order."""
+    folder = home / RELEASES
+    return sorted(int(path.name) for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def tidy(home: Path) -> None:
-    """Drop what is neither serving, nor before it, nor read by one of these, but for the last few."""
-    pointer = _pointer(home)
-    kept = {number for number in pointer.values() if number is not None}
-    used = {Path(read(folder_of(home, number)).space) for number in kept}
-    numbers = sorted(int(path.name) for path in (home / RELEASES).iterdir())
-    for number in numbers[: -_KEPT or None]:
+    """Drop all but the last few, what serves, what `back` goes to, the anchor, and what these read."""
+    kept = {number for number in (*serving_and_before(home).values(), anchor_of(home)) if number is not None}
+    there = [read(folder) for number in kept if (folder := folder_of(home, number)).exists()]
+    used = {Path(place) for release in there for place in (release.model, release.space)}
+    for number in numbers(home)[:-_KEPT]:
         folder = folder_of(home, number)
         if number not in kept and folder / EMBEDDER not in used:
             shutil.rmtree(folder, ignore_errors=True)
@@ -127,35 +159,4 @@ def write(folder: Path, release: Release) -> None:
 
 def point(home: Path, number: int, before: int | None) -> None:
     """Name the release that serves, in one step."""
-    coming = home / f"{POINTER}.coming"
-    with coming.open("w", encoding="utf-8") as file:
-        file.write(json.dumps({"release": number, "before": before}))
-        file.flush()
-        os.fsync(file.fileno())
-    coming.replace(home / POINTER)
-    settle(home)
-
-
-def settle(folder: Path) -> None:
-    """Have the disk hold a folder's entries, and the files in it, before anything names them."""
-    for path in [folder, *(p for p in folder.rglob("*") if p.is_file())] if folder.is_dir() else []:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        except OSError:
-            continue  # Some file systems cannot sync a folder.
-        finally:
-            os.close(handle)
-
-
-def _pointer(home: Path) -> dict[str, Any]:
-    path = home / POINTER
-    if not path.exists():
-        raise InputError(f"{home}: no updated model", "make one with `lingxi update MODEL --new DATA`")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {"release": int(found["release"]), "before": found["before"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise StoreError(
-            f"{path}: cannot be read", 'write {"release": NUMBER, "before": null} into it'
-        ) from None
+    put(home, POINTER, {"release": number, "before": before})

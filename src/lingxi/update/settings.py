@@ -39,6 +39,8 @@ class UpdateSettings(Settings):
     """Which token vectors learn: those that the new data hold, or none."""
     replay: int = Field(default=500, ge=20)
     """Most old pairs that are kept in mind, drawn by seed, as many of each source."""
+    recalled: int = Field(default=100, ge=0)
+    """Pairs of this update that later ones keep in mind beside the old ones."""
     dev: float = Field(default=0.1, gt=0, lt=0.5)
     """Share of the new groups on which the weight of the merge is searched."""
     dev_rows: int = Field(default=60, ge=10)
@@ -47,12 +49,14 @@ class UpdateSettings(Settings):
     """How much of the learnt weights is merged; none: searched on the dev rows."""
     trials: int = Field(default=3, ge=1)
     """Merges with the old weights that are tried, beside both ends."""
-    tolerance: float = Field(default=0.003, ge=0)
+    tolerance: float = Field(default=0.01, ge=0)
     """What a merge may lose on old dev rows (nDCG@10, 0 to 1) before it counts against it."""
     dtype: Literal["float32", "float16", "int8", "int8-fine"] = "float16"
     """How the new model is stored."""
     max_drop: float = Field(default=0.5, ge=0)
-    """Points that the gate lets old slices lose."""
+    """Points that the gate lets old slices lose since the release before."""
+    max_sum: float = Field(default=0.5, ge=0)
+    """Points that they may lose in all, since the release that losses are summed against."""
     enough: float = Field(default=0.98, gt=0, le=1)
     """Where old vectors give less than this share of what re-embedding gives, re-embedding is advised."""
     checkpoint_every: int = Field(default=10, ge=1)

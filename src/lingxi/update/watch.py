@@ -25,9 +25,10 @@ from lingxi.index.store import LanceStore
 from lingxi.records import Pair, drawn
 from lingxi.update import drift, inbox, moving
 from lingxi.update.clicks import Click, ClickSettings, propose, read_click, worse_since
+from lingxi.update.gate import Keep
 from lingxi.update.known import texts_of
 from lingxi.update.material import read_rows
-from lingxi.update.run import Keep, Outcome, update
+from lingxi.update.run import Outcome, update
 from lingxi.update.served import Open, Served
 from lingxi.update.settings import UpdateSettings
 
