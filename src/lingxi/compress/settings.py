@@ -37,6 +37,15 @@ class ShapeSettings(Settings):
     """Components kept of the hidden states (decoders)."""
     width_by: Literal["rotation", "importance"] = "rotation"
     """Along the principal axes of the states (SliceGPT, arXiv 2401.15024), or the largest components."""
+    refit: int = Field(default=0, ge=0)
+    """Texts on which the output matrices of what is kept are fitted to the teacher's states (decoders of the
+    teacher's width); 0 leaves them as they are cut."""
+
+    @model_validator(mode="after")
+    def _same_width(self) -> ShapeSettings:
+        if self.refit and self.width is not None:
+            raise ValueError("refit compares states of one width: leave out width or refit")
+        return self
 
 
 class PoolSettings(Settings):
@@ -48,7 +57,23 @@ class PoolSettings(Settings):
     """Documents of other rows beside each query's own, where a row has no more negatives."""
     max_tokens: int = Field(default=96, ge=8)
     """Texts are cut to about this many tokens."""
+    candidates: int = Field(default=0, ge=0)
+    """Reranker: documents of each query's list, the right one and the nearest others of `corpus` rows by the
+    embedder `found_by`; 0 takes the row's own and `negatives`."""
+    corpus: int = Field(default=0, ge=0)
+    """Rows whose documents are searched for them; the first `rows` of these ask."""
+    found_by: str = "lingxi-nano"
+    """A directory, a shipped name or a hub id."""
     mixture: MixtureSettings = MixtureSettings()
+
+    @model_validator(mode="after")
+    def _lists(self) -> PoolSettings:
+        if self.candidates and (self.negatives or self.candidates < 2 or self.corpus < self.rows):
+            raise ValueError(
+                "candidates need corpus of at least rows, and no negatives: a list is the right document and "
+                "the nearest others"
+            )
+        return self
 
 
 class RecoverySettings(Settings):
@@ -67,6 +92,11 @@ class RecoverySettings(Settings):
     query's list (reranker)."""
     ranking: float = Field(default=1.0, ge=0)
     """Weight of each query's list of documents in the teacher's order."""
+    right: float = Field(default=0.0, ge=0)
+    """Weight of picking each list's right document, which the pairs know and a teacher may not (reranker)."""
+    listed: int | None = Field(default=None, ge=2)
+    """Documents of a list that a step reads: the right one, and others from all parts of the teacher's order;
+    None reads the whole list (reranker)."""
     temperature: float = Field(default=0.05, gt=0)
     """Of cosines in the two losses over lists."""
     dims: tuple[int, ...] = ()
@@ -82,8 +112,8 @@ class RecoverySettings(Settings):
 
     @model_validator(mode="after")
     def _something(self) -> RecoverySettings:
-        if not self.embedding + self.similarity + self.ranking:
-            raise ValueError("all three weights are 0: nothing would be learnt")
+        if not self.embedding + self.similarity + self.ranking + self.right:
+            raise ValueError("all weights are 0: nothing would be learnt")
         return self
 
 
