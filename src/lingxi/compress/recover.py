@@ -139,7 +139,7 @@ class Verdicts:
 def spread(
     row: NDArray[np.int32], answers: NDArray[Any], count: int, rng: np.random.Generator
 ) -> NDArray[np.int32]:
-    """`count` places of a list [documents], −1 where it is shorter: the first, and one of each part of others.
+    """`count` places of a list [documents], −1 where it is shorter: the first, one of each part of others.
 
     The parts are equal shares in the teacher's order, so that each step sees near and far rivals.
     """

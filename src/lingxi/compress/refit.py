@@ -29,7 +29,7 @@ _TOKENS = 4096
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A block on one batch: states [rows, hidden] before it, after attention, after it; both matrices' inputs."""
+    """A block on one batch: states before it, after attention and at its end, what its matrices are given."""
 
     before: torch.Tensor
     attended: torch.Tensor
