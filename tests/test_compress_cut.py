@@ -1,4 +1,4 @@
-"""What is cut from a network adds least, what is left computes the same, and is fitted to the whole."""
+"""What is cut from a network adds least, and what is left computes the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from lingxi.compress import cut, narrow
 from lingxi.compress.bill import cost_of
 from lingxi.compress.contributions import of_cosine, of_verdict, removals, weigh
-from lingxi.compress.refit import refit
 from lingxi.compress.settings import ShapeSettings
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError
@@ -120,42 +119,6 @@ def test_a_stream_that_lies_in_few_components_loses_nothing_by_the_cut(by):
     small = decoder_of(narrow.narrow_size(size, 40), narrow.narrow_state(state, size, basis))
     wanted = pooled_states(wide, SEQUENCES) @ basis.axes
     assert gap(unit(pooled_states(small, SEQUENCES)), unit(wanted)) < 1e-3
-
-
-def cut_of(teacher, layers, **shape):
-    plan = cut.plan_of(teacher.size, weigh(teacher, SEQUENCES), layers, ShapeSettings(**shape))
-    return rebuilt(teacher, plan).requires_grad_(True)
-
-
-TEXTS_FITTED = random_ids((9, 11, 14, 17, 20, 23) * 40, 512)
-
-
-def test_output_matrices_fitted_bring_a_cut_network_nearer_to_the_whole():
-    teacher = toy_decoder(layers=3)
-    small = cut_of(teacher, (0, 2), heads=2, intermediate=48)
-    wanted = pooled_states(teacher, SEQUENCES)
-    before = gap(unit(pooled_states(small, SEQUENCES)), unit(wanted))
-    lacking = refit(teacher, small, (0, 2), TEXTS_FITTED)
-    after = gap(unit(pooled_states(small, SEQUENCES)), unit(wanted))
-    assert after < before and all(0 < share < 1 for share in lacking)
-
-
-def test_fitting_a_whole_network_changes_nothing_and_the_last_layer_may_be_gone():
-    teacher = toy_decoder(layers=3)
-    same = cut_of(teacher, (0, 1, 2))
-    # More texts than the last layer has neurons: it is fitted on their last tokens alone.
-    assert max(refit(teacher, same, (0, 1, 2), TEXTS_FITTED)) < 1e-4
-    assert gap(unit(pooled_states(same, SEQUENCES)), unit(pooled_states(teacher, SEQUENCES))) < 0.05
-    small = cut_of(teacher, (0, 1))
-    before = pooled_states(small, TEXTS_FITTED)
-    refit(teacher, small, (0, 1), TEXTS_FITTED)
-    wanted = unit(pooled_states(teacher, TEXTS_FITTED))
-    assert (unit(pooled_states(small, TEXTS_FITTED)) * wanted).sum() > (unit(before) * wanted).sum()
-
-
-def test_a_fit_of_another_width_or_of_an_encoder_is_refused():
-    with pytest.raises(ValueError, match="leave out width or refit"):
-        ShapeSettings(width=32, refit=100)
 
 
 def test_the_width_of_an_encoder_is_refused():

@@ -81,15 +81,16 @@ def _sampler_of(store: Store, settings: DistilSettings, language: str) -> Sample
     return sampler(store, tasks, mixture.language_balance, emphasis, sources=mixture.sources)
 
 
-def calibration(
-    settings: DistilSettings, teacher: Opened, store: Store | None, count: int
-) -> list[list[int]]:
-    """Ids of `count` rows' texts of the pool's kind, two a row: what measures are taken on."""
+def calibration(settings: DistilSettings, teacher: Opened, store: Store | None) -> list[list[int]]:
+    """Ids of texts of the pool's kind, that all measures are taken on."""
+    count = settings.calibration
     # What is weighed on are the texts that are read, whoever finds their rivals.
     none = {"candidates": 0, "negatives": 1} if settings.pool.candidates else {}
     drawn = settings.pool.model_copy(update={"rows": count, **none})
     if settings.answers is not None:
-        texts = list(pool.read_pool(settings.answers, teacher.kind).texts[: 2 * count])
+        known = pool.read_pool(settings.answers, teacher.kind).texts
+        # From all of it: neighbours are often documents of one query.
+        texts = [known[i] for i in np.linspace(0, len(known) - 1, min(2 * count, len(known)), dtype=int)]
     else:
         texts = list(draw(settings, teacher, needed(store), drawn).texts)[: 2 * count]
     return ids_of(teacher.kind, teacher.tokens, settings)(texts)

@@ -37,15 +37,6 @@ class ShapeSettings(Settings):
     """Components kept of the hidden states (decoders)."""
     width_by: Literal["rotation", "importance"] = "rotation"
     """Along the principal axes of the states (SliceGPT, arXiv 2401.15024), or the largest components."""
-    refit: int = Field(default=0, ge=0)
-    """Texts on which the output matrices of what is kept are fitted to the teacher's states (decoders of the
-    teacher's width); 0 leaves them as they are cut."""
-
-    @model_validator(mode="after")
-    def _same_width(self) -> ShapeSettings:
-        if self.refit and self.width is not None:
-            raise ValueError("refit compares states of one width: leave out width or refit")
-        return self
 
 
 class PoolSettings(Settings):

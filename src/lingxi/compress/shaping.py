@@ -18,12 +18,10 @@ from lingxi.compress.contributions import (
     removals,
     weigh,
 )
-from lingxi.compress.refit import refit
 from lingxi.compress.settings import DistilSettings
 from lingxi.compress.student import TABLES, Student
 from lingxi.compress.teacher import Opened
 from lingxi.errors import InputError
-from lingxi.model.decoder import Decoder
 from lingxi.model.encoder_size import EncoderSize
 from lingxi.model.tokens import read_description
 from lingxi.train.store import Store
@@ -35,7 +33,7 @@ def make_student(
     settings: DistilSettings, teacher: Opened, store: Store | None, say: Say
 ) -> tuple[Student, dict[str, Any]]:
     """Weigh the teacher on real texts and cut it; returns the student and what was measured."""
-    sequences = reading.calibration(settings, teacher, store, settings.calibration)
+    sequences = reading.calibration(settings, teacher, store)
     found = weigh(teacher.network, sequences)
     gone = _removed(settings, teacher, sequences)
     layers = [i for i in range(teacher.network.size.layers) if i not in {each.layer for each in gone}]
@@ -43,14 +41,11 @@ def make_student(
         say(f"layer {each.layer} left out: the loss is {each.loss:.4f}")
     plan = cut.plan_of(teacher.network.size, found, layers, settings.shape)
     student = _cut(settings, teacher, plan)
-    lacking: list[float] = []
-    if settings.shape.refit:
-        student, lacking = _refitted(settings, teacher, student, store, say)
     if settings.shape.width:
         student = _narrowed(settings, student, found)
     if settings.vocabulary:
         student = _pruned(settings, teacher, student, reading.needed(store), say)
-    return student, {**_measured(found, gone, student), **({"lacking": lacking} if lacking else {})}
+    return student, _measured(found, gone, student)
 
 
 def _removed(settings: DistilSettings, teacher: Opened, sequences: list[list[int]]) -> list[Removal]:
@@ -68,19 +63,6 @@ def _cut(settings: DistilSettings, teacher: Opened, plan: cut.Plan) -> Student:
     state = cut.cut_state(network.state_dict(), network.size, plan)
     size = cut.cut_size(network.size, plan)
     return Student(teacher.directory, size, network.pooling, plan, state, teacher.head, None, None)
-
-
-def _refitted(
-    settings: DistilSettings, teacher: Opened, student: Student, store: Store | None, say: Say
-) -> tuple[Student, list[float]]:
-    whole, network = teacher.network, student.network()
-    if not isinstance(whole, Decoder) or not isinstance(network, Decoder):
-        raise InputError("an encoder's output matrices are not fitted", "leave out shape.refit")
-    texts = reading.calibration(settings, teacher, store, -(-settings.shape.refit // 2))
-    lacking = refit(whole, network, student.plan.layers, texts)
-    said = ", ".join(f"{share:.1%}" for share in lacking)
-    say(f"output matrices fitted on {len(texts):,} texts: the states of each layer lack {said}")
-    return replace(student, state=network.state_dict()), lacking
 
 
 def _narrowed(settings: DistilSettings, student: Student, found: Contributions) -> Student:
