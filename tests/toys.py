@@ -13,6 +13,8 @@ import torch
 
 from lingxi.errors import LingxiError
 from lingxi.model.decoder import Decoder
+from lingxi.model.encoder import Encoder
+from lingxi.model.encoder_size import EncoderSize
 from lingxi.model.layout import Kind, ModelFiles, write_directory
 from lingxi.model.sizes import Size
 from lingxi.train.settings import TokenizerSettings
@@ -78,6 +80,17 @@ def toy_decoder(**changes: Any) -> Decoder:
     """`toy_size` with random weights."""
     size = toy_size(**changes)
     return decoder_of(size, random_state(size))
+
+
+def toy_encoder(seed: int = 0, **changes: Any) -> Encoder:
+    """A small BERT with random weights."""
+    size = replace(EncoderSize(32, 3, 4, 48, vocab=512, max_positions=64), **changes)
+    torch.manual_seed(seed)
+    encoder = Encoder(size)
+    for tensor in encoder.parameters():
+        with torch.no_grad():
+            tensor.normal_(1.0, 0.3) if tensor.dim() == 1 else tensor.normal_(0, tensor.shape[1] ** -0.5)
+    return encoder.eval().requires_grad_(False)
 
 
 def write_toy(

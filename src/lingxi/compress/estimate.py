@@ -121,11 +121,12 @@ def _memory(settings: DistilSettings, bill: Bill, student: AnySize) -> list[Line
 def _hours(settings: DistilSettings, by: EstimateSettings, bill: Bill, dim: int) -> list[Line]:
     recovery = settings.recovery
     assert recovery is not None
-    texts = by.texts_a_row + settings.pool.negatives
+    texts = settings.pool.candidates or by.texts_a_row + settings.pool.negatives
     asked = settings.pool.rows * texts * by.tokens_a_text
-    learnt = recovery.steps * recovery.batch_rows * texts * by.tokens_a_text
+    batch = recovery.batch_rows * (recovery.listed or texts) * by.tokens_a_text
+    learnt = recovery.steps * batch
     # A batch beyond one chunk is read twice forward (GradCache).
-    passes = 8 if recovery.batch_rows * texts * by.tokens_a_text > recovery.chunk_tokens else 6
+    passes = 8 if batch > recovery.chunk_tokens else 6
     speed = by.tflops * 1e12 * by.utilization
     answers = 2 * asked * bill.teacher.network
     recovers = passes * learnt * bill.student.network

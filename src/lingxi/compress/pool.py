@@ -173,7 +173,7 @@ def _rendered(
         chosen = [i, *own[: settings.negatives], *rng.permutation(others)[:room].tolist()]
         documents = [drawn.documents[j][: settings.max_tokens * CHARACTERS_A_TOKEN] for j in chosen]
         query = row.query[: settings.max_tokens * CHARACTERS_A_TOKEN]
-        task = _task(row, rng)
+        task = asked_task(row, rng)
         if kind == "reranker":
             out.append([prompts.rerank_body(query, d, task or prompts.DEFAULT_TASK) for d in documents])
             continue
@@ -183,7 +183,8 @@ def _rendered(
     return out
 
 
-def _task(row: Row, rng: np.random.Generator) -> str | None:
+def asked_task(row: Row, rng: np.random.Generator) -> str | None:
+    """The task that a row's query is asked under: its own, now and then the default, now and then none."""
     chance = rng.random()
     if chance < _RAW_RATE:
         return None

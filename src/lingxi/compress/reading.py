@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lingxi.compress import pool, recover
+from lingxi.compress import lists, pool, recover
 from lingxi.compress.settings import DistilSettings, PoolSettings
 from lingxi.compress.student import Student
 from lingxi.compress.teacher import Opened
+from lingxi.embedder import Embedder
+from lingxi.encoding import Encode, encoder
 from lingxi.errors import InputError
 from lingxi.model.files import read_config
 from lingxi.model.layout import Kind, read_prompts
@@ -81,11 +83,16 @@ def _sampler_of(store: Store, settings: DistilSettings, language: str) -> Sample
 
 def calibration(settings: DistilSettings, teacher: Opened, store: Store | None) -> list[list[int]]:
     """Ids of texts of the pool's kind, that all measures are taken on."""
-    drawn = settings.pool.model_copy(update={"rows": settings.calibration})
+    count = settings.calibration
+    # What is weighed on are the texts that are read, whoever finds their rivals.
+    none = {"candidates": 0, "negatives": 1} if settings.pool.candidates else {}
+    drawn = settings.pool.model_copy(update={"rows": count, **none})
     if settings.answers is not None:
-        texts = list(pool.read_pool(settings.answers, teacher.kind).texts[: 2 * settings.calibration])
+        known = pool.read_pool(settings.answers, teacher.kind).texts
+        # From all of it: neighbours are often documents of one query.
+        texts = [known[i] for i in np.linspace(0, len(known) - 1, min(2 * count, len(known)), dtype=int)]
     else:
-        texts = list(draw(settings, teacher, needed(store), drawn).texts)[: 2 * settings.calibration]
+        texts = list(draw(settings, teacher, needed(store), drawn).texts)[: 2 * count]
     return ids_of(teacher.kind, teacher.tokens, settings)(texts)
 
 
@@ -96,10 +103,21 @@ def draw(
     drawn: PoolSettings,
     wanted: Callable[[Row], bool] = pool.every_row,
 ) -> pool.Pool:
-    """Rows of the pool's mixture with their texts as the teacher's family renders them."""
+    """Rows of the pool's mixture with their texts as the teacher's family renders them.
+
+    With `drawn.candidates` a reranker's lists are searched for; raises InputError where the teacher is none.
+    """
+    if drawn.candidates:
+        return lists.draw_lists(store, drawn, settings.seed, _finder(teacher.kind, drawn.found_by))
     qwen = read_config(teacher.directory).get("model_type") == "qwen3"
     prompt = None if qwen else read_prompts(teacher.directory)["query"]
     return pool.draw_pool(teacher.kind, store, drawn, settings.seed, prompt, wanted)
+
+
+def _finder(kind: Kind, name: str) -> Encode:
+    if kind != "reranker":
+        raise InputError("pool.candidates makes lists for a reranker", "leave it out: this teacher embeds")
+    return encoder(Embedder(name))
 
 
 def read_anew(settings: DistilSettings, teacher: Opened, student: Student) -> Callable[[Row], bool]:

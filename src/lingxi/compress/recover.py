@@ -107,6 +107,8 @@ class Verdicts:
         """A batch of queries, each with its documents' bodies."""
         size = min(self.settings.batch_rows, len(self.pool.rows))
         rows = self.pool.rows[rng.choice(len(self.pool.rows), size, replace=False)]
+        if self.settings.listed is not None:
+            rows = np.stack([spread(row, self.answers, self.settings.listed, rng) for row in rows])
         known = torch.from_numpy(rows >= 0)
         numbers = np.maximum(rows, 0)
         wanted = torch.from_numpy(self.answers[numbers].astype(np.float32))
@@ -124,6 +126,7 @@ class Verdicts:
             "embedding": s.embedding * losses.judge_distillation(found, torch.sigmoid(wanted[known])),
             "similarity": s.similarity * differences(logits, wanted, known),
             "ranking": s.ranking * losses.score_distillation(logits, wanted, temperature=1.0, known=known),
+            "right": s.right * losses.listwise(logits, known=known),
         }
         with torch.no_grad():
             agree = torch.corrcoef(torch.stack((found.double(), wanted[known].double())))[0, 1]
@@ -131,6 +134,20 @@ class Verdicts:
             **{name: float(part.detach()) for name, part in parts.items()},
             "correlation": float(agree.nan_to_num()),
         }
+
+
+def spread(
+    row: NDArray[np.int32], answers: NDArray[Any], count: int, rng: np.random.Generator
+) -> NDArray[np.int32]:
+    """`count` places of a list [documents], −1 where it is shorter: the first, one of each part of others.
+
+    The parts are equal shares in the teacher's order, so that each step sees near and far rivals.
+    """
+    rest = row[1:][row[1:] >= 0]
+    ordered = rest[np.argsort(-np.asarray(answers[rest]), kind="stable")]
+    parts = np.array_split(ordered, min(count - 1, len(ordered))) if len(ordered) else []
+    found = [row[0], *(int(rng.choice(part)) for part in parts)]
+    return np.array([*found, *[-1] * (count - len(found))], np.int32)
 
 
 def differences(scores: torch.Tensor, teacher: torch.Tensor, known: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """Weights rounded in the forward pass: the student learns to bear what its storing will do to it.
 
 Fake quantization with a straight-through gradient (Jacob et al. 2018, arXiv 1712.05877): int8 with one scale
-a row, as `model.files.quantized` stores it, or int4 with one scale a group of a row.
+a row, as `model.files.quantized` stores it, or int4 with one scale a group of a row, token vectors too, as
+`compress.int4` stores them (but for its search for the scale that loses least).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch.nn.utils import parametrize
 
 Bits = Literal["int8", "int4"]
 _TOP = {"int8": 127, "int4": 7}
+_BOTTOM = {"int8": -127, "int4": -8}
 
 
 def rounded(weight: torch.Tensor, bits: Bits, group: int) -> torch.Tensor:
@@ -25,9 +27,17 @@ def rounded(weight: torch.Tensor, bits: Bits, group: int) -> torch.Tensor:
     each = group if bits == "int4" and columns % group == 0 else columns
     parts = weight.detach().view(len(weight), -1, each)
     # fp16, as scales are stored.
-    scale = (parts.abs().amax(-1, keepdim=True) / _TOP[bits]).clamp_min(1e-7).half().to(weight.dtype)
-    codes = (parts / scale).round().clamp(-_TOP[bits], _TOP[bits])
+    scale = _step(parts, bits).half().to(weight.dtype)
+    codes = (parts / scale).round().clamp(_BOTTOM[bits], _TOP[bits])
     return weight + ((codes * scale).view_as(weight) - weight.detach())
+
+
+def _step(parts: torch.Tensor, bits: Bits) -> torch.Tensor:
+    """A step for each part [rows, parts, 1]: of int4 the largest weight is the lowest code."""
+    if bits == "int8":
+        return (parts.abs().amax(-1, keepdim=True) / _TOP[bits]).clamp_min(1e-7)
+    step = parts.gather(-1, parts.abs().argmax(-1, keepdim=True)) / _BOTTOM[bits]
+    return torch.where(step.abs() < 1e-7, torch.full_like(step, 1e-7), step)
 
 
 class _Rounded(nn.Module):
@@ -50,8 +60,7 @@ def round_in_forward(network: nn.Module, bits: Bits, group: int) -> None:
     """From now on every linear of the network, and its token vectors, computes with rounded weights."""
     for module in list(network.modules()):
         if isinstance(module, nn.Linear | nn.Embedding):
-            each: Bits = "int8" if isinstance(module, nn.Embedding) else bits
-            parametrize.register_parametrization(module, "weight", _Rounded(each, group))
+            parametrize.register_parametrization(module, "weight", _Rounded(bits, group))
 
 
 def plain_state(network: nn.Module) -> dict[str, torch.Tensor]:

@@ -48,7 +48,23 @@ class PoolSettings(Settings):
     """Documents of other rows beside each query's own, where a row has no more negatives."""
     max_tokens: int = Field(default=96, ge=8)
     """Texts are cut to about this many tokens."""
+    candidates: int = Field(default=0, ge=0)
+    """Reranker: documents of each query's list, the right one and the nearest others of `corpus` rows by the
+    embedder `found_by`; 0 takes the row's own and `negatives`."""
+    corpus: int = Field(default=0, ge=0)
+    """Rows whose documents are searched for them; the first `rows` of these ask."""
+    found_by: str = "lingxi-nano"
+    """A directory, a shipped name or a hub id."""
     mixture: MixtureSettings = MixtureSettings()
+
+    @model_validator(mode="after")
+    def _lists(self) -> PoolSettings:
+        if self.candidates and (self.negatives or self.candidates < 2 or self.corpus < self.rows):
+            raise ValueError(
+                "candidates need corpus of at least rows, and no negatives: a list is the right document and "
+                "the nearest others"
+            )
+        return self
 
 
 class RecoverySettings(Settings):
@@ -67,6 +83,11 @@ class RecoverySettings(Settings):
     query's list (reranker)."""
     ranking: float = Field(default=1.0, ge=0)
     """Weight of each query's list of documents in the teacher's order."""
+    right: float = Field(default=0.0, ge=0)
+    """Weight of picking each list's right document, which the pairs know and a teacher may not (reranker)."""
+    listed: int | None = Field(default=None, ge=2)
+    """Documents of a list that a step reads: the right one, and others from all parts of the teacher's order;
+    None reads the whole list (reranker)."""
     temperature: float = Field(default=0.05, gt=0)
     """Of cosines in the two losses over lists."""
     dims: tuple[int, ...] = ()
@@ -82,8 +103,8 @@ class RecoverySettings(Settings):
 
     @model_validator(mode="after")
     def _something(self) -> RecoverySettings:
-        if not self.embedding + self.similarity + self.ranking:
-            raise ValueError("all three weights are 0: nothing would be learnt")
+        if not self.embedding + self.similarity + self.ranking + self.right:
+            raise ValueError("all weights are 0: nothing would be learnt")
         return self
 
 
