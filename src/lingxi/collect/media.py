@@ -47,6 +47,8 @@ class MediaSource(Settings):
     """Folders of one's own, or of unpacked packages."""
     licence: str
     """Licence, kept on every row."""
+    name: str | None = None
+    """What rows say of their source; else the package and its version, or the folder's name."""
     language: str | None = None
     """Language of captions that do not say it."""
     names: str | None = None
@@ -60,6 +62,8 @@ class MediaSource(Settings):
             raise ValueError("a source has one of deb and paths")
         if (self.reader == "emoji") != (self.names is not None):
             raise ValueError("names are for the reader emoji, which needs them")
+        if self.name is not None and len(self.deb or self.paths) > 1:
+            raise ValueError("name is for a source of one package or folder")
         return self
 
 
@@ -137,11 +141,11 @@ def _folders(source: MediaSource, cache: Path) -> Iterator[tuple[str, Path]]:
         folder = path.expanduser().absolute()
         if not folder.exists():
             raise InputError(f"no folder at {folder}", "correct paths in the recipe")
-        yield folder.name, folder
+        yield source.name or folder.name, folder
     for name in source.deb:
         package = registries.fetched_deb(name, cache)
         # The file's name holds the version, which the rows are to state.
-        yield package.stem, archives.opened_deb(package, cache)
+        yield source.name or package.stem, archives.opened_deb(package, cache)
 
 
 def _names(source: MediaSource, cache: Path) -> Path | None:

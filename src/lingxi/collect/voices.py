@@ -36,7 +36,10 @@ class SpeakSettings(Settings):
     variants: tuple[str, ...] = ("m1", "m3", "m7", "f1", "f3", "f5")
     most_characters: int = Field(default=40, ge=1)
     often: tuple[str, ...] = ()
-    """Languages that are drawn three times as often."""
+    """Languages that are drawn `times` as often."""
+    times: int = Field(default=3, ge=1)
+    of: tuple[str, ...] = ()
+    """Only captions of sources whose name holds one of these; of all without."""
     each: int = Field(default=1, ge=1)
     """How many voices say a caption that was drawn."""
 
@@ -52,8 +55,9 @@ def speak(rows: Sequence[Document], folder: Path, settings: SpeakSettings) -> It
     folder.mkdir(parents=True, exist_ok=True)
     draw = random.Random(settings.seed)
     names = voices()
-    told = _by_language(rows, names, settings.most_characters)
-    weights = [3 if language in settings.often else 1 for language in told]
+    chosen = [row for row in rows if not settings.of or any(name in (row.source or "") for name in settings.of)]
+    told = _by_language(chosen, names, settings.most_characters)
+    weights = [settings.times if language in settings.often else 1 for language in told]
     for _ in range(settings.clips // settings.each if told else 0):
         language = draw.choices(list(told), weights)[0]
         row = draw.choice(told[language])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,8 +141,6 @@ class _Run:
     def _asked(self, name: str, items: Items, vectors: Floats) -> Iterator[Found]:
         """The means once more, captions as queries, as a search asks."""
         found = with_texts(name, items, vectors, self._queries, Learned(), self._settings)
-        from dataclasses import replace
-
         yield replace(next(iter(found)), name=f"text as a query→{name}")
 
     def _mixtures(self, name: str, rows: Sequence[Document], vectors: Mapping[str, Floats]) -> None:

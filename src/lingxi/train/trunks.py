@@ -7,6 +7,7 @@ packages): a version, a name, then each tensor with its name, shape, type and by
 
 from __future__ import annotations
 
+import pickle
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -33,8 +34,9 @@ def picture_trunk(folder: Path) -> Trunk:
         tensors = torch.load(found[0], map_location="cpu", weights_only=True)
         trunk = Trunk()
         trunk.load_state_dict(folded(tensors))
-    except (RuntimeError, KeyError, ValueError, OSError, EOFError) as problem:
-        raise ModelError(f"{found[0]}: no EfficientNet-Lite0 ({problem})", _FIX) from None
+    except (pickle.UnpicklingError, RuntimeError, KeyError, ValueError, OSError, EOFError) as problem:
+        said = str(problem).partition(chr(10))[0]
+        raise ModelError(f"{found[0]}: no EfficientNet-Lite0 ({said})", _FIX) from None
     return trunk.eval()
 
 
