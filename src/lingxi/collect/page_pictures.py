@@ -1,6 +1,6 @@
 """Pages of PDFs as pictures: one row a page, `text` what stands on it, `media` its picture.
 
-Rendered by poppler's `pdftoppm` and read by its `pdftotext`, started for one file at a time with a time limit.
+Rendered by poppler's `pdftoppm` and read by its `pdftotext`, for one file at a time and with a time limit.
 `uri` is the document's place: the group that splits never cut.
 """
 

@@ -55,7 +55,9 @@ def speak(rows: Sequence[Document], folder: Path, settings: SpeakSettings) -> It
     folder.mkdir(parents=True, exist_ok=True)
     draw = random.Random(settings.seed)
     names = voices()
-    chosen = [row for row in rows if not settings.of or any(name in (row.source or "") for name in settings.of)]
+    chosen = [
+        row for row in rows if not settings.of or any(name in (row.source or "") for name in settings.of)
+    ]
     told = _by_language(chosen, names, settings.most_characters)
     weights = [settings.times if language in settings.often else 1 for language in told]
     for _ in range(settings.clips // settings.each if told else 0):
@@ -92,7 +94,17 @@ def _said(row: Document, voice: str, variant: str, how: tuple[int, int], folder:
     speed, pitch = how
     path = folder / f"{digest(row.text, voice, variant, str(how))}.wav"
     if not path.is_file():
-        command = ["espeak-ng", "-v", f"{voice}+{variant}", "-s", str(speed), "-p", str(pitch), "-w", str(path)]
+        command = [
+            "espeak-ng",
+            "-v",
+            f"{voice}+{variant}",
+            "-s",
+            str(speed),
+            "-p",
+            str(pitch),
+            "-w",
+            str(path),
+        ]
         done = subprocess.run([*command, "--", row.text], capture_output=True, check=False)
         if done.returncode or not path.is_file():
             return None

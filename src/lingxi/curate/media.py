@@ -92,9 +92,10 @@ def _is_held_speaker(row: Document, settings: MediaCurateSettings) -> bool:
 
 
 def groups_of(rows: Sequence[Document], looked: Mapping[str, Floats]) -> dict[str, str]:
-    """Media to group: pictures by their looks and, of documents, by the document; recordings by their picture."""
+    """Media to group: pictures by looks, pages by their document, recordings by their picture."""
     media = list(looked)
-    places = groups(np.stack([looked[one] for one in media])) if media else []
+    looks = np.stack([looked[one] for one in media]) if media else np.zeros((0, 67), np.float32)
+    places = groups(looks)
     pages = {row.media: key_of(row) for row in rows if (row.title or "").startswith("page ")}
     found = {one: pages.get(one) or media[place] for one, place in zip(media, places, strict=True)}
     by_key = {key_of(row): found[row.media] for row in rows if row.media in found}
@@ -107,7 +108,7 @@ def groups_of(rows: Sequence[Document], looked: Mapping[str, Floats]) -> dict[st
 
 
 def key_of(row: Document) -> str:
-    """What a picture and the recordings of its captions share: the place in the package without its ending."""
+    """What a picture and the recordings of its captions share: the place in the package, without ending."""
     uri = row.uri or row.id
     return str(Path(uri).with_suffix("")) if row.modality == "image" else uri
 
@@ -144,7 +145,9 @@ def _openable(
     for row in rows:
         media = row.media or ""
         if media not in reasons:
-            reasons[media] = _seen(media, settings, looked) if row.modality == "image" else _heard(media, settings)
+            reasons[media] = (
+                _seen(media, settings, looked) if row.modality == "image" else _heard(media, settings)
+            )
         reason = reasons[media]
         if reason is not None:
             dropped[reason] += 1

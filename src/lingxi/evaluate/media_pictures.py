@@ -119,7 +119,10 @@ def pages(rows: Sequence[Document], vectors: Floats, queries: Vectors, documents
         "by both": said @ unit(told + vectors).T,
         "by the rest of its text, BM25": words,
     }
-    return [measured(f"sentence→page {way}", np.asarray(scores, np.float32), right) for way, scores in ways.items()]
+    return [
+        measured(f"sentence→page {way}", np.asarray(scores, np.float32), right)
+        for way, scores in ways.items()
+    ]
 
 
 def sentence_of(text: str) -> str | None:

@@ -30,7 +30,7 @@ _MANY = 5
 
 @dataclass(frozen=True, slots=True)
 class MediaReport:
-    """Every direction, each language, shares of classes and mixtures by name, and examples of what was found."""
+    """Every direction, each language, shares of classes and mixtures by name, and examples found."""
 
     found: Sequence[Found]
     languages: Sequence[Found]
@@ -78,8 +78,8 @@ def evaluate_files(
 def evaluate_rows(
     rows: Sequence[Document],
     encoder: Encoder,
-    learned: Learned = Learned(),  # noqa: B008 - frozen
-    settings: MediaEvaluateSettings = MediaEvaluateSettings(),  # noqa: B008 - frozen
+    learned: Learned = Learned(),
+    settings: MediaEvaluateSettings = MediaEvaluateSettings(),
 ) -> MediaReport:
     """Measure every direction the rows allow; `learned` is what training saw, where it is known."""
     run = _Run(encoder, learned, settings)
@@ -118,7 +118,9 @@ class _Run:
             self._mixtures(name, rows, dict(zip(items.media, vectors, strict=True)))
         self.found += image_to_image(name, items, vectors, self._encoder)
         places = {row.media: row.uri or "" for row in rows}
-        shares = classified([places[one] for one in items.media], vectors, self._documents, self._settings.classes)
+        shares = classified(
+            [places[one] for one in items.media], vectors, self._documents, self._settings.classes
+        )
         if shares:
             self.shares[f"{name}, classes"] = shares
 
@@ -177,5 +179,3 @@ def _with_pictures(captioned: Sequence[Document], rows: Sequence[Document]) -> l
     """Captions of the pictures that the source of these recordings has."""
     sources = {(row.source or "").removeprefix(SPOKEN) for row in rows}
     return [row for row in captioned if row.source in sources]
-
-

@@ -1,4 +1,4 @@
-"""What an evaluation knows of training: which captions, pictures and speakers were learned; and text vectors."""
+"""What an evaluation knows of training: learned captions, pictures and speakers; and text vectors."""
 
 from __future__ import annotations
 

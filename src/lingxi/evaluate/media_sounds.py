@@ -44,7 +44,11 @@ def parts_of(clips: Clips, learned: Learned) -> dict[str, list[int]]:
 
 
 def to_captions(
-    clips: Clips, galleries: Sequence[Document], texts: Vectors, learned: Learned, settings: MediaEvaluateSettings
+    clips: Clips,
+    galleries: Sequence[Document],
+    texts: Vectors,
+    learned: Learned,
+    settings: MediaEvaluateSettings,
 ) -> Iterator[Found]:
     """A recording among all captions of its language, and a caption among the recordings of one speaker."""
     captions = _captions(galleries)
@@ -61,7 +65,9 @@ def to_captions(
             scores = clips.vectors[np.array(own)[answered]] @ texts.of(told).T
             by_speaker[speaker] = ranked(scores, right)
             asked = right.any(axis=0)
-            back[speaker] = ranked(np.ascontiguousarray(scores[:, asked].T), np.ascontiguousarray(right[:, asked].T))
+            back[speaker] = ranked(
+                np.ascontiguousarray(scores[:, asked].T), np.ascontiguousarray(right[:, asked].T)
+            )
         if not by_speaker:
             continue
         yield summed(f"recording→caption, {name}", joined(list(by_speaker.values())))
@@ -92,7 +98,7 @@ def to_pictures(
 ) -> Iterator[Found]:
     """A recording in one language finds the picture captioned in another: English captions, speech in none.
 
-    `items` are rows of pictures with English captions, `vectors` the pictures'. `told` hears of what was found.
+    `items` are rows of pictures with English captions, `vectors` the pictures'. `told` hears what was found.
     """
     place_of = {key_of(row): place for place, row in enumerate(items)}
     english = texts.of([row.text for row in items])
@@ -105,7 +111,11 @@ def to_pictures(
     for name, places in parts_of(clips, learned).items():
         held = "captions held out" in name
         gallery = [p for p, row in enumerate(items) if not held or key_of(row) not in learned.keys]
-        own = [p for p in places if clips.rows[p].language != "en" and place_of.get(key_of(clips.rows[p])) in set(gallery)]
+        own = [
+            p
+            for p in places
+            if clips.rows[p].language != "en" and place_of.get(key_of(clips.rows[p])) in set(gallery)
+        ]
         if len(own) < 2:
             continue
         wanted = captions[[place_of[key_of(clips.rows[p])] for p in own]]

@@ -17,9 +17,14 @@ from lingxi.vectors import Floats
 
 
 def with_texts(
-    name: str, items: Items, vectors: Floats, texts: Vectors, learned: Learned, settings: MediaEvaluateSettings
+    name: str,
+    items: Items,
+    vectors: Floats,
+    texts: Vectors,
+    learned: Learned,
+    settings: MediaEvaluateSettings,
 ) -> Iterator[Found]:
-    """Text to item and back: means over languages first, then the languages that are shown, then the floor."""
+    """Text to item and back: means over languages, then the languages that are shown, with the floor."""
     codes = languages_of(items, settings.least)
     asked = {code: asked_in(items, code) for code in codes}
     found = {code: ranked(texts.of(told) @ vectors.T, right) for code, (told, right) in asked.items()}

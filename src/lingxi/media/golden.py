@@ -1,4 +1,4 @@
-"""Golden vectors of a picture and sound encoder: inputs made of arithmetic alone, and what they gave when written.
+"""Golden vectors of a picture and sound encoder: inputs made of arithmetic, and what they gave when written.
 
 A copy of a directory proves itself: `check_golden` embeds the same inputs and compares.
 """
@@ -30,7 +30,7 @@ def write_golden(directory: Path, text: Embedder | None = None) -> None:
 
 
 def check_golden(directory: Path, text: Embedder | None = None) -> float:
-    """The largest 1 - cosine between golden vectors and today's; raises ModelError beyond 0.002 or without."""
+    """The largest 1 - cosine of golden vectors and today's; raises ModelError beyond 0.002, or without."""
     path = directory / FILE
     try:
         wanted = json.loads(path.read_text("utf-8"))
@@ -82,4 +82,6 @@ def _vectors(directory: Path, text: Embedder | None) -> dict[str, Floats]:
 def _apart(one: Floats, other: Floats) -> float:
     if one.shape != other.shape:
         return float("inf")
-    return float(np.abs(1 - (one * other).sum(1) / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))).max())
+    return float(
+        np.abs(1 - (one * other).sum(1) / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))).max()
+    )

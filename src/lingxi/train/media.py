@@ -18,7 +18,7 @@ from lingxi.vectors import Floats
 
 
 class MediaSettings(Settings):
-    """λ and μ, as shares of the mean eigenvalue of what they are added to; with μ = 0 nothing is weighed down."""
+    """λ and μ, as shares of the mean eigenvalue of what they are added to; μ = 0 weighs nothing down."""
 
     ridge: float = Field(default=1.0, gt=0)
     whiten: float = Field(default=0.1, ge=0)

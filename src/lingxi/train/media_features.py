@@ -27,7 +27,7 @@ _BATCH, _FLUSH = 16, 512
 
 
 def kept(media: Sequence[str], width: int, store: Path, name: str, compute: Compute) -> Floats:
-    """`compute` of all media, [n, width], in batches; what `store` holds of the same list is not made again."""
+    """`compute` of all media, [n, width], in batches; what `store` holds of the list is not made again."""
     store.mkdir(parents=True, exist_ok=True)
     place = store / f"{name}-{digest(*media)}.npy"
     mark = place.with_suffix(".done")
@@ -49,7 +49,10 @@ def picture_features(network: PictureNetwork, media: Sequence[str], store: Path,
 
     def compute(paths: Sequence[str]) -> Floats:
         opened = [picture_of(path) for path in paths]
-        seen = [turned(one, f"{view} {Path(path).name}") if view else one for one, path in zip(opened, paths, strict=True)]
+        seen = [
+            turned(one, f"{view} {Path(path).name}") if view else one
+            for one, path in zip(opened, paths, strict=True)
+        ]
         pixels = torch.stack([pixels_of(one) for one in seen]).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             return np.asarray(network.features(pixels).numpy(), np.float32)
@@ -79,7 +82,7 @@ def _spectrogram(path: str) -> torch.Tensor:
 
 
 def turned(picture: Image, key: str) -> Image:
-    """Another view of a picture: mirrored or not, turned, scaled and shifted on white, its colours changed."""
+    """Another view of a picture: mirrored or not, turned, scaled, shifted on white, its colours changed."""
     from PIL import Image, ImageEnhance, ImageOps
 
     from lingxi.records import stable_hash
@@ -90,8 +93,8 @@ def turned(picture: Image, key: str) -> Image:
     if draw.random() < 0.4:
         square = ImageOps.mirror(square)
     scale, angle = float(np.exp(draw.uniform(np.log(0.75), np.log(1.35)))), float(draw.normal(0, 7))
-    shift = tuple(float(x) * side for x in draw.uniform(-0.12, 0.12, 2))
-    moved = square.rotate(angle, Image.Resampling.BILINEAR, translate=shift, fillcolor="white")
+    across, down = (round(float(x) * side) for x in draw.uniform(-0.12, 0.12, 2))
+    moved = square.rotate(angle, Image.Resampling.BILINEAR, translate=(across, down), fillcolor="white")
     crop = side / 2 * (1 - 1 / scale)
     view = moved.transform(
         moved.size, Image.Transform.EXTENT, (crop, crop, side - crop, side - crop), fillcolor="white"

@@ -1,4 +1,4 @@
-"""Rows of pictures and recordings as items to be fitted: features' addresses, vectors of captions, weights."""
+"""Rows of pictures and recordings as items to be fitted: addresses, vectors of captions, weights."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ def captions_of(rows: Sequence[Document], encode: Callable[[list[str]], Floats])
     return Captions(encode(texts), {text: place for place, text in enumerate(texts)})
 
 
-def pictures_towards(
-    rows: Sequence[Document], captions: Captions, weights: Mapping[str, float]
-) -> Toward:
+def pictures_towards(rows: Sequence[Document], captions: Captions, weights: Mapping[str, float]) -> Toward:
     """Pictures towards the mean of their captions."""
     told: dict[str, list[Document]] = {}
     for row in rows:

