@@ -103,7 +103,7 @@ def captions(run: Path, model: Path) -> dict[str, float]:
     rows = [row for row in rows if not (row.title or "").startswith("page ")]
     embedder = MediaEmbedder(model)
     items = pictures_towards(rows, captions_of(rows, lambda texts: np.asarray(embedder.encode(texts))), {})
-    features = picture_features(embedder._pictures, items.media, run / "3-train" / "store", 0)  # type: ignore[arg-type]
+    features = picture_features(embedder._pictures, items.media, run / "3-train" / "parts", 0)  # type: ignore[arg-type]
     means, draw = cut(items.means, items.means.shape[1]), np.random.default_rng(0)
     swapped = draw.choice(len(means), len(means) // 20, replace=False)
     told = means.copy()

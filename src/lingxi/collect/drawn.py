@@ -38,7 +38,7 @@ def rendered(rows: Iterable[Document], folder: Path, side: int, origin: Origin) 
 
 
 def _made(source: Path, folder: Path, side: int, origin: Origin) -> Path | None:
-    path = folder / f"{source.stem[:60]}-{digest(str(source))[:8]}.png"
+    path = folder / f"{source.stem[:60]}-{digest(str(source), str(side))[:8]}.png"
     if path.is_file():
         return path
     try:

@@ -1,7 +1,7 @@
 """Pictures and recordings of a recipe: packages or folders to rows with captions, drawings rendered.
 
 Comes in: sources (a reader, and Debian packages or folders of one's own). Comes out: `rows.parquet`, one row
-a caption, and the pictures that were made on the way (emoji, drawings, pages, spoken captions) beside it.
+a caption, and what was made on the way (emoji, drawings, pages, spoken captions) in `parts` beside it.
 Unpacked packages stay in the cache, since rows hold addresses.
 """
 
@@ -26,6 +26,8 @@ MediaReader = Literal[
     "folder", "stamps", "clipart", "emoji", "pages", "speech-folder", "speech-stamps", "speech-words"
 ]
 ROWS = "rows.parquet"
+PARTS = "parts"
+"""What was made on the way, named by what it was made of: another run of the stage keeps it."""
 Read = Callable[[Path, Origin], Iterator[Document]]
 _SIMPLE: Mapping[str, Read] = {
     "folder": pictures.read_folder,
@@ -95,12 +97,13 @@ def collect_media(settings: MediaCollectSettings, out: Path) -> MediaCollected:
     for source in settings.sources:
         for name, folder in _folders(source, settings.cache.expanduser()):
             origin = Origin(name, source.licence, source.language)
-            read = reader_of(source.reader, out / name, _names(source, settings.cache.expanduser()))
-            found = list(drawn.rendered(read(folder, origin), out / name, settings.side, origin))
+            made = out / PARTS / name
+            read = reader_of(source.reader, made, _names(source, settings.cache.expanduser()))
+            found = list(drawn.rendered(read(folder, origin), made, settings.side, origin))
             rows += capped(found, source.cap)
             left_out += origin.left_out
     if settings.speak is not None:
-        rows += speak([row for row in rows if row.modality == "image"], out / "espeak", settings.speak)
+        rows += speak([row for row in rows if row.modality == "image"], out / PARTS / "espeak", settings.speak)
     write_documents(rows, out / ROWS)
     media = {(row.modality, row.media) for row in rows}
     counts = {kind: sum(1 for found, _ in media if found == kind) for kind in ("image", "audio")}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
 from lingxi.errors import LingxiWarning
 from lingxi.media.embedder import padded, picture_of, pixels_of
@@ -57,7 +58,7 @@ def picture_features(network: PictureNetwork, media: Sequence[str], store: Path,
         with torch.inference_mode():
             return np.asarray(network.features(pixels).numpy(), np.float32)
 
-    return kept(media, FEATURES, store, f"pictures-{view}", compute)
+    return kept(media, FEATURES, store, f"pictures-{view}-{weights_of(network.trunk)}", compute)
 
 
 def sound_features(network: SoundNetwork, media: Sequence[str], store: Path) -> Floats:
@@ -72,7 +73,13 @@ def sound_features(network: SoundNetwork, media: Sequence[str], store: Path) -> 
                 out[places] = network.features(*padded([spectrograms[place] for place in places])).numpy()
         return out
 
-    return kept(media, network.parts * WIDTH, store, "sounds", compute)
+    return kept(media, network.parts * WIDTH, store, f"sounds-{network.parts}-{weights_of(network.trunk)}", compute)
+
+
+def weights_of(trunk: nn.Module) -> str:
+    """Eight characters that change with a trunk's weights."""
+    sums = [f"{name} {float(value.float().abs().sum()):.4e}" for name, value in trunk.state_dict().items()]
+    return digest(*sums)[:8]
 
 
 def _spectrogram(path: str) -> torch.Tensor:

@@ -36,7 +36,7 @@ from lingxi.train.media_items import (
 from lingxi.train.trunks import picture_trunk, sound_trunk
 from lingxi.vectors import Floats, cut
 
-MODEL, STORE = "lingxi-nano-vl", "store"
+MODEL, STORE = "lingxi-nano-vl", "parts"
 Say = Callable[[str], None]
 
 
