@@ -45,7 +45,7 @@ ORDER = [
     ["update"],
     ["serve"],
     ["client"],
-    ["cards", "apps", "bridges", "life", "ablate", "cli", "__init__", "__main__"],
+    ["cards", "apps", "bridges", "life", "media_card", "media_life", "ablate", "cli", "__init__", "__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))

@@ -190,7 +190,7 @@ def test_a_head_finds_the_captions_of_new_items():
     said /= np.linalg.norm(said, axis=1, keepdims=True)
     features = said @ rng.normal(size=(384, 500)).astype(np.float32) + 0.02 * rng.normal(size=(300, 500))
     known = Matched(features[:250].astype(np.float32), said[:250], np.ones(250, np.float32))
-    for settings in (MediaSettings(ridge=0.1, whiten=None), MediaSettings(ridge=0.1, whiten=0.5)):
+    for settings in (MediaSettings(ridge=0.1, whiten=0.0), MediaSettings(ridge=0.1, whiten=0.5)):
         matrix, bias = fit_head(known, said[:250], settings)
         found = features[250:] @ matrix.T + bias
         assert matrix.shape == (384, 500)

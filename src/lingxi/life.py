@@ -142,7 +142,7 @@ def live(
     done: dict[str, Manifest] = {}
     for name, stage in STAGES.items():
         if getattr(recipe, name) is not None:
-            done[name] = _do(stage(Life(recipe, folder, done, say, ranks)), say, ranks)
+            done[name] = perform(stage(Life(recipe, folder, done, say, ranks)), say, ranks)
         if name == until:
             break
     return done
@@ -166,7 +166,7 @@ def _collect(life: Life) -> Stage:
             )
         return plain(report)
 
-    return _stage(
+    return staged(
         life.folder / "1-collect",
         "collect",
         inputs,
@@ -178,7 +178,7 @@ def _collect(life: Life) -> Stage:
 
 def _generate(life: Life) -> Stage:
     settings, collected = _set(life.recipe.generate), life.folder / "1-collect"
-    return _stage(
+    return staged(
         life.folder / "2-generate",
         "generate",
         {"collect": life.done["collect"].key},
@@ -198,7 +198,7 @@ def _curate(life: Life) -> Stage:
         path = getattr(settings, name)
         if path is not None and path.expanduser().exists():
             inputs[name] = manifest.hash_file(path.expanduser())
-    return _stage(
+    return staged(
         life.folder / "3-curate",
         "curate",
         inputs,
@@ -234,7 +234,7 @@ def _train(life: Life) -> Stage:
         card = Card(*(cards.card(kind, name, ledgers, settings) for kind in _KINDS))
         return train_models(pairs, settings, out, card, make_golden, life.ranks)
 
-    return _stage(
+    return staged(
         life.folder / _TRAINED, "train", inputs, settings, ("train", "generate", "embedder", "encoding"), work
     )
 
@@ -289,7 +289,7 @@ def _merge(life: Life) -> Stage:
         }
         return {kind: {"models": len(found[kind]), "weights": list(m.weights)} for kind, m in merged.items()}
 
-    return _stage(life.folder / _MERGED, "merge", inputs, settings, ("merge",), work)
+    return staged(life.folder / _MERGED, "merge", inputs, settings, ("merge",), work)
 
 
 def model_of(folder: Path, kind: str) -> Path | None:
@@ -320,7 +320,7 @@ def _evaluate(life: Life) -> Stage:
 
     before = "merge" if "merge" in life.done else "train"
     inputs = {before: life.done[before].key}
-    return _stage(
+    return staged(
         life.folder / "6-evaluate", "evaluate", inputs, settings, ("evaluate", "metrics", "asking"), work
     )
 
@@ -342,15 +342,17 @@ def _set(settings: Record | None) -> Record:
     return settings
 
 
-def _stage(
+def staged(
     folder: Path, name: str, inputs: dict[str, str], settings: BaseModel, rooms: tuple[str, ...], work: Work
 ) -> Stage:
+    """A stage whose key is of its inputs, settings and the code of these rooms."""
     values = config.to_json(settings)
     key = manifest.key_of(name, inputs, values, manifest.hash_code(*_FLOOR, *rooms))
     return Stage(folder, name, key, inputs, values, work)
 
 
-def _do(stage: Stage, say: Say, ranks: Ranks) -> Manifest:
+def perform(stage: Stage, say: Say, ranks: Ranks = ALONE) -> Manifest:
+    """The manifest of a stage: as it is where it is current, else after its work."""
     done = manifest.read(stage.folder)
     current = done is not None and manifest.is_current(stage.folder, stage.key)
     # All have looked before the first begins to write.

@@ -12,21 +12,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lingxi.cli import show
-from lingxi.errors import InputError
 
 if TYPE_CHECKING:
     from lingxi.media import MediaEmbedder
 
 Model = Annotated[str | None, typer.Option(help="A picture and sound encoder: a directory or shipped name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_READERS = ("folder", "stamps", "clipart", "emoji", "speech-folder", "speech-stamps", "speech-words")
+_SIDE = 240
+_READERS = ("folder", "stamps", "clipart", "emoji", "pages", "speech-folder", "speech-stamps", "speech-words")
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     media = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
     media.command("collect")(collect)
+    media.command("make")(make)
     media.command("evaluate")(evaluate)
+    media.command("check")(check)
     app.add_typer(media, name="media", help="Pictures and sound: rows with captions, and what a model finds.")
 
 
@@ -80,48 +82,73 @@ def collect(
 
 
 def _rows(reader: str, folder: Path, names: Path | None, out: Path, origin: Any) -> Any:
-    from lingxi.collect import pictures, recordings
+    from lingxi.collect.drawn import rendered
+    from lingxi.collect.media import reader_of
 
-    simple = {
-        "folder": pictures.read_folder,
-        "stamps": pictures.read_stamps,
-        "clipart": pictures.read_clipart,
-        "speech-folder": recordings.read_folder,
-        "speech-stamps": recordings.read_stamp_speech,
-        "speech-words": recordings.read_words,
-    }
-    if reader in simple:
-        return simple[reader](folder, origin)
-    if reader == "emoji" and names is not None:
-        fonts = [folder] if folder.is_file() else sorted(folder.rglob("*.ttf"))
-        if len(fonts) != 1:
-            raise InputError(f"{folder} holds {len(fonts)} fonts", "name the font's file")
-        return pictures.read_emoji(fonts[0], names, out.with_suffix(""), origin)
-    if reader == "emoji":
-        raise InputError("emoji without names", "give --names")
-    raise InputError(f"unknown reader {reader!r}", f"choose one of: {', '.join(_READERS)}")
+    made = out.with_suffix("")
+    return rendered(reader_of(reader, made, names)(folder, origin), made, _SIDE, origin)
+
+
+def make(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, as recipes/nano-vl.toml.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings: train.views=1.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
+    runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Make a picture and sound encoder from folders of media: collect, curate, train, evaluate."""
+    from lingxi import media_life
+
+    told = media_life.run(recipe, overrides or (), runs=runs, dry_run=dry_run, say=show.complain)
+    if as_json or dry_run:
+        show.dump(told)
+        return
+    for stage, counts in told["stages"].items():
+        typer.echo(f"{stage}: {json.dumps({k: v for k, v in counts.items() if k != 'reasons'})}")
+    typer.echo(f"model: {told['model']}")
+
+
+def check(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A picture and sound encoder's directory.")],
+) -> None:
+    """Prove a copy: its golden pictures and sounds give the vectors they gave when it was made."""
+    from lingxi.media.golden import check_golden
+    from lingxi.model.files import locate
+
+    typer.echo(f"golden vectors: at most {check_golden(locate(model)):.1e} apart")
 
 
 def evaluate(
     rows: Annotated[Path, typer.Argument(metavar="ROWS", help="Parquet rows that training has not seen.")],
     model: Model = None,
-    least: Annotated[int, typer.Option(help="Captions a language needs to be measured.")] = 50,
-    out: Annotated[Path | None, typer.Option(help="JSON file of every direction.")] = None,
+    known: Annotated[Path | None, typer.Option(help="Parquet rows that it was trained on.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A recipe whose [evaluate] says what is shown, and names of classes.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for scores.json and scores.md.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure text to picture, picture to text and the like on held-out rows, beside chance and floors."""
-    from lingxi.evaluate.media import table
-    from lingxi.evaluate.media_run import evaluate_rows
-    from lingxi.records import read_documents
+    from lingxi import config
+    from lingxi.evaluate.media_run import evaluate_files
+    from lingxi.evaluate.media_settings import MediaEvaluateSettings
+    from lingxi.media.embedder import DEFAULT_MEDIA
+    from lingxi.media_life import MediaRecipe
+    from lingxi.model.files import locate
 
-    found = evaluate_rows(list(read_documents(rows)), opened(model), least=least)
-    values = [asdict(one) for one in found]
+    settings = config.load(recipe, MediaRecipe).evaluate if recipe is not None else None
     if out is not None:
-        out.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+        out.mkdir(parents=True, exist_ok=True)
+    place = locate(model or DEFAULT_MEDIA)
+    report = evaluate_files(settings or MediaEvaluateSettings(), place, (known, rows), out)
     if as_json:
-        show.dump(values)
-    else:
-        typer.echo(table(found))
+        show.dump(asdict(report))
+        return
+    typer.echo(report.summary)
+    for line in report.examples:
+        typer.echo(line)
 
 
 def opened(model: str | None) -> MediaEmbedder:

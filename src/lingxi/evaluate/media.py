@@ -3,7 +3,8 @@
 Comes in: rows of modality "image" or "audio" that training has not seen, and an embedder of all kinds. One
 picture or recording is one item, however many captions it has; an item is right for a query where it
 carries the query's caption. Queries and items of a direction go in, `Found` comes out: recall at 1 and 10,
-the mean reciprocal rank, what chance gives, and 95 % intervals over the queries.
+the mean reciprocal rank, what chance gives, and 95 % intervals over the queries (Wilson's; of a mean over
+languages, queries drawn again within each).
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lingxi.curate.review.figures import wilson
 from lingxi.errors import InputError
-from lingxi.metrics import bootstrap_interval
+from lingxi.metrics import bootstrap_macro
 from lingxi.records import Document
 from lingxi.vectors import Floats
 
@@ -35,6 +37,16 @@ class Found:
     recall_10: float
     interval_10: tuple[float, float]
     mrr: float
+    chance_1: float
+    chance_10: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranks:
+    """The rank, from 1, of each query's first right item, among how many items, and what chance gives."""
+
+    ranks: NDArray[np.int64]
+    items: int
     chance_1: float
     chance_10: float
 
@@ -88,20 +100,59 @@ def measured(name: str, scores: Floats, right: Table) -> Found:
     kept = right.any(axis=1)
     if not kept.any():
         raise InputError(f"{name}: no query has an answer", "give rows that belong together")
-    ranks = first_ranks(scores[kept], right[kept])
-    shares = right[kept].sum(1)
-    one, ten = (ranks <= 1).astype(float), (ranks <= 10).astype(float)
+    return summed(name, ranked(scores[kept], right[kept]))
+
+
+def ranked(scores: Floats, right: Table) -> Ranks:
+    """The ranks of queries, each with a right item."""
+    shares, items = right.sum(1), right.shape[1]
+    chances = (chance_of(shares, items, 1), chance_of(shares, items, 10))
+    return Ranks(first_ranks(scores, right), items, *chances)
+
+
+def summed(name: str, found: Ranks) -> Found:
+    """Ranks as shares with intervals."""
+    hits = [int((found.ranks <= k).sum()) for k in (1, 10)]
     return Found(
         name=name,
-        queries=len(ranks),
-        items=right.shape[1],
-        recall_1=float(one.mean()),
-        interval_1=bootstrap_interval(one),
-        recall_10=float(ten.mean()),
-        interval_10=bootstrap_interval(ten),
-        mrr=float((1 / ranks).mean()),
-        chance_1=chance_of(shares, right.shape[1], 1),
-        chance_10=chance_of(shares, right.shape[1], 10),
+        queries=len(found.ranks),
+        items=found.items,
+        recall_1=hits[0] / len(found.ranks),
+        interval_1=wilson(hits[0], len(found.ranks)),
+        recall_10=hits[1] / len(found.ranks),
+        interval_10=wilson(hits[1], len(found.ranks)),
+        mrr=float((1 / found.ranks).mean()),
+        chance_1=found.chance_1,
+        chance_10=found.chance_10,
+    )
+
+
+def mean_of(name: str, groups: Sequence[Ranks]) -> Found:
+    """The mean of groups (languages, speakers), each counting as much as any other."""
+    ones, tens = ([(group.ranks <= k).astype(float) for group in groups] for k in (1, 10))
+    return Found(
+        name=name,
+        queries=sum(len(group.ranks) for group in groups),
+        items=max(group.items for group in groups),
+        recall_1=float(np.mean([one.mean() for one in ones])),
+        interval_1=bootstrap_macro(ones, resamples=500),
+        recall_10=float(np.mean([ten.mean() for ten in tens])),
+        interval_10=bootstrap_macro(tens, resamples=500),
+        mrr=float(np.mean([(1 / group.ranks).mean() for group in groups])),
+        chance_1=float(np.mean([group.chance_1 for group in groups])),
+        chance_10=float(np.mean([group.chance_10 for group in groups])),
+    )
+
+
+def joined(groups: Sequence[Ranks]) -> Ranks:
+    """Ranks of several groups as one, chance weighted by their queries."""
+    counts = np.array([len(group.ranks) for group in groups], float)
+    share = counts / counts.sum()
+    return Ranks(
+        np.concatenate([group.ranks for group in groups]),
+        max(group.items for group in groups),
+        float(share @ [group.chance_1 for group in groups]),
+        float(share @ [group.chance_10 for group in groups]),
     )
 
 

@@ -61,6 +61,16 @@ class MediaEmbedder:
             )
         self.dim = self.text.dim
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether the directory holds a picture encoder."""
+        return self._pictures is not None
+
+    @property
+    def has_sounds(self) -> bool:
+        """Whether the directory holds a sound encoder."""
+        return self._sounds is not None
+
     def encode(
         self, inputs: Any, *, instruction: str | None = None, prompt_name: str | None = None
     ) -> vectors.Floats:

@@ -442,7 +442,7 @@ def write_tensors(
     weight_map: dict[str, int] = {}
     total = 0
     for number, shard in enumerate(_shards_of(tensors, max_shard_bytes)):
-        _save(shard, _shard(directory, number))
+        save_tensors(shard, _shard(directory, number))
         weight_map |= dict.fromkeys(shard, number)
         total += sum(_bytes(tensor) for tensor in shard.values())
     _name_shards(directory, weight_map, total)
@@ -483,7 +483,7 @@ def _bytes(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Save for whoever may read the directory: safetensors makes files that only their owner can."""
     save_file(tensors, path, metadata={"format": "pt"})
     path.chmod((path.parent.stat().st_mode & 0o666) | 0o600)

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lingxi.errors import ModelError
-from lingxi.model.files import read_config
+from lingxi.model.files import read_config, save_tensors
 from lingxi.model.media_heads import PictureNetwork, SoundNetwork
 
 KIND = "lingxi-media"
@@ -58,7 +58,7 @@ def write_media(
         if network is None:
             continue
         for number, part in enumerate(_parts(rounded(network.state_dict())), 1):
-            save_file(part, directory / f"{name}-{number}.safetensors")
+            save_tensors(part, directory / f"{name}-{number}.safetensors")
     return sum(path.stat().st_size for path in directory.glob("*.safetensors"))
 
 

@@ -24,7 +24,12 @@ class PictureNetwork(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels [batch, 3, 160, 160] in -1…1 to unit vectors [batch, 384]."""
-        return F.normalize(self.head(self.trunk(pixels).clamp_min(0).sqrt()), dim=-1)
+        return F.normalize(self.head(self.features(pixels)), dim=-1)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """What the head reads of pixels: [batch, 1280]."""
+        out: Tensor = self.trunk(pixels).clamp_min(0).sqrt()
+        return out
 
 
 class SoundNetwork(nn.Module):
@@ -38,9 +43,13 @@ class SoundNetwork(nn.Module):
 
     def forward(self, spectrograms: Tensor, frames: Tensor) -> Tensor:
         """Spectrograms [batch, 80, t] and the frames each holds to unit vectors [batch, 384]."""
+        return F.normalize(self.head(self.features(spectrograms, frames)), dim=-1)
+
+    def features(self, spectrograms: Tensor, frames: Tensor) -> Tensor:
+        """What the head reads of spectrograms: [batch, parts · 512]."""
         states, real = self.trunk(spectrograms, frames)
         rows = [parted(clip[kept], self.parts) for clip, kept in zip(states, real, strict=True)]
-        return F.normalize(self.head(torch.stack(rows)), dim=-1)
+        return torch.stack(rows)
 
 
 def parted(states: Tensor, parts: int) -> Tensor:

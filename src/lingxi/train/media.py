@@ -11,16 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import Field
 
 from lingxi.config import Settings
 from lingxi.vectors import Floats
 
 
 class MediaSettings(Settings):
-    """λ and μ, as shares of the mean eigenvalue of what they are added to; no μ, no weighing down."""
+    """λ and μ, as shares of the mean eigenvalue of what they are added to; μ = 0 weighs nothing down."""
 
-    ridge: float = 1.0
-    whiten: float | None = 0.1
+    ridge: float = Field(default=1.0, gt=0)
+    whiten: float = Field(default=0.1, ge=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +39,7 @@ def fit_head(items: Matched, captions: Floats, settings: MediaSettings) -> tuple
     middle, towards = (items.features * share).sum(0), (items.means * share).sum(0)
     x, y = items.features - middle, items.means - towards
     matrix = _ridge(x, y, share, settings.ridge)
-    if settings.whiten is not None:
+    if settings.whiten:
         spread = captions - towards
         matrix = matrix @ np.linalg.inv(_lifted(spread.T @ spread / len(spread), settings.whiten))
     return np.ascontiguousarray(matrix.T, np.float32), np.asarray(-middle @ matrix, np.float32)
