@@ -17,15 +17,14 @@ from lingxi import manifest
 from lingxi.merge.run import FILE
 from lingxi.records import Pair, read_pairs, write_pairs
 from lingxi.train.loop import Listener
-from lingxi.update import releases
+from lingxi.update import blend, releases
 from lingxi.update.anchors import Held
-from lingxi.update.blend import blend, with_share
 from lingxi.update.learn import learn
 from lingxi.update.material import sampled, split
 from lingxi.update.releases import EMBEDDER, LEARNT, TRYING, Release
 from lingxi.update.settings import UpdateSettings
 
-_BEGUN, _DONE, _TUNED = "begun.json", "learnt", "tuned"
+_BEGUN, _DONE, _TUNED, _SHARE = "begun.json", "learnt", "tuned", "share.json"
 # Settings that change nothing of what is made.
 _HOW = {"threads", "checkpoint_every", "max_drop", "max_sum", "enough"}
 # Of so many updates as much is kept in mind as of this one.
@@ -101,19 +100,27 @@ def learn_new(making: Making, listeners: Sequence[Listener]) -> None:
     (making.folder / _DONE).touch()
 
 
-def merge(making: Making, name: str, share: float | None, say: Callable[[str], None]) -> Path:
-    """Merge what was learnt into a release's folder `name`, by a share or as it is searched, once."""
-    folder, rows = making.folder / name, making.rows
-    model, tuned, out = making.model, making.folder / _TUNED, folder / EMBEDDER
-    if (out / FILE).exists():
-        return folder
-    folder.mkdir(exist_ok=True)
-    if share is not None:
-        with_share(model, tuned, share, making.settings, out, _card(making))
-        return folder
-    old = Held(rows.old_dev, making.space)
-    merged = blend(model, tuned, rows.new_dev, old, making.settings, out, _card(making))
-    say(f"merged: {merged.search.said() if merged.search else merged.weights}")
+def share_of(making: Making, say: Callable[[str], None]) -> float:
+    """How much of what was learnt is merged, as it is set or searched, once; 0 where the old is best."""
+    file, rows, settings = making.folder / _SHARE, making.rows, making.settings
+    if settings.share is not None:
+        return settings.share
+    if not file.exists():
+        old = Held(rows.old_dev, making.space)
+        share, tried = blend.search(making.model, making.folder / _TUNED, rows.new_dev, old, settings)
+        scores = ", ".join(f"{one.share:g} {one.score:.4f} (old {-one.lost:+.4f})" for one in tried)
+        say(f"share of what was learnt: {share:g}; scores {scores}")
+        file.write_text(json.dumps(share), "utf-8")
+    return float(json.loads(file.read_text("utf-8")))
+
+
+def merge(making: Making, name: str, share: float) -> Path:
+    """Merge a share of what was learnt into a release's folder `name`, once."""
+    folder = making.folder / name
+    out = folder / EMBEDDER
+    if not (out / FILE).exists():
+        folder.mkdir(exist_ok=True)
+        blend.write(making.model, making.folder / _TUNED, share, making.settings, out, _card(making))
     return folder
 
 

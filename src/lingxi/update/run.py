@@ -23,7 +23,6 @@ from lingxi.train.loop import Listener
 from lingxi.update import bridge as bridges
 from lingxi.update import cost, gate, making, releases
 from lingxi.update.anchors import vectors_of
-from lingxi.update.blend import share_of
 from lingxi.update.bridge import Bridge
 from lingxi.update.gate import Keep
 from lingxi.update.making import Making
@@ -101,17 +100,14 @@ def update(
     made = making.begun(home, before, new, replay, settings)
     making.learn_new(made, listeners)
     clock.done("learn")
-    folder = making.merge(made, "release", None, say)
+    share = making.share_of(made, say)
     clock.done("blend")
-    share = share_of(folder / EMBEDDER)
     if not share:
         return Outcome(False, before, clock.wall, clock.cpu, _nothing(before))
-    found = _weighed(home, made, folder, keep, clock, say)
+    found = _weighed(home, made, "release", share, keep, clock, say)
     if found.cost is not None and not gate.passes(found.cost, settings, strict):
         say(f"the gate stops it; once more with {share / 2:.3f} of what was learnt")
-        folder = making.merge(made, "half", share / 2, say)
-        clock.done("blend")
-        found = _weighed(home, made, folder, keep, clock, say)
+        found = _weighed(home, made, "half", share / 2, keep, clock, say)
     said = _said(made, found, anchor, clock) | {"learnt_files": list(files)}
     bridged = found.cost is not None and found.cost.served == cost.BRIDGED
     release = making.finish(home, made, found.folder, bridged, said)
@@ -127,16 +123,20 @@ def update(
     return Outcome(promoted, release, clock.wall, clock.cpu, tuple(lines))
 
 
-def _weighed(home: Path, made: Making, folder: Path, keep: Keep | None, clock: _Clock, say: Say) -> _Weighed:
-    """Fit the map of a merge, and weigh it."""
+def _weighed(
+    home: Path, made: Making, name: str, share: float, keep: Keep | None, clock: _Clock, say: Say
+) -> _Weighed:
+    """Merge a share, fit its map, and weigh it."""
+    folder = making.merge(made, name, share)
     embedder = folder / EMBEDDER
+    clock.done("blend")
     found = _bridge(made.space, embedder, made.rows.old, made.settings)
     bridges.save(found, folder / BRIDGE)
     clock.done("map")
-    out = made.folder / f"gate-{folder.name}"
+    out = made.folder / f"gate-{name}"
     weighed = gate.weigh(home, made.before, embedder, found, keep, made.settings, out, say) if keep else None
     clock.done("gate")
-    return _Weighed(folder, share_of(embedder), found, weighed)
+    return _Weighed(folder, share, found, weighed)
 
 
 def _said(made: Making, found: _Weighed, anchor: int, clock: _Clock) -> dict[str, object]:
