@@ -111,7 +111,7 @@ def captions(run: Path, model: Path) -> dict[str, float]:
 
     def fit(x: Any, y: Any) -> Any:
         """A head of the features and captions given."""
-        settings = MediaSettings(ridge=0.6, whiten=0.03)
+        settings = MediaSettings(ridge=0.3, whiten=0.03)
         matrix, bias = fit_head(Matched(x, y, np.ones(len(x), np.float32)), y, settings)
         return lambda given: cut(given @ matrix.T + bias, matrix.shape[0])
 

@@ -65,7 +65,9 @@ def evaluate_files(
     started = time.process_time()
     known = learned_from(list(read_documents(sides[0]))) if sides[0] is not None else Learned()
     rows = list(read_documents(sides[1]))
-    report = evaluate_rows(rows, MediaEmbedder(model, text=text), known, settings)
+    weights = None if settings.weights == "float32" else settings.weights
+    encoder = MediaEmbedder(model, text=text, weights=weights)
+    report = evaluate_rows(rows, encoder, known, settings)
     seconds = round(time.process_time() - started, 1)
     report = MediaReport(report.found, report.languages, report.shares, report.examples, seconds)
     if out is not None:
