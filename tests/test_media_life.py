@@ -405,6 +405,10 @@ def test_a_folder_that_is_missing_is_named(tmp_path):
     wrong = MediaSource(reader="folder", paths=(tmp_path / "gone",), licence="x")
     with pytest.raises(InputError, match="no folder at"):
         collect_media(MediaCollectSettings(sources=(wrong,)), tmp_path)
+    (tmp_path / "empty").mkdir()
+    empty = MediaSource(reader="stamps", paths=(tmp_path / "empty",), licence="x")
+    with pytest.raises(InputError, match="nothing for the reader stamps"):
+        collect_media(MediaCollectSettings(sources=(empty,)), tmp_path)
 
 
 def test_manifests_name_the_stages(lived):

@@ -100,6 +100,8 @@ def collect_media(settings: MediaCollectSettings, out: Path) -> MediaCollected:
             made = out / PARTS / name
             read = reader_of(source.reader, made, _names(source, settings.cache.expanduser()))
             found = capped(list(read(folder, origin)), source.cap)
+            if not found:
+                raise InputError(f"{name} has nothing for the reader {source.reader}", "choose another")
             rows += drawn.rendered(found, made, settings.side, origin)
             left_out += origin.left_out
     if settings.speak is not None:
@@ -162,7 +164,7 @@ def _names(source: MediaSource, cache: Path) -> Path | None:
     folder = (
         own if own.is_dir() else archives.opened_archive(registries.fetched_npm(source.names, cache), cache)
     )
-    return next((path for path in (folder / "annotations", folder) if path.is_dir()), folder)
+    return next((path for path in sorted(folder.rglob("annotations")) if path.is_dir()), folder)
 
 
 def _font(root: Path) -> Path:
