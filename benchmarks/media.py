@@ -1,13 +1,13 @@
 """Every figure of docs/nano-vl.md again: what lingxi-nano-vl finds, how fast it is, how much memory it takes.
 
     lingxi media make recipes/nano-vl.toml
-    python benchmarks/media.py runs/nano-vl [--only quality|speed|captions] [--out FOLDER]
+    python benchmarks/media.py runs/nano-vl [--only quality|speed|captions] [--reports FILE]
 
 `quality` measures the held-out rows of the run, beside words of file names, colours and chance. `speed` opens
 pictures and recordings of the run in turns, each kind in a process of its own, one thread: pictures and
 seconds of sound for a CPU second (with opening the files), and the most memory it held. `captions` swaps
 one caption in twenty and says how well cross-fitted heads tell the swapped from the others (area under the
-ROC curve).
+ROC curve). `--reports` adds findings and impressions of radiology reports, as texts.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def captions(run: Path, model: Path) -> dict[str, float]:
 
     def fit(x: Any, y: Any) -> Any:
         """A head of the features and captions given."""
-        settings = MediaSettings(ridge=0.6, whiten=0.03)
+        settings = MediaSettings(ridge=0.3, whiten=0.03)
         matrix, bias = fit_head(Matched(x, y, np.ones(len(x), np.float32)), y, settings)
         return lambda given: cut(given @ matrix.T + bias, matrix.shape[0])
 
@@ -127,6 +127,34 @@ def captions(run: Path, model: Path) -> dict[str, float]:
         "swapped_of_these": float(wrong[far].mean()) if far.any() else 0.0,
         "found_of_swapped": float(far[wrong].mean()),
     }
+
+
+def reports(path: Path) -> str:
+    """Findings of radiology reports and impressions found by one another: lines of `q` and `p`."""
+    from lingxi import Embedder
+    from lingxi.evaluate.lexical import Bm25
+    from lingxi.evaluate.media import measured, table
+    from lingxi.evaluate.systems import Texts
+
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    impressions = list(dict.fromkeys(row["q"] for row in rows))
+    findings = [row["p"] for row in rows]
+    right = np.array([[row["q"] == one for one in impressions] for row in rows])
+    embedder, found = Embedder(), []
+    for asked, told, answers, task in (
+        (findings, impressions, right, "Given the findings of a radiology report, retrieve its impression"),
+        (
+            impressions,
+            findings,
+            right.T.copy(),
+            "Given the impression of a radiology report, retrieve its findings",
+        ),
+    ):
+        scores = np.asarray(embedder.encode(asked, instruction=task) @ embedder.encode_document(told).T)
+        words = np.concatenate(list(Bm25().blocks(Texts(asked), Texts(told))))
+        name = "findings→impression" if asked is findings else "impression→findings"
+        found += [measured(name, scores, answers), measured(f"{name}, BM25", words, answers)]
+    return table(found)
 
 
 def quality(run: Path, model: Path, recipe: Path, out: Path) -> None:
@@ -152,6 +180,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="another directory than the run's")
     parser.add_argument("--recipe", type=Path, default=Path("recipes/nano-vl.toml"))
     parser.add_argument("--out", type=Path, default=Path("media-figures"))
+    parser.add_argument("--reports", type=Path, help="med_indiana_reports_eval.jsonl of the benchmark's data")
     parser.add_argument("--timed", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.timed:
@@ -164,6 +193,8 @@ def main() -> None:
         quality(given.run, model, given.recipe, given.out)
     if given.only in (None, "captions"):
         print(json.dumps({"captions": captions(given.run, model)}))
+    if given.reports is not None:
+        print(reports(given.reports))
     if given.only in (None, "speed"):
         for line in speed(model, list(read_documents(given.run / "2-curate" / "held-out.parquet"))):
             print(json.dumps(line))

@@ -22,7 +22,7 @@ from lingxi.collect.voices import SpeakSettings, speak  # noqa: E402
 from lingxi.curate.fitting import disagreement  # noqa: E402
 from lingxi.curate.media import HELD_OUT, TRAIN, MediaCurateSettings, curate_media, groups_of, key_of  # noqa: E402
 from lingxi.errors import InputError, ModelError, RecipeError  # noqa: E402
-from lingxi.evaluate.media_pictures import classified, sentence_of, with_and_without  # noqa: E402
+from lingxi.evaluate.media_pictures import classified, pages, sentence_of, with_and_without  # noqa: E402
 from lingxi.evaluate.media_sides import Vectors, learned_from  # noqa: E402
 from lingxi.evaluate.media_sounds import Clips, parts_of  # noqa: E402
 from lingxi.media import MediaEmbedder  # noqa: E402
@@ -384,12 +384,31 @@ def test_a_sentence_of_a_page_is_drawn_once():
     assert sentence_of("no sentence") is None
 
 
+def test_a_sentence_finds_its_page_by_text_and_by_picture_apart():
+    names = "abcdefghijkl"
+    texts = [
+        f"{name * 4} begins here. The sentence about {name * 9} is asked for, and it is long."
+        for name in names
+    ]
+    rows = [row(f"/{name}.png", text, title="page 1") for name, text in zip(names, texts, strict=True)]
+    eye = np.eye(12, dtype=np.float32)
+    asked = Vectors(lambda told: np.stack([eye[names.index(one.split("about ")[1][0])] for one in told]))
+    blind = Vectors(lambda told: np.ones((len(told), 12), np.float32) / 12**0.5)
+    found = {one.name: one.recall_1 for one in pages(rows, eye, asked, blind)}
+    assert found["sentence→page by its picture"] == found["sentence→page by both"] == 1
+    assert found["sentence→page by the rest of its text"] == 0
+
+
 def test_a_folder_that_is_missing_is_named(tmp_path):
     from lingxi.collect.media import MediaCollectSettings, MediaSource, collect_media
 
     wrong = MediaSource(reader="folder", paths=(tmp_path / "gone",), licence="x")
     with pytest.raises(InputError, match="no folder at"):
         collect_media(MediaCollectSettings(sources=(wrong,)), tmp_path)
+    (tmp_path / "empty").mkdir()
+    empty = MediaSource(reader="stamps", paths=(tmp_path / "empty",), licence="x")
+    with pytest.raises(InputError, match="nothing for the reader stamps"):
+        collect_media(MediaCollectSettings(sources=(empty,)), tmp_path)
 
 
 def test_manifests_name_the_stages(lived):

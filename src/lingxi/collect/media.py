@@ -99,11 +99,15 @@ def collect_media(settings: MediaCollectSettings, out: Path) -> MediaCollected:
             origin = Origin(name, source.licence, source.language)
             made = out / PARTS / name
             read = reader_of(source.reader, made, _names(source, settings.cache.expanduser()))
-            found = list(drawn.rendered(read(folder, origin), made, settings.side, origin))
-            rows += capped(found, source.cap)
+            found = capped(list(read(folder, origin)), source.cap)
+            if not found:
+                raise InputError(f"{name} has nothing for the reader {source.reader}", "choose another")
+            rows += drawn.rendered(found, made, settings.side, origin)
             left_out += origin.left_out
     if settings.speak is not None:
-        rows += speak([row for row in rows if row.modality == "image"], out / PARTS / "espeak", settings.speak)
+        rows += speak(
+            [row for row in rows if row.modality == "image"], out / PARTS / "espeak", settings.speak
+        )
     write_documents(rows, out / ROWS)
     media = {(row.modality, row.media) for row in rows}
     counts = {kind: sum(1 for found, _ in media if found == kind) for kind in ("image", "audio")}
@@ -160,7 +164,7 @@ def _names(source: MediaSource, cache: Path) -> Path | None:
     folder = (
         own if own.is_dir() else archives.opened_archive(registries.fetched_npm(source.names, cache), cache)
     )
-    return next((path for path in (folder / "annotations", folder) if path.is_dir()), folder)
+    return next((path for path in sorted(folder.rglob("annotations")) if path.is_dir()), folder)
 
 
 def _font(root: Path) -> Path:

@@ -61,9 +61,9 @@ def read_stamp_speech(root: Path, origin: Origin) -> Iterator[Document]:
 
 def read_words(root: Path, origin: Origin) -> Iterator[Document]:
     """KTuberling's words: each recording with the English name of the thing it says."""
-    for theme in sorted(root.glob("*.soundtheme")):
+    for theme in sorted(root.rglob("*.soundtheme")):
         for name, file in _SOUND.findall(theme.read_text("utf-8", "replace")):
-            path = root / file
+            path = theme.parent / file
             if not path.is_file():
                 origin.left_out.append(f"{theme.name}: {file} is missing")
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +65,9 @@ def evaluate_files(
     started = time.process_time()
     known = learned_from(list(read_documents(sides[0]))) if sides[0] is not None else Learned()
     rows = list(read_documents(sides[1]))
-    report = evaluate_rows(rows, MediaEmbedder(model, text=text), known, settings)
+    weights = None if settings.weights == "float32" else settings.weights
+    encoder = MediaEmbedder(model, text=text, weights=weights)
+    report = evaluate_rows(rows, encoder, known, settings)
     seconds = round(time.process_time() - started, 1)
     report = MediaReport(report.found, report.languages, report.shares, report.examples, seconds)
     if out is not None:
@@ -131,14 +133,16 @@ class _Run:
         captioned = [row for row in (*self._learned.rows, *images) if row.modality == "image"]
         pictured = _with_pictures(captioned, rows)
         if not pictured:
-            self.found += to_words(clips, self._documents, self._settings)
+            self.found += _named(name, to_words(clips, self._documents, self._settings))
             return
-        self.found += to_captions(clips, pictured, self._documents, self._learned, self._settings)
+        found = to_captions(clips, pictured, self._documents, self._learned, self._settings)
+        self.found += _named(name, found)
         english = list({row.media: row for row in pictured if row.language == "en"}.values())
         if english:
             vectors = self._pictures([row.media or "" for row in english])
             told = self.examples.append
-            self.found += to_pictures(clips, english, vectors, self._documents, self._learned, told)
+            found = to_pictures(clips, english, vectors, self._documents, self._learned, told)
+            self.found += _named(name, found)
 
     def _asked(self, name: str, items: Items, vectors: Floats) -> Iterator[Found]:
         """The means once more, captions as queries, as a search asks."""
@@ -173,6 +177,11 @@ def _by_source(rows: Sequence[Document]) -> dict[str, list[Document]]:
     for row in rows:
         found.setdefault((row.source or "rows").split("_")[0], []).append(row)
     return found
+
+
+def _named(name: str, found: Iterable[Found]) -> list[Found]:
+    """Directions with the name of the recordings' source before theirs."""
+    return [replace(one, name=f"{name}: {one.name}") for one in found]
 
 
 def _with_pictures(captioned: Sequence[Document], rows: Sequence[Document]) -> list[Document]:

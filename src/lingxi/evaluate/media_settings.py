@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import Field
 
@@ -12,6 +13,8 @@ from lingxi.config import Settings
 class MediaEvaluateSettings(Settings):
     """Bounds of the measurement, and the names of classes that pictures lie in by folder."""
 
+    weights: Literal["float32", "int8"] = "float32"
+    """How sound is computed; by the int8 kernels it takes less than half the time."""
     least: int = Field(default=50, ge=2)
     """Captions, or clips, from which a language or a speaker is measured."""
     shown: tuple[str, ...] = ("en", "zh", "fr", "ru", "es", "de", "ja")

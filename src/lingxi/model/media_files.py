@@ -126,5 +126,8 @@ def _filled(directory: Path, name: str, build: Any) -> Any:
         network = build()
         network.load_state_dict(restored(stored))
     except (SafetensorError, OSError, RuntimeError) as problem:
-        raise ModelError(f"{directory}: {name} weights do not fit ({problem})", "copy them again") from None
+        raise ModelError(
+            f"{directory}: {name} weights do not fit ({problem})",
+            "copy them again, or make them anew: lingxi media make",
+        ) from None
     return network.eval()

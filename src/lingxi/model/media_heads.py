@@ -14,6 +14,11 @@ from lingxi.model.sound import WIDTH, SoundTrunk
 TEXT_WIDTH = 384
 
 
+def sound_features(parts: int) -> int:
+    """How many numbers the head reads of a recording."""
+    return 2 * parts * WIDTH
+
+
 class PictureNetwork(nn.Module):
     """Pixels to unit vectors among a text model's: the trunk, roots of its features, one matrix."""
 
@@ -27,9 +32,9 @@ class PictureNetwork(nn.Module):
         return F.normalize(self.head(self.features(pixels)), dim=-1)
 
     def features(self, pixels: Tensor) -> Tensor:
-        """What the head reads of pixels: [batch, 1280]."""
-        out: Tensor = self.trunk(pixels).clamp_min(0).sqrt()
-        return out
+        """What the head reads of pixels: [batch, 1704], roots that keep their sign."""
+        found: Tensor = self.trunk(pixels)
+        return found.sign() * found.abs().sqrt()
 
 
 class SoundNetwork(nn.Module):
@@ -39,16 +44,19 @@ class SoundNetwork(nn.Module):
         super().__init__()
         self.trunk = SoundTrunk()
         self.parts = parts
-        self.head = nn.Linear(parts * WIDTH, TEXT_WIDTH)
+        self.head = nn.Linear(sound_features(parts), TEXT_WIDTH)
 
     def forward(self, spectrograms: Tensor, frames: Tensor) -> Tensor:
         """Spectrograms [batch, 80, t] and the frames each holds to unit vectors [batch, 384]."""
         return F.normalize(self.head(self.features(spectrograms, frames)), dim=-1)
 
     def features(self, spectrograms: Tensor, frames: Tensor) -> Tensor:
-        """What the head reads of spectrograms: [batch, parts · 512]."""
-        states, real = self.trunk(spectrograms, frames)
-        rows = [parted(clip[kept], self.parts) for clip, kept in zip(states, real, strict=True)]
+        """What the head reads of spectrograms, parts of both depths: [batch, 2 · parts · 512]."""
+        *depths, real = self.trunk.depths(spectrograms, frames)
+        rows = [
+            torch.cat([parted(states[clip][kept], self.parts) for states in depths])
+            for clip, kept in enumerate(real)
+        ]
         return torch.stack(rows)
 
 

@@ -24,7 +24,10 @@ _STAGES = (
     (3, 1, 6, 192, 320, 1),
 )
 SIDE = 160
-FEATURES = 1280
+_WIDTH = 1280
+# The last blocks of four stages: what is seen there (colours, textures, parts) is averaged too.
+_POOLED = (4, 7, 10, 14)
+FEATURES = 40 + 80 + 112 + 192 + _WIDTH
 
 
 class Convolution(nn.Module):
@@ -69,20 +72,23 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """EfficientNet-Lite0 without its classifier: pictures to 1,280 numbers each."""
+    """EfficientNet-Lite0 without its classifier: pictures to 1,704 numbers each."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = Convolution(3, 32, 3, 2)
         self.blocks = nn.ModuleList(_blocks())
-        self.head = Convolution(320, FEATURES, 1)
+        self.head = Convolution(320, _WIDTH, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Pixels [batch, 3, h, w] in -1…1 to features [batch, 1280], averaged over the places."""
+        """Pixels [batch, 3, h, w] in -1…1 to features [batch, 1704], means of five depths over all places."""
         x = F.relu6(self.stem(pixels))
-        for block in self.blocks:
+        means = []
+        for place, block in enumerate(self.blocks):
             x = block(x)
-        return F.relu6(self.head(x)).mean((2, 3))
+            if place in _POOLED:
+                means.append(x.mean((2, 3)))
+        return torch.cat([*means, F.relu6(self.head(x)).mean((2, 3))], 1)
 
 
 def _blocks() -> list[Block]:

@@ -85,12 +85,18 @@ class SoundTrunk(nn.Module):
 
     def forward(self, spectrograms: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """[batch, 80, t] and the frames each holds to states [batch, ⌈t/2⌉, 512] and which are real."""
+        _, last, real = self.depths(spectrograms, frames)
+        return last, real
+
+    def depths(self, spectrograms: Tensor, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """States before the last layer and after it, as `forward` gives these, and which are real."""
         x = F.gelu(self.second(F.gelu(self.first(spectrograms)))).transpose(1, 2)
         x = x + self.positions[: x.shape[1]]  # type: ignore[index]
         real = torch.arange(x.shape[1])[None] < ((frames + 1) // 2)[:, None]
+        before = x
         for layer in self.layers:
-            x = layer(x, real[:, None, None])
-        return self.norm(x), real
+            before, x = x, layer(x, real[:, None, None])
+        return before, self.norm(x), real
 
 
 def _positions() -> Tensor:

@@ -14,9 +14,10 @@ from torch import nn
 from lingxi.errors import LingxiWarning
 from lingxi.media.embedder import padded, picture_of, pixels_of
 from lingxi.media.sounds import open_sound, without_silence
+from lingxi.model import media_heads
 from lingxi.model.media_heads import PictureNetwork, SoundNetwork
 from lingxi.model.picture import FEATURES
-from lingxi.model.sound import WIDTH, log_mel
+from lingxi.model.sound import log_mel
 from lingxi.records import digest
 from lingxi.vectors import Floats
 
@@ -30,7 +31,7 @@ _BATCH, _FLUSH = 16, 512
 def kept(media: Sequence[str], width: int, store: Path, name: str, compute: Compute) -> Floats:
     """`compute` of all media, [n, width], in batches; what `store` holds of the list is not made again."""
     store.mkdir(parents=True, exist_ok=True)
-    place = store / f"{name}-{digest(*media)}.npy"
+    place = store / f"{name}-{width}-{digest(*media)}.npy"
     mark = place.with_suffix(".done")
     done = int(mark.read_text()) if mark.is_file() and place.is_file() else 0
     shape = (len(media), width)
@@ -46,7 +47,7 @@ def kept(media: Sequence[str], width: int, store: Path, name: str, compute: Comp
 
 
 def picture_features(network: PictureNetwork, media: Sequence[str], store: Path, view: int) -> Floats:
-    """Features [n, 1280] of pictures as they are (`view` 0), or as another view of each."""
+    """Features [n, 1704] of pictures as they are (`view` 0), or as another view of each."""
 
     def compute(paths: Sequence[str]) -> Floats:
         opened = [picture_of(path) for path in paths]
@@ -62,18 +63,20 @@ def picture_features(network: PictureNetwork, media: Sequence[str], store: Path,
 
 
 def sound_features(network: SoundNetwork, media: Sequence[str], store: Path) -> Floats:
-    """Features [n, parts · 512] of recordings, each of its first 30 seconds without silence around it."""
+    """Features [n, 2 · parts · 512] of recordings, each of its first 30 seconds, silence around it cut."""
+    width = media_heads.sound_features(network.parts)
 
     def compute(paths: Sequence[str]) -> Floats:
         spectrograms = [_spectrogram(path) for path in paths]
         order = np.argsort([one.shape[1] for one in spectrograms])
-        out = np.zeros((len(paths), network.parts * WIDTH), np.float32)
+        out = np.zeros((len(paths), width), np.float32)
         for places in np.array_split(order, -(-len(order) // 8)):
             with torch.inference_mode():
                 out[places] = network.features(*padded([spectrograms[place] for place in places])).numpy()
         return out
 
-    return kept(media, network.parts * WIDTH, store, f"sounds-{network.parts}-{weights_of(network.trunk)}", compute)
+    name = f"sounds-{weights_of(network.trunk)}"
+    return kept(media, width, store, name, compute)
 
 
 def weights_of(trunk: nn.Module) -> str:

@@ -50,7 +50,7 @@ class MediaTrainSettings(Settings):
     """The package of PyPI (`name==version`) or folder that holds EfficientNet-Lite0."""
     sound_trunk: tuple[str, ...] = ()
     """The packages or folders that hold Whisper's base encoder."""
-    picture: MediaSettings = MediaSettings(ridge=0.6, whiten=0.03)
+    picture: MediaSettings = MediaSettings(ridge=0.3, whiten=0.03)
     sound: MediaSettings = MediaSettings(ridge=0.3, whiten=0.0)
     views: int = Field(default=2, ge=1, le=16)
     """How often a picture is looked at: once as it is, the others changed."""
