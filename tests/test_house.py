@@ -24,6 +24,7 @@ ORDER = [
         "encoding",
         "spread",
         "pictures",
+        "pdf",
         "inputs",
         "drawings",
         "web",

@@ -7,13 +7,14 @@ list of its frames, or `{"frames": […], "fps": 2.0}`.
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from lingxi import pictures, web
@@ -44,7 +45,7 @@ class Video:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixed:
-    """An input of several things; pictures and frames are sources, opened when they are looked at.
+    """An input of several things; pictures, frames and sounds are sources, opened when they are looked at.
 
     As a string it is a name that no other input has: what it holds is not compared.
     """
@@ -52,6 +53,7 @@ class Mixed:
     texts: tuple[str, ...] = ()
     images: tuple[Any, ...] = ()
     videos: tuple[Video, ...] = ()
+    audios: tuple[Any, ...] = ()
     name: str = field(default_factory=lambda: f"\0{next(_NUMBERS)} of {_RUN}")
 
     def __str__(self) -> str:
@@ -59,8 +61,8 @@ class Mixed:
 
     @property
     def is_text(self) -> bool:
-        """Whether there is nothing to look at."""
-        return not self.images and not self.videos
+        """Whether there is nothing to look at, or to hear."""
+        return not self.images and not self.videos and not self.audios
 
     @property
     def text(self) -> str:
@@ -72,15 +74,33 @@ class Mixed:
 class Access:
     """Where sources may lie: `files` of this machine, `urls` at public addresses; a `data:` URL always may.
 
-    Strings that name what may not be opened are texts.
+    Strings that name what may not be opened are texts; without `named` every string is one.
     """
 
     files: bool = True
     urls: bool = True
+    named: bool = True
     limits: pictures.Limits = pictures.LIMITS
 
 
 OPEN = Access()
+TEXTS = Access(files=False, urls=False, named=False)
+"""What others wrote, as in the files of an index: texts, whatever they say."""
+
+M = TypeVar("M")
+
+
+def texts_alone(model: M) -> M:
+    """The model, whose strings are texts: none that names a picture is opened or fetched for it.
+
+    For whoever embeds or judges what others wrote. A model that reads no pictures is given back as it is.
+    """
+    vision = getattr(model, "vision", None)
+    if vision is None:
+        return model
+    closed: Any = copy.copy(model)
+    closed.vision = replace(vision, access=TEXTS)
+    return cast(M, closed)
 
 
 def taken(item: Any, place: int, access: Access = OPEN) -> str | Mixed:
@@ -115,6 +135,11 @@ def pictures_in(item: Any) -> int:
     return len(item.images) + sum(len(video.frames) for video in item.videos)
 
 
+def sounds_in(item: Any) -> int:
+    """How many sounds an input holds."""
+    return len(item.audios) if isinstance(item, Mixed) else 0
+
+
 def weight(item: str | Mixed) -> int:
     """How much an input weighs among those held at a time, in characters of text."""
     if isinstance(item, str):
@@ -137,18 +162,40 @@ def opened(source: Any, access: Access = OPEN) -> Image:
     """The picture of a source: RGB, upright; raises InputError in words, also where it may not be opened."""
     if isinstance(source, bytes):
         return pictures.decoded(source, "picture", access.limits)
-    if isinstance(source, str) and source[:5].lower() == "data:":
-        data = pictures.data_url_bytes(source, access.limits.most_bytes)
-        return pictures.decoded(data, "data URL", access.limits)
-    if isinstance(source, str) and _is_url(source):
-        if not access.urls:
-            raise InputError(f"{source[:80]!r}: URLs are not fetched here", "send a data: URL")
-        return pictures.decoded(web.fetched(source, access.limits.most_bytes), source[:80], access.limits)
+    if isinstance(source, str) and _is_sent(source):
+        return pictures.decoded(sent(source, access), _named(source), access.limits)
     if isinstance(source, str | Path):
-        if not access.files:
-            raise InputError(f"{str(source)[:80]!r}: files are not opened here", "send a data: URL")
+        _check_files(source, access)
         return pictures.opened(str(source).removeprefix("file://"), access.limits)
     return pictures.upright(source, access.limits)
+
+
+def sent(source: str, access: Access = OPEN) -> bytes:
+    """The bytes of a `data:` URL, or behind an http URL where `access` lets one be fetched.
+
+    Raises InputError for a URL that may not be fetched, for a name of a file, and for too many bytes.
+    """
+    if not _is_sent(source):
+        _check_files(source, Access(files=False))
+    most = access.limits.most_bytes
+    if source[:5].lower() == "data:":
+        return pictures.data_url_bytes(source, most)
+    if not access.urls:
+        raise InputError(f"{source[:80]!r}: URLs are not fetched here", "send a data: URL")
+    return web.fetched(source, most)
+
+
+def _is_sent(source: str) -> bool:
+    return source[:5].lower() == "data:" or _is_url(source)
+
+
+def _named(source: str) -> str:
+    return "data URL" if source[:5].lower() == "data:" else source[:80]
+
+
+def _check_files(source: str | Path, access: Access) -> None:
+    if not access.files:
+        raise InputError(f"{str(source)[:80]!r}: files are not opened here", "send a data: URL")
 
 
 def _of_dict(item: Mapping[Any, Any], place: int) -> Mixed:
@@ -199,6 +246,8 @@ def _video(value: Any, place: int) -> Video:
 
 
 def _names_picture(text: str, access: Access) -> bool:
+    if not access.named:
+        return False
     if text.startswith("data:image/"):
         return True
     if len(text) > 4096 or "\n" in text or not pictures.is_picture_name(text.partition("?")[0]):
