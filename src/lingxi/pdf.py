@@ -94,7 +94,7 @@ def _document(library: Any, path: Path) -> Any:
 
 def _pdfium() -> Any:
     try:
-        import pypdfium2
+        import pypdfium2  # type: ignore[import-untyped]
     except ImportError:
         raise MissingExtraError("pypdfium2", "pages", "drawing pages of a PDF") from None
     return pypdfium2

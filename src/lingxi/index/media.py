@@ -127,7 +127,7 @@ class MediaIndex:
             self._embed(fresh, work)
             self._write()
         left_out = (*((one.path, one.reason) for one in skipped), *work.skipped)
-        return MediaReport(work.added, len(self.files) - work.added, gone, left_out, tuple(work.noted))
+        return MediaReport(work.added, len(kept), gone, left_out, tuple(work.noted))
 
     def search(self, query: Any, *, top_k: int = 10, kinds: Sequence[str] = ()) -> list[MediaHit]:
         """The files nearest to a query: a text, a path of a picture or sound, or either opened."""

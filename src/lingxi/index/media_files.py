@@ -70,7 +70,7 @@ def found(paths: Sequence[str | Path], pages: bool) -> tuple[dict[str, MediaFile
     for one in seen.files.values():
         kind = kind_of_name(one.path)
         if kind in wanted:
-            files[one.path] = MediaFile(one.path, kind, one.size, one.mtime_ns)  # type: ignore[arg-type]
+            files[one.path] = MediaFile(one.path, kind, one.size, one.mtime_ns)
     skipped = [one for one in seen.skipped if one.path in seen.blocked or kind_of_name(one.path) in wanted]
     return files, skipped, seen.blocked
 
