@@ -131,6 +131,30 @@ def test_documents_may_be_pictures(client: TestClient, models: tuple[Embedder, R
             assert {row["index"]: row["document"] for row in found}[2]["text"] == "both"
 
 
+def test_scores_of_pictures_as_vllm_asks_for_them(
+    client: TestClient, models: tuple[Embedder, Reranker]
+) -> None:
+    cat, dog = ({"type": "image_url", "image_url": {"url": url}} for url in (CAT_URL, DOG_URL))
+    both = {"content": [{"type": "text", "text": "both"}, dog]}
+    wanted = models[1].predict([("q", CAT), ("q", DOG)])
+
+    def scores(path: str = "/score", **body: Any) -> list[float]:
+        answer = client.post(path, json=body)
+        assert answer.status_code == 200, answer.text
+        return [row["score"] for row in answer.json()["data"]]
+
+    # Of an object with parts in the place of a list each part is a document; in a list it is one.
+    assert gap(scores(text_1="q", text_2={"content": [cat, dog]}), wanted) < 1e-6
+    listed = [{"content": [cat]}, {"image": DOG_URL}]
+    assert gap(scores("/v1/score", queries="q", documents=listed), wanted) < 1e-6
+    mixed = models[1].predict([({"image": CAT}, {"text": "both", "image": DOG})])
+    assert gap(scores(queries={"image": CAT_URL}, documents=[both]), mixed) < 1e-6
+    answer = client.post("/rerank", json={"query": "q", "documents": {"content": [cat, dog]}})
+    found = {row["index"]: row["relevance_score"] for row in answer.json()["results"]}
+    assert gap([found[0], found[1]], wanted) < 1e-6
+    assert client.post("/score", json={"queries": "q", "documents": {"content": []}}).status_code == 400
+
+
 def test_a_string_is_a_text_whatever_it_says(
     client: TestClient, models: tuple[Embedder, Reranker], tmp_path: Path
 ) -> None:
@@ -157,6 +181,7 @@ def bodies(source: str) -> list[tuple[str, dict[str, Any]]]:
         ("/v2/embed", {"inputs": [{"content": [part]}]}),
         ("/v2/rerank", {"query": "q", "documents": [{"image": source}]}),
         ("/rerank", {"query": {"image": source}, "documents": ["d"]}),
+        ("/score", {"queries": "q", "documents": {"content": [part]}}),
     ]
 
 
