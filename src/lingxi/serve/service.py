@@ -20,6 +20,7 @@ from lingxi.index.media import MediaHit, MediaIndex
 from lingxi.index.search import Hit
 from lingxi.inputs import Mixed, pictures_in, sounds_in
 from lingxi.media import MediaEmbedder
+from lingxi.media.preview import Preview
 from lingxi.reranker import Reranker
 from lingxi.serve.contract import (
     Caller,
@@ -39,7 +40,7 @@ from lingxi.serve.proof import prove
 from lingxi.serve.refusal import Refusal, invalid, refused
 from lingxi.serve.served import Ids, Served
 from lingxi.serve.settings import Settings
-from lingxi.serve.shelf import Shelf, Shown
+from lingxi.serve.shelf import Shelf
 from lingxi.serve.watch import Spent, Unwatched, Watch
 from lingxi.texts import Truncate
 
@@ -280,7 +281,7 @@ class Service:
         """The vector of a picture, page or sound that was found; raises Refusal 404."""
         return self._shelf().vector(key)
 
-    async def shown(self, key: str) -> Shown:
+    async def shown(self, key: str) -> Preview:
         """What a browser gets of a picture, page or sound that was found; raises Refusal 404."""
         shelf = self._shelf()
         return await self._threaded(lambda: shelf.shown(key))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from lingxi.media.preview import Preview
 from lingxi.serve.contract import Caller, Card, Embedded, Scored, Wanted
 from lingxi.serve.searching import Searches
 from lingxi.serve.settings import Settings
-from lingxi.serve.shelf import Shown
 
 
 class Serves(Searches, Protocol):
@@ -19,7 +19,7 @@ class Serves(Searches, Protocol):
     def cards(self) -> tuple[Card, ...]:
         """What is served."""
 
-    async def shown(self, key: str) -> Shown:
+    async def shown(self, key: str) -> Preview:
         """A picture, page or sound that was found, as a browser gets it."""
 
     async def embed(
