@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("fastapi", reason="the server needs fastapi: pip install 'lingxi[serve]'")
 pytest.importorskip("PIL", reason="pictures need Pillow (extra vision)")
 pytest.importorskip("pypdfium2", reason="pages are drawn by pypdfium2 (extra pages)")
 
@@ -15,6 +16,7 @@ from lingxi.index.media import MediaIndex
 from lingxi.index.seeing import add_all
 from lingxi.serve.service import Service
 from media_toys import drawing, saved, tone, toy_media, wav
+from test_review_media import until
 from test_serve_browser import CHROMIUM, DESK, PHONE, browser, fits, page, served
 
 pytestmark = [
@@ -56,7 +58,7 @@ def test_a_mixed_search_shows_thumbnails_and_players(page: object, tmp_path: Pat
     page.locator(".shelf.image").scroll_into_view_if_needed()
     for picture in page.locator(".shelf img").all():
         picture.scroll_into_view_if_needed()
-    page.wait_for_function("[...document.querySelectorAll('.shelf img')].every(i => i.complete)")
+    until(page, "[...document.querySelectorAll('.shelf img')].every(i => i.complete)")
     shown = page.locator(".shelf img").evaluate_all("all => all.map(i => [i.alt, i.naturalWidth])")
     assert len(shown) == 10 and all(width > 100 for _, width in shown)
     assert "owned" not in page.title() and page.locator("main script").count() == 0
