@@ -22,6 +22,7 @@ from lingxi.errors import InputError, StoreError
 from lingxi.index.media import MEDIA, MediaIndex
 from lingxi.index.media_files import check_unchanged
 from lingxi.index.seeing import Seeing, add_all, encoder_of, media_in, texts_of
+from lingxi.index.snapshot import restore, snapshot
 from lingxi.inputs import texts_alone
 from lingxi.media import MediaEmbedder
 from lingxi.media.sounds import open_sound
@@ -242,6 +243,29 @@ def test_another_process_is_seen_and_not_disturbed(tmp_path: Path, media: MediaE
         other.of_key("../../etc/passwd")
 
 
+def test_files_are_taken_out_and_namespaces_are_apart(tmp_path: Path, media: MediaEmbedder) -> None:
+    folder = filled(tmp_path / "files")
+    MediaIndex(tmp_path / "i", media).add([folder])
+    other = MediaIndex(tmp_path / "i", media, "other")
+    assert other.files == [] and other.add([folder / "red.png"]).added == 1
+    bare = MediaIndex(tmp_path / "i", None)
+    assert bare.counts() == {"image": 3, "audio": 2}
+    assert bare.remove([folder / "red.png", folder / "low.wav", tmp_path / "nothing"]) == 2
+    assert MediaIndex(tmp_path / "i", media).counts() == {"image": 2, "audio": 1}
+    assert MediaIndex(tmp_path / "i", media, "other").counts() == {"image": 1}
+    with pytest.raises(StoreError, match="without an embedder"):
+        bare.search("tea")
+
+
+def test_a_snapshot_holds_both_halves(tmp_path: Path, media: MediaEmbedder) -> None:
+    folder = filled(tmp_path / "files")
+    add_all(*opened(tmp_path / "i", media), [folder])
+    snapshot(tmp_path / "i", tmp_path / "kept")
+    MediaIndex(tmp_path / "i", None).remove([folder])
+    restore(tmp_path / "kept", tmp_path / "i")
+    assert MediaIndex(tmp_path / "i", media).counts() == {"image": 3, "audio": 2}
+
+
 def test_a_damaged_index_says_so(tmp_path: Path, media: MediaEmbedder) -> None:
     (tmp_path / MEDIA).write_bytes(b"no archive")
     with pytest.raises(StoreError, match="damaged"):
@@ -325,6 +349,12 @@ def test_the_command_finds_both_by_words_and_by_example(
         "search", "tea", str(folder), "--index", str(tmp_path / "j"), "--model", model, "--top-k", "1"
     )
     assert "tea.md" in shown and "image  " in shown and "audio  " in shown
+    assert json.loads(run("index", "stats", str(tmp_path / "i"), "--json"))["image"] == 3
+    assert (
+        json.loads(run("index", "remove", str(tmp_path / "i"), str(folder / "red.png"), "--json"))["removed"]
+        == 1
+    )
+    assert json.loads(run("index", "stats", str(tmp_path / "i"), "--json"))["image"] == 2
     text = json.loads(run("index", "search", str(tmp_path / "i"), "--json", "green tea"))
     assert "media" not in text and text["hits"]
 

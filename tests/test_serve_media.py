@@ -409,7 +409,7 @@ def test_a_file_that_became_another_is_not_shown(tmp_path: Path, place: Place) -
 def test_the_page_shows_rows_of_thumbnails_and_players(client: TestClient) -> None:
     page = client.get("/ui/search", params={"q": "green tea", "lang": "en"}).text
     assert page.count('<img src="/ui/media/') == 3 and page.count("<audio controls") == 2
-    assert "1 passages, 5 pictures, pages and sounds" in page and 'enctype="multipart/form-data"' in page
+    assert "Passages: 1; pictures, pages and sounds: 5" in page and 'enctype="multipart/form-data"' in page
     like = page.partition('href="/ui/search?like=')[2].partition("&")[0]
     page = client.get("/ui/search", params={"like": like}).text
     assert 'class="like"' in page and "1.000" in page

@@ -152,7 +152,7 @@ def add(
         return
     opened = Index.open(place, embedder, late_chunking=late_chunking, namespace=namespace)
     with show.indexing(quiet=as_json) as progress:
-        report, seen = add_all(opened, _beside(place, seer), paths, progress, pages=pages)
+        report, seen = add_all(opened, _beside(place, seer, namespace), paths, progress, pages=pages)
     if as_json:
         show.dump(show.report_values(report) | ({"media": asdict(seen)} if seen else {}))
         return
@@ -185,14 +185,15 @@ def search_index(
 ) -> None:
     """Search an index as it is."""
     from lingxi.index import Index
-    from lingxi.index.media import MEDIA
+    from lingxi.index.media import file_name
     from lingxi.index.store import require
 
     require(Path(place))
     judge = reranker_of(context, reranker)
     embedder, seer = media.both(context, model)
     opened = Index.open(place, embedder, judge, namespace=namespace)
-    beside = _beside(place, seer if (Path(place).expanduser() / MEDIA).is_file() else None)
+    there = (Path(place).expanduser() / file_name(namespace)).is_file()
+    beside = _beside(place, seer if there else None, namespace)
     asked: dict[str, Any] = {
         "top_k": top_k, "instruction": instruction, "below": below or (),
         "kinds": kind or (), "languages": language or (),
@@ -210,9 +211,10 @@ def search_index(
 def stats(place: Place, namespace: Namespace = "", as_json: Json = False) -> None:
     """Say what an index holds."""
     from lingxi.index import Index
+    from lingxi.index.media import MediaIndex
 
     opened = Index.open(place, namespace=namespace)
-    values = asdict(opened.stats())
+    values = asdict(opened.stats()) | MediaIndex(place, None, namespace).counts()
     names = opened.namespaces()
     if names != [""]:
         values["namespaces"] = names
@@ -226,8 +228,11 @@ def stats(place: Place, namespace: Namespace = "", as_json: Json = False) -> Non
 def remove(place: Place, paths: Paths, namespace: Namespace = "", as_json: Json = False) -> None:
     """Take files, or all below folders, out of an index (not from the disk)."""
     from lingxi.index import Index
+    from lingxi.index.media import MediaIndex
 
-    count = Index.open(place, namespace=namespace).remove(paths)
+    # A picture is known to both halves: to one as a file without text.
+    seen = MediaIndex(place, None, namespace).remove(paths)
+    count = max(Index.open(place, namespace=namespace).remove(paths), seen)
     if as_json:
         show.dump({"removed": count})
     else:
@@ -244,13 +249,13 @@ def cache_place(roots: list[str], fingerprint: Mapping[str, Any]) -> Path:
     return cache / "indexes" / hashlib.sha256(said.encode()).hexdigest()[:20]
 
 
-def _beside(place: str | Path, seer: Encodes | None) -> MediaIndex | None:
+def _beside(place: str | Path, seer: Encodes | None, namespace: str = "") -> MediaIndex | None:
     """The pictures and sound beside the passages of an index; None for a model of texts."""
     if seer is None:
         return None
     from lingxi.index.media import MediaIndex
 
-    return MediaIndex(place, seer)
+    return MediaIndex(place, seer, namespace)
 
 
 def _found(

@@ -9,9 +9,8 @@ searched exactly: a million pictures are 1.5 GB.
 from __future__ import annotations
 
 import json
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,10 +18,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lingxi.errors import InputError, MissingExtraError, ModelError, StoreError
+from lingxi.errors import InputError, ModelError, StoreError
+from lingxi.index.generations import checked_namespace
 from lingxi.index.lock import writing
-from lingxi.index.media_files import KINDS, MediaFile, found, kind_of_name, parts_of, picture_in
-from lingxi.media.sounds import open_sound
+from lingxi.index.media_files import KINDS, MediaFile, found, kind_of_name
+from lingxi.index.media_work import Told, Work, batches, opened, parts_in, stays, whole
 from lingxi.parse.walk import is_below
 from lingxi.vectors import Floats
 
@@ -32,7 +32,10 @@ MEDIA = "media.npz"
 _LOCK = "media.lock"
 _BATCH, _EVERY = 16, 256
 
-Told = Callable[[int, int], None]
+
+def file_name(namespace: str = "") -> str:
+    """The file of an index's folder that holds the pictures and sound of a namespace."""
+    return f"media.n-{checked_namespace(namespace)}.npz" if namespace else MEDIA
 
 
 class Encodes(Protocol):
@@ -89,12 +92,21 @@ class MediaReport:
 
 
 class MediaIndex:
-    """Pictures, sound and pages in the folder `place`; raises StoreError for another model's index."""
+    """Pictures, sound and pages in the folder `place`; raises StoreError for another model's index.
 
-    def __init__(self, place: str | Path, embedder: Encodes) -> None:
-        self.place, self.embedder = Path(place).expanduser(), embedder
+    Without an embedder what is there opens for `remove` and `counts` alone. Each `namespace` holds files of
+    its own, as of passages.
+    """
+
+    def __init__(self, place: str | Path, embedder: Encodes | None, namespace: str = "") -> None:
+        self.place, self._embedder = Path(place).expanduser(), embedder
+        self._file = self.place / file_name(namespace)
+        self._made_by = dict(embedder.fingerprint()) if embedder else {}
         # One value, so that a search beside a refresh sees files and vectors of one moment.
-        self._held: tuple[list[MediaFile], Floats] = ([], np.zeros((0, embedder.dim), np.float32))
+        self._held: tuple[list[MediaFile], Floats] = (
+            [],
+            np.zeros((0, embedder.dim if embedder else 0), np.float32),
+        )
         self._read_at = 0
         self.refresh()
 
@@ -102,6 +114,30 @@ class MediaIndex:
     def files(self) -> list[MediaFile]:
         """What the index holds."""
         return self._held[0]
+
+    @property
+    def embedder(self) -> Encodes:
+        """Who embeds; raises StoreError where it was opened without."""
+        if self._embedder is None:
+            raise StoreError(f"{self.place}: opened without an embedder", "pass one to MediaIndex")
+        return self._embedder
+
+    def counts(self) -> dict[str, int]:
+        """How many pictures, pages and sounds there are."""
+        return dict(Counter(file.kind for file in self.files))
+
+    def remove(self, paths: Sequence[str | Path]) -> int:
+        """Take files, or all below folders, out (they may be gone from the disk); returns how many."""
+        places = [str(Path(path).expanduser().resolve()) for path in paths]
+        if not self.files:
+            return 0
+        with writing(self.place, _LOCK):
+            self.refresh()
+            gone = {file.path for file in self.files if any(is_below(file.path, place) for place in places)}
+            if gone:
+                self._keep(lambda file: file.path not in gone)
+                self._write()
+        return len(gone)
 
     def add(
         self, paths: Sequence[str | Path], told: Told = lambda done, of: None, *, pages: bool = False
@@ -117,13 +153,13 @@ class MediaIndex:
         self.place.mkdir(parents=True, exist_ok=True)
         with writing(self.place, _LOCK):
             self.refresh()
-            self._keep(_whole(self.files))
+            self._keep(whole(self.files))
             roots = [str(Path(path).expanduser().resolve()) for path in paths]
-            gone = self._keep(lambda file: _stays(file, current, roots, blocked))
+            gone = self._keep(lambda file: stays(file, current, roots, blocked))
             kept = [file for file in self.files if file.path in current]
             known = {file.path for file in kept}
             fresh = [file for path, file in current.items() if path not in known]
-            work = _Work(len(fresh), told)
+            work = Work(len(fresh), told)
             self._embed(fresh, work)
             self._write()
         left_out = (*((one.path, one.reason) for one in skipped), *work.skipped)
@@ -171,7 +207,7 @@ class MediaIndex:
     def refresh(self) -> None:
         """Read what another process wrote since, where it did; raises StoreError for another model's."""
         try:
-            changed = (self.place / MEDIA).stat().st_mtime_ns
+            changed = self._file.stat().st_mtime_ns
         except OSError:
             return
         if changed != self._read_at:
@@ -185,27 +221,27 @@ class MediaIndex:
         self._held = [files[place] for place in places], vectors[places]
         return len(files) - len(places)
 
-    def _embed(self, fresh: Sequence[MediaFile], work: _Work) -> None:
+    def _embed(self, fresh: Sequence[MediaFile], work: Work) -> None:
         """Embed files, one kind after the other, writing what there is now and then."""
         since = 0
         for kind in KINDS:
-            parts = _parts([file for file in fresh if file.kind == kind], work)
-            for batch in _batches(parts, _BATCH):
+            parts = parts_in([file for file in fresh if file.kind == kind], work)
+            for batch in batches(parts, _BATCH):
                 self._embed_batch(batch, work)
                 since += len(batch)
                 if since >= _EVERY:
                     self._write()
                     since = 0
 
-    def _embed_batch(self, batch: list[MediaFile], work: _Work) -> None:
+    def _embed_batch(self, batch: list[MediaFile], work: Work) -> None:
         """One batch; what of it is refused is left out, and said."""
-        opened = [(file, item) for file in batch for item in _opened(file, work)]
+        opened = [(file, item) for file in batch for item in opened(file, work)]
         encode = self.embedder.encode_sounds if batch[0].kind == "audio" else self.embedder.encode_pictures
         self._encode(opened, encode, work)
         work.tell(batch)
 
     def _encode(
-        self, opened: Sequence[tuple[MediaFile, Any]], encode: Callable[[list[Any]], Floats], work: _Work
+        self, opened: Sequence[tuple[MediaFile, Any]], encode: Callable[[list[Any]], Floats], work: Work
     ) -> None:
         """Hold the vectors of what was opened; where one is refused, the others are embedded one by one."""
         if not opened:
@@ -225,99 +261,34 @@ class MediaIndex:
         self._held = [*old, *files], np.concatenate([held, vectors])
 
     def _read(self) -> None:
-        path = self.place / MEDIA
+        path = self._file
         try:
             with np.load(path, allow_pickle=False) as held:
                 said = json.loads(str(held["said"]))
                 vectors, files = held["vectors"], [MediaFile(**file) for file in said["files"]]
         except (OSError, ValueError, KeyError, TypeError, EOFError) as problem:
             raise StoreError(f"{path} is damaged ({problem})", "remove it, and index again") from None
-        if _essence(said["made_by"]) != _essence(self.embedder.fingerprint()):
+        if self._embedder is None:
+            self._made_by = said["made_by"]
+        if _essence(said["made_by"]) != _essence(self._made_by):
             raise StoreError(
                 f"{self.place} was made by another model of pictures and sound",
-                f"open it with that model, choose another folder, or remove {MEDIA} and index again",
+                f"open it with that model, choose another folder, or remove {path.name} and index again",
             )
         self._held = files, np.asarray(vectors, np.float32)
 
     def _write(self) -> None:
         files, vectors = self._held
-        said = {"made_by": dict(self.embedder.fingerprint()), "files": [asdict(file) for file in files]}
-        partial = self.place / (MEDIA + ".part")
+        said = {"made_by": self._made_by, "files": [asdict(file) for file in files]}
+        partial = self._file.with_name(self._file.name + ".part")
         with partial.open("wb") as file:
             np.savez(file, said=np.array(json.dumps(said)), vectors=vectors)
-        partial.replace(self.place / MEDIA)
-        self._read_at = (self.place / MEDIA).stat().st_mtime_ns
+        partial.replace(self._file)
+        self._read_at = self._file.stat().st_mtime_ns
 
 
-class _Work:
-    """What one `add` has done until now."""
-
-    def __init__(self, total: int, told: Told) -> None:
-        self.added = 0
-        self.skipped: list[tuple[str, str]] = []
-        self.noted: list[tuple[str, str]] = []
-        self._total, self._told = total, told
-        self._done: set[str] = set()
-
-    def tell(self, batch: Sequence[MediaFile]) -> None:
-        """Count the files of a batch as done."""
-        self._done |= {file.path for file in batch}
-        self._told(len(self._done), self._total)
-
-
-def _opened(file: MediaFile, work: _Work) -> Iterator[Any]:
-    """The sound or page of a file; nothing for one that is refused, which is noted.
-
-    A picture stays where it is: sixteen large ones are not held at a time.
-    """
-    if file.kind == "image":
-        yield Path(file.path)
-        return
-    try:
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            item = open_sound(Path(file.path)) if file.kind == "audio" else picture_in(file)
-        work.noted += [(file.place, str(one.message)) for one in said]
-        yield item
-    except (InputError, MissingExtraError) as problem:
-        work.skipped.append((file.place, problem.reason))
-
-
-def _parts(files: Sequence[MediaFile], work: _Work) -> Iterator[MediaFile]:
-    for file in files:
-        try:
-            yield from parts_of(file)
-        except (InputError, MissingExtraError) as problem:
-            work.skipped.append((file.path, problem.reason))
-            work.tell([file])
-
-
-def _whole(files: Sequence[MediaFile]) -> Callable[[MediaFile], bool]:
-    """Whether all pages of a file are there: one that an interrupted `add` left half done is done anew."""
-    there = Counter(file.path for file in files)
-    return lambda file: there[file.path] >= file.pages
-
-
-def _stays(
-    file: MediaFile, current: Mapping[str, MediaFile], roots: Sequence[str], blocked: Sequence[str]
-) -> bool:
-    """Whether a file keeps its vector: it is as it was, or nothing was said of where it lies."""
-    now = current.get(file.path)
-    if now is not None:
-        return (now.size, now.changed) == (file.size, file.changed)
-    is_seen = any(is_below(file.path, root) for root in roots)
-    return not is_seen or any(is_below(file.path, folder) for folder in blocked)
-
-
-def _batches(files: Iterable[MediaFile], size: int) -> Iterator[list[MediaFile]]:
-    batch: list[MediaFile] = []
-    for file in files:
-        batch.append(file)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _none(embedder: Encodes | None) -> Floats:
+    return np.zeros((0, embedder.dim if embedder else 0), np.float32)
 
 
 def _essence(fingerprint: Mapping[str, Any]) -> dict[str, Any]:

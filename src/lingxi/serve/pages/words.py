@@ -52,8 +52,8 @@ WORDS: Mapping[str, Pair] = {
         "输入问题或几个词。系统按语义和词语一起查找段落，并标出最贴切的句子。",
     ),
     "found_beside": (
-        "{count} passages, {beside} pictures, pages and sounds in {ms} ms",
-        "{count} 条段落，{beside} 个图片、页面与录音，用时 {ms} 毫秒",
+        "Passages: {count}; pictures, pages and sounds: {beside}; {ms} ms",
+        "段落 {count} 条；图片、页面与录音 {beside} 个；用时 {ms} 毫秒",
     ),
     "order_near": ("ordered by likeness to the example", "按与示例的相似度排序"),
     "kind_image": ("Pictures", "图片"),
