@@ -235,9 +235,9 @@ class MediaIndex:
 
     def _embed_batch(self, batch: list[MediaFile], work: Work) -> None:
         """One batch; what of it is refused is left out, and said."""
-        opened = [(file, item) for file in batch for item in opened(file, work)]
+        held = [(file, item) for file in batch for item in opened(file, work)]
         encode = self.embedder.encode_sounds if batch[0].kind == "audio" else self.embedder.encode_pictures
-        self._encode(opened, encode, work)
+        self._encode(held, encode, work)
         work.tell(batch)
 
     def _encode(

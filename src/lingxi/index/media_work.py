@@ -51,6 +51,7 @@ def opened(file: MediaFile, work: Work) -> Iterator[Any]:
 
 
 def parts_in(files: Sequence[MediaFile], work: Work) -> Iterator[MediaFile]:
+    """The parts of files; one that cannot be opened is left out, which is noted."""
     for file in files:
         try:
             yield from parts_of(file)
@@ -77,6 +78,7 @@ def stays(
 
 
 def batches(files: Iterable[MediaFile], size: int) -> Iterator[list[MediaFile]]:
+    """Files `size` at a time."""
     batch: list[MediaFile] = []
     for file in files:
         batch.append(file)
