@@ -25,6 +25,7 @@ ORDER = [
         "spread",
         "pictures",
         "pdf",
+        "videos",
         "inputs",
         "drawings",
         "web",

@@ -2,7 +2,7 @@
 
 The shapes are those of sentence-transformers: a string is a text (or names a picture, see `taken`), a PIL
 picture and a `Path` are pictures, a dict holds `text`, `image` and `video`, each one or a list. A video is a
-list of its frames, or `{"frames": […], "fps": 2.0}`.
+list of its frames, or `{"frames": […], "fps": 2.0}`, or a path of a file (`lingxi.videos`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from lingxi import pictures, web
 from lingxi.errors import InputError
+from lingxi.videos import frames_of, is_video_name
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -112,7 +113,9 @@ def taken(item: Any, place: int, access: Access = OPEN) -> str | Mixed:
     if isinstance(item, str):
         return Mixed(images=(item,)) if _names_picture(item, access) else _plain(item)
     if isinstance(item, Mapping):
-        item = _of_dict(item, place)
+        item = _of_dict(item, place, access)
+    if isinstance(item, Path) and is_video_name(item):
+        return Mixed(videos=(_video(item, place, access),))
     if isinstance(item, Mixed):
         return item.text if item.is_text else item
     if is_picture(item):
@@ -198,7 +201,7 @@ def _check_files(source: str | Path, access: Access) -> None:
         raise InputError(f"{str(source)[:80]!r}: files are not opened here", "send a data: URL")
 
 
-def _of_dict(item: Mapping[Any, Any], place: int) -> Mixed:
+def _of_dict(item: Mapping[Any, Any], place: int, access: Access) -> Mixed:
     unknown = [key for key in item if key not in _KEYS]
     if unknown or not item:
         raise InputError(f"item {place} has the key {unknown[0] if unknown else None!r}", _SAY)
@@ -208,7 +211,7 @@ def _of_dict(item: Mapping[Any, Any], place: int) -> Mixed:
     images = _listed(item.get("image"))
     if not all(isinstance(image, str | bytes) or is_picture(image) for image in images):
         raise InputError(f"item {place}: an image is {type(images[0]).__name__}", _SAY)
-    videos = tuple(_video(video, place) for video in _videos(item.get("video")))
+    videos = tuple(_video(video, place, access) for video in _videos(item.get("video")))
     return Mixed(tuple(_plain(text) for text in texts), images, videos)
 
 
@@ -223,14 +226,24 @@ def _videos(value: Any) -> list[Any]:
     if value is None:
         return []
     several = isinstance(value, list | tuple) and all(
-        isinstance(one, list | tuple | Mapping | Video) for one in value
+        isinstance(one, list | tuple | Mapping | Video) or _names_video(one) for one in value
     )
     return list(value) if several else [value]
 
 
-def _video(value: Any, place: int) -> Video:
+def _names_video(value: Any) -> bool:
+    return isinstance(value, str | Path) and is_video_name(value)
+
+
+def _video(value: Any, place: int, access: Access) -> Video:
     if isinstance(value, Video):
         return value
+    if _names_video(value):
+        if not access.files:
+            raise InputError(
+                f"{str(value)[:80]!r}: videos are not opened here", "send their frames as pictures"
+            )
+        return Video(*frames_of(value))
     rate = FRAME_RATE
     if isinstance(value, Mapping):
         if set(value) - {"frames", "fps"}:

@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lingxi.errors import InputError
-from lingxi.inputs import Mixed, taken
+from lingxi.inputs import Access, Mixed, taken
 from lingxi.serve.refusal import invalid, refused
+
+CLOSED = Access(files=False)
 
 
 class Named(BaseModel):
@@ -113,7 +115,8 @@ def item_of(item: Item, param: str) -> str | Mixed:
             param,
         )
     try:
-        found = taken(held, 0) if held else Mixed()
+        # Frames are pictures of the client; no file of this machine is one.
+        found = taken(held, 0, CLOSED) if held else Mixed()
     except InputError as error:
         raise refused(error, param) from None
     if not audios:
