@@ -197,7 +197,9 @@ class Reranker:
         done: Callable[[int], None] | None = None,
     ) -> NDArray[np.float32]:
         """Last states [n, hidden] of ids as `token_ids` makes them, on one device (None: on all)."""
-        return np.asarray(states_of(self._seeing, sequences, lane=lane, done=done).numpy(), np.float32)
+        return np.asarray(
+            states_of(self._seeing, sequences, lane=lane, share=True, done=done).numpy(), np.float32
+        )
 
     def finish(self, states: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """What `predict` makes of states [n, hidden]: probabilities [n], and logit(yes) − logit(no) [n]."""
