@@ -283,8 +283,7 @@ class Service:
 
     async def shown(self, key: str) -> Preview:
         """What a browser gets of a picture, page or sound that was found; raises Refusal 404."""
-        shelf = self._shelf()
-        return await self._threaded(lambda: shelf.shown(key))
+        return await self._shelf().shown(key)
 
     def _index(self) -> Index:
         if self.index is None:
@@ -431,6 +430,8 @@ class Service:
         for one in self._models:
             one.queue.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self.shelf is not None:
+            self.shelf.close()
 
     def state(self) -> State:
         """Whether requests are taken, and what each model has to do."""

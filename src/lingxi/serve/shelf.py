@@ -6,20 +6,21 @@ indexed is not opened.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
-from threading import Lock
 
 from lingxi.errors import InputError, MissingExtraError
 from lingxi.index.media import MediaFile, MediaHit, MediaIndex
 from lingxi.index.media_files import check_unchanged, picture_in
-from lingxi.media.preview import Preview, of_file, of_picture
+from lingxi.media.preview import SIDE, Preview, of_file, of_picture
 from lingxi.parse.walk import is_below
 from lingxi.serve.refusal import Refusal
 from lingxi.vectors import Floats
 
-# Pixels of a page's longer side (it is to be read a little), and how many pictures and sounds are kept made.
+# Pixels of a page's longer side (it is to be read a little), and how many pictures are kept made.
 _PAGE, _KEPT = 720, 256
 
 
@@ -28,8 +29,9 @@ class Shelf:
 
     def __init__(self, media: MediaIndex, told: Callable[[str], str]) -> None:
         self._media, self._told = media, told
-        self._making = Lock()
-        self._made = lru_cache(_KEPT)(_made)
+        # One at a time, and no thread of texts: a large picture takes memory and time while it is decoded.
+        self._pool = ThreadPoolExecutor(1, "lingxi-shown")
+        self._picture = lru_cache(_KEPT)(_picture)
 
     def nearest(
         self, vector: Floats, *, top_k: int, kinds: Sequence[str] = (), below: Sequence[str] = ()
@@ -47,14 +49,20 @@ class Shelf:
         """The vector [dim] of a hit's key; raises Refusal 404."""
         return self._of(key)[1]
 
-    def shown(self, key: str) -> Preview:
+    async def shown(self, key: str) -> Preview:
         """What a browser gets of a hit's key; raises Refusal 404 where it is gone, changed or damaged."""
         file = self._of(key)[0]
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._made, file)
+
+    def close(self) -> None:
+        """End the thread after what it is at."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _made(self, file: MediaFile) -> Preview:
         try:
             check_unchanged(file)
-            # One at a time: a large picture takes much memory while it is decoded.
-            with self._making:
-                return self._made(file)
+            # Sounds are large, and made in no time: they are not kept.
+            return of_file(file.path) if file.kind == "audio" else self._picture(file)
         except (InputError, MissingExtraError):
             raise _gone("it is gone, has changed since, or cannot be opened") from None
 
@@ -69,5 +77,5 @@ def _gone(why: str) -> Refusal:
     return Refusal(404, "not_found", f"nothing to show: {why}", "search again", param="key")
 
 
-def _made(file: MediaFile) -> Preview:
-    return of_picture(picture_in(file), _PAGE) if file.kind == "page" else of_file(file.path)
+def _picture(file: MediaFile) -> Preview:
+    return of_picture(picture_in(file), _PAGE if file.kind == "page" else SIDE)
