@@ -14,6 +14,7 @@ pytest.importorskip("transformers", reason="the toy models are written by transf
 from lingxi import Reranker
 from lingxi.engine.looking import Part, told_apart, visible
 from lingxi.engine.seen import states_of
+from lingxi.model import messages
 from lingxi.model.seen import Seen
 from toys import gap
 from vl_toys import noise, write_vl
@@ -84,6 +85,14 @@ def test_scores_are_the_same_alone_and_together(reranker: Reranker) -> None:
     assert gap(mixed[::2], alone) < 1e-6
     # Another picture of the same size is another query.
     assert gap(mixed[1::2], alone) > 1e-6
+
+
+def test_a_query_s_picture_is_opened_once(reranker: Reranker, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+    whole = messages.opened
+    monkeypatch.setattr(messages, "opened", lambda *given: opened.append(given[0]) or whole(*given))
+    reranker.rank(QUERY, ["one", "two", "three"])
+    assert len(opened) == 1
 
 
 def test_pictures_of_one_size_are_told_apart(reranker: Reranker) -> None:

@@ -240,8 +240,13 @@ class Reranker:
             yield from checked_pairs(pairs)
             return
         access = self.vision.access
+        last: Any = None
+        said: str | Mixed = ""
         for place, (query, document) in enumerate(checked_sides(pairs)):
-            yield taken(query, place, access), taken(document, place, access)
+            # One object for all documents of a query, so that its pictures are opened once.
+            if query is not last:
+                last, said = query, taken(query, place, access)
+            yield said, taken(document, place, access)
 
     def _sequences(
         self, pairs: Sequence[Pair], task: str, truncate: Truncate = "end"
