@@ -90,7 +90,7 @@ def same(got: Any, wanted: Any, where: str = "") -> None:
 
 def _write() -> None:
     for path in sorted(GOLDEN.glob("serve_*.json")):
-        with TestClient(_media_app() if path.stem == "serve_media" else app_of()) as client:
+        with TestClient(media_app() if path.stem == "serve_media" else app_of()) as client:
             lines = []
             for case in json.loads(path.read_text(encoding="utf-8")):
                 case["status"], case["answer"] = asked(client, case)
@@ -98,12 +98,13 @@ def _write() -> None:
             path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
 
 
-def _media_app() -> FastAPI:
-    """An application over a model of pictures and sound whose weights are drawn."""
-    from media_toys import toy_media
+def media_app() -> FastAPI:
+    """An application over a model that gives every picture one vector, and every sound another."""
+    from lingxi.media import MediaEmbedder
+    from media_toys import write_deaf_media
 
     with tempfile.TemporaryDirectory() as folder:
-        media = toy_media(Path(folder), models()[0])
+        media = MediaEmbedder(write_deaf_media(Path(folder), models()[0]), text=models()[0])
     return create_app(Service({"nano-vl": media}, {"judge": models()[1]}, settings=SETTINGS), SETTINGS)
 
 

@@ -23,6 +23,19 @@ from lingxi.model.media_heads import PictureNetwork, SoundNetwork
 from lingxi.model.sound import RATE, log_mel
 
 
+def write_deaf_media(place: Path, text: Embedder) -> Path:
+    """A directory whose pictures all have one vector, and sounds another: whatever the networks are made of."""
+    picture, sound = PictureNetwork(), SoundNetwork(2)
+    with torch.no_grad():
+        for network, seed in ((picture, 1), (sound, 2)):
+            network.head.weight.zero_()
+            drawn = np.random.default_rng(seed).standard_normal(len(network.head.bias))
+            network.head.bias.copy_(torch.from_numpy(drawn))
+    config = MediaConfig("lingxi-nano", hash_weights(text.directory), 384, 2)
+    write_media(place, config, picture, sound)
+    return place
+
+
 def write_toy_media(place: Path, text: Embedder) -> Path:
     """A directory of untrained networks: what it says is chance, but other pictures get other vectors."""
     torch.manual_seed(0)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lingxi.cli import show
-from lingxi.cli.faces import of
 from lingxi.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 Model = Annotated[str | None, typer.Option(help="A picture and sound encoder: a directory or shipped name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DEFAULT = "lingxi-nano-vl"
 _READERS = ("folder", "stamps", "clipart", "emoji", "speech-folder", "speech-stamps", "speech-words")
 
 
@@ -45,13 +43,17 @@ def search(
     pages: bool = False,
 ) -> None:
     """Find pictures and recordings below paths; a query that is such a file's path asks by example."""
+    from lingxi import errors
     from lingxi.index.media import MediaIndex
+    from lingxi.media.embedder import DEFAULT_MEDIA
     from lingxi.parse.walk import resolve
 
     roots = resolve(paths)
-    embedder = both(context, model or DEFAULT)[1]
+    embedder = both(context, model or DEFAULT_MEDIA)[1]
     if embedder is None:
-        raise InputError(f"{model} reads texts alone", f"name a model that reads pictures, as {DEFAULT}")
+        raise errors.InputError(
+            f"{model} reads texts alone", f"name one that reads pictures: {DEFAULT_MEDIA}"
+        )
     index = MediaIndex(place or _cache_place([str(root) for root in roots], embedder.fingerprint()), embedder)
     with show.indexing(quiet=as_json) as progress:
         report = index.add(paths, progress, pages=pages)
@@ -135,6 +137,7 @@ def evaluate(
 
 def both(context: typer.Context, model: str | None) -> tuple[Any, Encodes | None]:
     """Who embeds the texts of an index by a model's name, and who its pictures (None: it reads texts)."""
+    from lingxi.cli.faces import of
     from lingxi.model.files import SHIPPED
     from lingxi.model.media_files import is_media_directory
 
