@@ -24,7 +24,7 @@ from lingxi.model.sound import RATE, log_mel
 
 
 def write_deaf_media(place: Path, text: Embedder) -> Path:
-    """A directory whose pictures all have one vector, and sounds another: whatever the networks are made of."""
+    """A directory whose pictures all have one vector, and sounds another: whatever networks are."""
     picture, sound = PictureNetwork(), SoundNetwork(2)
     with torch.no_grad():
         for network, seed in ((picture, 1), (sound, 2)):
