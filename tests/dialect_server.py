@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -88,13 +89,23 @@ def same(got: Any, wanted: Any, where: str = "") -> None:
 
 
 def _write() -> None:
-    with TestClient(app_of()) as client:
-        for path in sorted(GOLDEN.glob("serve_*.json")):
+    for path in sorted(GOLDEN.glob("serve_*.json")):
+        with TestClient(media_app() if path.stem == "serve_media" else app_of()) as client:
             lines = []
             for case in json.loads(path.read_text(encoding="utf-8")):
                 case["status"], case["answer"] = asked(client, case)
                 lines.append(json.dumps(_rounded(case), ensure_ascii=False))
             path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+
+
+def media_app() -> FastAPI:
+    """An application over a model that gives every picture one vector, and every sound another."""
+    from lingxi.media import MediaEmbedder
+    from media_toys import write_deaf_media
+
+    with tempfile.TemporaryDirectory() as folder:
+        media = MediaEmbedder(write_deaf_media(Path(folder), models()[0]), text=models()[0])
+    return create_app(Service({"nano-vl": media}, {"judge": models()[1]}, settings=SETTINGS), SETTINGS)
 
 
 def _rounded(value: Any) -> Any:

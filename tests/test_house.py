@@ -24,6 +24,8 @@ ORDER = [
         "encoding",
         "spread",
         "pictures",
+        "pdf",
+        "videos",
         "inputs",
         "drawings",
         "web",

@@ -17,32 +17,18 @@ import requests
 pytest.importorskip("fastapi", reason="the server needs fastapi: pip install 'lingxi[serve]'")
 from fastapi.testclient import TestClient
 
-from dialect_server import app_of, asked, cases, models, same, serving
+from dialect_fixtures import client, embedder, url
+from dialect_server import app_of, asked, cases, models, same
 from lingxi import Embedder, Reranker
 from lingxi.serve.dialects.words import others_words
 from lingxi.serve.refusal import Refusal
+
+__all__ = ["client", "embedder", "url"]
 
 TEXTS = ["The capital of China is Beijing.", "重力 attracts", "", "one two three " * 40, "Was ist das?"]
 QUERY = "capital of China"
 TYPES = ["float", "int8", "uint8", "binary", "ubinary", "base64"]
 EMBEDDER, RERANKER = "lingxi-nano", "lingxi-nano-reranker"
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with serving(app_of()) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with TestClient(app_of()) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def embedder() -> Embedder:
-    return models()[0]
 
 
 @pytest.fixture(scope="module")

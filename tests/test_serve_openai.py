@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,27 +14,13 @@ from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dialect_server import app_of, asked, cases, models, same, serving
+from dialect_fixtures import client, embedder, url
+from dialect_server import asked, cases, models, same
 from lingxi import Embedder
 
+__all__ = ["client", "embedder", "url"]
+
 TEXTS = ["The capital of China is Beijing.", "重力 attracts", "one two three " * 40, "Was ist das?"]
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with serving(app_of()) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with TestClient(app_of()) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def embedder() -> Embedder:
-    return models()[0]
 
 
 def test_golden_bodies(client: TestClient) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,15 @@ import pytest
 pytest.importorskip("fastapi", reason="the server needs fastapi: pip install 'lingxi[serve]'")
 from fastapi.testclient import TestClient
 
+from dialect_fixtures import client
 from dialect_server import app_of, asked, cases, models, same
+
+__all__ = ["client"]
 
 DOCUMENT = (
     "Gravity attracts bodies. It holds the moon. 重力让苹果落下。" * 6
     + "\n\nBeijing is the capital of China. It has many lakes. " * 6
 )
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with TestClient(app_of()) as client:
-        yield client
 
 
 def test_golden_bodies(client: TestClient) -> None:

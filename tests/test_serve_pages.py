@@ -225,7 +225,14 @@ def test_a_search_is_asked_as_the_form_says() -> None:
     assert page.service.asked == [
         (
             "tea",
-            {"top_k": 7, "instruction": "find", "below": ("docs/",), "kinds": ("code",), "rerank": True},
+            {
+                "top_k": 7,
+                "instruction": "find",
+                "below": ("docs/",),
+                "kinds": ("code",),
+                "languages": (),
+                "rerank": True,
+            },
         )
     ]
     assert answer.text.count('class="hit"') == 2 and "2 passages in" in answer.text
@@ -401,7 +408,9 @@ def test_every_phrase_is_used_and_every_phrase_used_is_there() -> None:
     )
     used = set(re.findall(r"""say\(\s*["'](\w+)["'](?!\s*[~])""", said))
     assert used <= set(WORDS)
-    built = re.compile(r"by_\w+|limit_\w+|refused_\w+|score_\w+|ready|unready|draining|embedder|reranker")
+    built = re.compile(
+        r"by_\w+|limit_\w+|refused_\w+|score_\w+|kind_\w+|ready|unready|draining|embedder|reranker"
+    )
     unused = [key for key in WORDS if not re.search(rf"""["']{key}["']""", said) and not built.fullmatch(key)]
     assert not unused
 

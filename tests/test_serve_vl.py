@@ -18,8 +18,10 @@ pytest.importorskip("transformers", reason="the toy models are written by transf
 from fastapi.testclient import TestClient
 
 from dialect_server import SETTINGS, app_of
-from lingxi import Embedder, Reranker
+from lingxi import Embedder, Index, Reranker
 from lingxi.check import make_golden
+from lingxi.index.media import MediaIndex
+from lingxi.index.seeing import add_all, encoder_of, media_in
 from lingxi.serve.app import create_app
 from lingxi.serve.service import Service
 from listening import listening
@@ -131,6 +133,30 @@ def test_documents_may_be_pictures(client: TestClient, models: tuple[Embedder, R
             assert {row["index"]: row["document"] for row in found}[2]["text"] == "both"
 
 
+def test_scores_of_pictures_as_vllm_asks_for_them(
+    client: TestClient, models: tuple[Embedder, Reranker]
+) -> None:
+    cat, dog = ({"type": "image_url", "image_url": {"url": url}} for url in (CAT_URL, DOG_URL))
+    both = {"content": [{"type": "text", "text": "both"}, dog]}
+    wanted = models[1].predict([("q", CAT), ("q", DOG)])
+
+    def scores(path: str = "/score", **body: Any) -> list[float]:
+        answer = client.post(path, json=body)
+        assert answer.status_code == 200, answer.text
+        return [row["score"] for row in answer.json()["data"]]
+
+    # Of an object with parts in the place of a list each part is a document; in a list it is one.
+    assert gap(scores(text_1="q", text_2={"content": [cat, dog]}), wanted) < 1e-6
+    listed = [{"content": [cat]}, {"image": DOG_URL}]
+    assert gap(scores("/v1/score", queries="q", documents=listed), wanted) < 1e-6
+    mixed = models[1].predict([({"image": CAT}, {"text": "both", "image": DOG})])
+    assert gap(scores(queries={"image": CAT_URL}, documents=[both]), mixed) < 1e-6
+    answer = client.post("/rerank", json={"query": "q", "documents": {"content": [cat, dog]}})
+    found = {row["index"]: row["relevance_score"] for row in answer.json()["results"]}
+    assert gap([found[0], found[1]], wanted) < 1e-6
+    assert client.post("/score", json={"queries": "q", "documents": {"content": []}}).status_code == 400
+
+
 def test_a_string_is_a_text_whatever_it_says(
     client: TestClient, models: tuple[Embedder, Reranker], tmp_path: Path
 ) -> None:
@@ -157,6 +183,7 @@ def bodies(source: str) -> list[tuple[str, dict[str, Any]]]:
         ("/v2/embed", {"inputs": [{"content": [part]}]}),
         ("/v2/rerank", {"query": "q", "documents": [{"image": source}]}),
         ("/rerank", {"query": {"image": source}, "documents": ["d"]}),
+        ("/score", {"queries": "q", "documents": {"content": [part]}}),
     ]
 
 
@@ -238,3 +265,28 @@ def test_bodies_that_hold_nothing_are_refused(client: TestClient, body: dict[str
 def test_what_is_served_says_what_it_reads(client: TestClient) -> None:
     said = {model["id"]: model for model in client.get("/v1/models").json()["data"]}
     assert said["vl"]["modalities"] == ["text", "image", "video"] == said["vl-reranker"]["modalities"]
+
+
+def test_an_index_of_pictures_is_searched_by_the_model_itself(
+    models: tuple[Embedder, Reranker], tmp_path: Path
+) -> None:
+    (tmp_path / "files").mkdir()
+    for name, picture in (("cat", CAT), ("dog", DOG)):
+        picture.save(tmp_path / "files" / f"{name}.png")
+    (tmp_path / "files" / "note.txt").write_text(f"{CAT_URL}\n")
+    index = Index.open(tmp_path / "i", models[0])
+    encoder = encoder_of(models[0])
+    assert encoder is not None
+    add_all(index, MediaIndex(tmp_path / "i", encoder), [tmp_path / "files"])
+    media = media_in(tmp_path / "i", models[0])
+    service = Service({"vl": models[0]}, index=index, media=media, settings=SETTINGS)
+    with TestClient(create_app(service, SETTINGS)) as client:
+        for body, best in (({"image": DOG_URL}, "dog.png"), ({"image": CAT_URL}, "cat.png")):
+            found = client.post("/search", json={**body, "top_k": 1}).json()
+            assert found["media"][0]["path"].endswith(best) and found["hits"][0]["path"].endswith("note.txt")
+        found = client.post("/search", json={"query": "a cat"}).json()
+        wanted = {Path(hit.path).name: hit.score for hit in media.search("a cat")} if media else {}
+        told = {Path(hit["path"]).name: hit["score"] for hit in found["media"]}
+        assert told == pytest.approx(wanted, abs=1e-5)
+        answer = client.post("/search", json={"audio": "data:audio/wav;base64,AAAA"})
+        assert answer.status_code == 400 and "hears nothing" in answer.text

@@ -33,7 +33,7 @@ from lingxi.errors import InputError
 from lingxi.index import Index
 from lingxi.serve import pages
 from lingxi.serve.app import create_app
-from lingxi.serve.contract import Caller, Card
+from lingxi.serve.contract import Caller, Card, State
 from lingxi.serve.operations import Operations
 from lingxi.serve.pages.forms import FormError
 from lingxi.serve.pages.words import LANGUAGES
@@ -82,6 +82,9 @@ class StandIn:
 
     def card(self, model, kind):
         return self.cards()[0]
+
+    def state(self):
+        return State(True, False, {}, True)
 
     def face(self, caller, model=None):
         return self.model

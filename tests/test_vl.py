@@ -291,7 +291,7 @@ def test_a_long_document_keeps_the_question(reranking: Path) -> None:
         ({}, "key None"),
         ({"text": 3}, "a text is no string"),
         ({"image": 3}, "an image is int"),
-        ({"video": "clip.mp4"}, "a video is str, not its frames"),
+        ({"video": "no frames"}, "a video is str, not its frames"),
         ({"video": {"frames": ["a.png"], "fps": 0}}, "fps is 0"),
         ({"image": b"no picture"}, "not a picture"),
         ({"image": "data:image/svg+xml;base64,PHN2Zy8+"}, "SVG is not opened"),

@@ -60,6 +60,8 @@ def opened(path: str | Path, limits: Limits = LIMITS) -> Image:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})", "check the path") from None
+    except ValueError:  # a byte 0 in the name
+        raise InputError(f"{str(path)!r} is no path", "check the path") from None
     return decoded(data, str(path), limits)
 
 

@@ -197,7 +197,9 @@ class Reranker:
         done: Callable[[int], None] | None = None,
     ) -> NDArray[np.float32]:
         """Last states [n, hidden] of ids as `token_ids` makes them, on one device (None: on all)."""
-        return np.asarray(states_of(self._seeing, sequences, lane=lane, done=done).numpy(), np.float32)
+        return np.asarray(
+            states_of(self._seeing, sequences, lane=lane, share=True, done=done).numpy(), np.float32
+        )
 
     def finish(self, states: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """What `predict` makes of states [n, hidden]: probabilities [n], and logit(yes) − logit(no) [n]."""
@@ -238,8 +240,13 @@ class Reranker:
             yield from checked_pairs(pairs)
             return
         access = self.vision.access
+        last: Any = None
+        said: str | Mixed = ""
         for place, (query, document) in enumerate(checked_sides(pairs)):
-            yield taken(query, place, access), taken(document, place, access)
+            # One object for all documents of a query, so that its pictures are opened once.
+            if query is not last:
+                last, said = query, taken(query, place, access)
+            yield said, taken(document, place, access)
 
     def _sequences(
         self, pairs: Sequence[Pair], task: str, truncate: Truncate = "end"

@@ -18,8 +18,9 @@ from lingxi import prompts, vectors
 from lingxi.check.pictured import pictured
 from lingxi.check.report import EXACT, LOSSY, Tolerance, Values
 from lingxi.embedder import Embedder
+from lingxi.engine.looking import Part, visible
 from lingxi.engine.opening import stated_weights
-from lingxi.engine.seen import pads_of, read_tower, visible
+from lingxi.engine.seen import pads_of, read_tower
 from lingxi.errors import LingxiWarning
 from lingxi.inputs import Mixed
 from lingxi.model.decoder import Decoder
@@ -130,7 +131,7 @@ class Subject:
         if not isinstance(ids, Seen):
             return pack([ids])
         with torch.inference_mode():
-            return visible([ids], self.tower, pads_of(self.tokens))
+            return visible([Part(ids, 0, len(ids))], self.tower, pads_of(self.tokens))
 
     def by_plain(self, sequences: Sequence[Any], how: Pooling | None = None) -> Values:
         """Vectors or scores of ids by the plain network, each alone, pooled in another way where asked."""

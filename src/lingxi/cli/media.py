@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,7 @@ import typer
 from lingxi.cli import show
 
 if TYPE_CHECKING:
+    from lingxi.index.media import Encodes, MediaHit, MediaReport
     from lingxi.media import MediaEmbedder
 
 Model = Annotated[str | None, typer.Option(help="A picture and sound encoder: a directory or shipped name.")]
@@ -33,27 +34,37 @@ def register(app: typer.Typer) -> None:
 
 
 def search(
-    query: str, paths: Sequence[str], place: Path | None, model: str | None, top_k: int, as_json: bool
+    context: typer.Context,
+    query: str,
+    paths: Sequence[str],
+    place: Path | None,
+    model: str | None,
+    top_k: int,
+    as_json: bool,
+    *,
+    pages: bool = False,
 ) -> None:
     """Find pictures and recordings below paths; a query that is such a file's path asks by example."""
-    from lingxi.index.media import MediaIndex, kind_of_name
+    from lingxi import errors
+    from lingxi.index.media import MediaIndex
+    from lingxi.media.embedder import DEFAULT_MEDIA
     from lingxi.parse.walk import resolve
 
     roots = resolve(paths)
-    embedder = opened(model)
+    embedder = both(context, model or DEFAULT_MEDIA)[1]
+    if embedder is None:
+        raise errors.InputError(
+            f"{model} reads texts alone", f"name one that reads pictures: {DEFAULT_MEDIA}"
+        )
     index = MediaIndex(place or _cache_place([str(root) for root in roots], embedder.fingerprint()), embedder)
     with show.indexing(quiet=as_json) as progress:
-        report = index.add(paths, progress)
-    example = Path(query).expanduser()
-    asked: Any = example if kind_of_name(query) and example.is_file() else query
-    hits = index.search(asked, top_k=top_k)
-    for path, reason in report.skipped:
-        show.complain(f"skipped {path}: {reason}")
+        report = index.add(paths, progress, pages=pages)
+    hits = index.search(example_of(query) or query, top_k=top_k)
+    say(report)
     if as_json:
         show.dump({"query": query, "index": asdict(report), "hits": [asdict(hit) for hit in hits]})
     else:
-        for hit in hits:
-            typer.echo(f"{hit.score:.3f}  {hit.kind}  {show.printable(hit.path)}")
+        print_hits(hits)
     if not hits:
         show.complain("no pictures or recordings there")
         raise typer.Exit(1)
@@ -151,6 +162,44 @@ def evaluate(
         typer.echo(line)
 
 
+def both(context: typer.Context, model: str | None) -> tuple[Any, Encodes | None]:
+    """Who embeds the texts of an index by a model's name, and who its pictures (None: it reads texts)."""
+    from lingxi.cli.faces import of
+    from lingxi.model.files import SHIPPED
+    from lingxi.model.media_files import is_media_directory
+
+    place = Path(model or "").expanduser()
+    if model and is_media_directory(place if place.is_dir() else SHIPPED / model):
+        media = opened(model)
+        return media.text, media
+    from lingxi.index.seeing import encoder_of
+
+    embedder = of(context).embedder(model)
+    return embedder, encoder_of(embedder)
+
+
+def example_of(query: str) -> Path | None:
+    """The picture or recording that a query names by its path; None for words."""
+    from lingxi.index.media import kind_of_name
+
+    example = Path(query).expanduser()
+    return example if kind_of_name(query) in ("image", "audio") and example.is_file() else None
+
+
+def print_hits(hits: Sequence[MediaHit]) -> None:
+    """Print each hit in a line: cosine, kind, place."""
+    for hit in hits:
+        typer.echo(f"{hit.score:.3f}  {hit.kind}  {show.printable(hit.place)}")
+
+
+def say(report: MediaReport | None) -> None:
+    """Complain of what was left out or read in part."""
+    for path, reason in report.skipped if report else ():
+        show.complain(f"skipped {path}: {reason}")
+    for path, reason in report.noted if report else ():
+        show.complain(f"{path}: {reason}")
+
+
 def opened(model: str | None) -> MediaEmbedder:
     """The encoder of that name, or the one that ships."""
     from lingxi.media import MediaEmbedder
@@ -158,7 +207,7 @@ def opened(model: str | None) -> MediaEmbedder:
     return MediaEmbedder(model)
 
 
-def _cache_place(roots: list[str], fingerprint: dict[str, Any]) -> Path:
+def _cache_place(roots: list[str], fingerprint: Mapping[str, Any]) -> Path:
     from lingxi.cli.search import cache_place
 
     found = cache_place(roots, fingerprint)

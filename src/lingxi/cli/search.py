@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lingxi.cli import media, moving, show
-from lingxi.cli.faces import of, reranker_of
+from lingxi.cli.faces import reranker_of
 from lingxi.places import user_cache
+
+if TYPE_CHECKING:
+    from lingxi.index.media import Encodes, MediaHit, MediaIndex
 
 Query = Annotated[str, typer.Argument(metavar="QUERY", help="Words or a question, in any language.")]
 Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files and folders.")]
@@ -36,6 +40,9 @@ Languages = Annotated[
 Namespace = Annotated[str, typer.Option(help="A part of the index with files of its own.")]
 Whole = Annotated[bool, typer.Option("--documents", help="Rank whole files by their passages.")]
 Around = Annotated[int, typer.Option(help="Raise a passage by those so many places away (conversations).")]
+Pages = Annotated[
+    bool, typer.Option("--pages", help="Pages of PDFs as pictures too, by a model that reads pictures.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _LINES = 8
 
@@ -69,22 +76,30 @@ def search(
     images: Annotated[
         bool, typer.Option("--images", help="Find pictures and recordings; QUERY may be one, by its path.")
     ] = False,
+    pages: Pages = False,
     as_json: Json = False,
 ) -> None:
-    """Find the passages of files that mean what is asked; indexes what changed first."""
+    """Find the passages of files that mean what is asked; indexes what changed first.
+
+    With a model that reads pictures also pictures, recordings and pages; QUERY may be one, by its path.
+    """
     if images:
-        media.search(query, paths, Path(index) if index else None, model, top_k, as_json)
+        own = Path(index) if index else None
+        media.search(context, query, paths, own, model, top_k, as_json, pages=pages)
         return
     from lingxi.index import Index
+    from lingxi.index.seeing import add_all
     from lingxi.parse.walk import resolve
 
     roots = resolve(paths)
-    embedder = of(context).embedder(model)
+    embedder, seer = media.both(context, model)
     judge = reranker_of(context, reranker)
-    place = Path(index) if index else cache_place(list(roots), embedder.fingerprint())
+    place = Path(index) if index else cache_place(list(roots), (seer or embedder).fingerprint())
     opened = Index.open(place, embedder, judge)
+    beside = _beside(place, seer)
     with show.indexing(quiet=as_json) as progress:
-        report = opened.add(paths, progress)
+        report, seen = add_all(opened, beside, paths, progress, pages=pages)
+    media.say(seen)
     if sys.stderr.isatty() and not as_json and (report.segments or report.removed):
         show.complain(show.report_line(report))
     # The index in the cache holds these paths alone.
@@ -95,12 +110,15 @@ def search(
     if documents:
         _finish_documents(query, opened.documents(query, **asked), lines, as_json)
         return
-    hits = opened.search(query, around=around, **asked)
+    hits, found = _found(opened, beside, query, asked, around)
     if as_json:
-        show.dump(
-            {"query": query, "index": show.report_values(report), "hits": [show.hit_values(h) for h in hits]}
-        )
-    _finish(hits, lines, as_json)
+        told = {
+            "query": query,
+            "index": show.report_values(report),
+            "hits": [show.hit_values(h) for h in hits],
+        }
+        show.dump(told | ({"media": [asdict(hit) for hit in found]} if beside else {}))
+    _finish(hits, lines, as_json, found)
 
 
 def add(
@@ -113,28 +131,39 @@ def add(
         typer.Option(help="Embed segments in the context of their file; an index keeps what it began with."),
     ] = None,
     namespace: Namespace = "",
+    pages: Pages = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only say what it would cost, measured on a sample.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring an index to what files and folders hold: new, changed and gone."""
+    """Bring an index to what files and folders hold: new, changed and gone.
+
+    A model that reads pictures (lingxi-nano-vl, Qwen3-VL-Embedding) puts pictures and sound in too.
+    """
     from lingxi.index import Index
+    from lingxi.index.seeing import add_all
     from lingxi.parse.walk import resolve
 
     resolve(paths)
+    embedder, seer = media.both(context, model)
     if estimate:
-        moving.say_estimate(of(context).embedder(model), paths, as_json)
+        moving.say_estimate(embedder, paths, as_json)
         return
-    opened = Index.open(place, of(context).embedder(model), late_chunking=late_chunking, namespace=namespace)
+    opened = Index.open(place, embedder, late_chunking=late_chunking, namespace=namespace)
     with show.indexing(quiet=as_json) as progress:
-        report = opened.add(paths, progress)
+        report, seen = add_all(opened, _beside(place, seer, namespace), paths, progress, pages=pages)
     if as_json:
-        show.dump(show.report_values(report))
+        show.dump(show.report_values(report) | ({"media": asdict(seen)} if seen else {}))
         return
     typer.echo(show.report_line(report))
     for path, reason in report.skipped:
         typer.echo(show.printable(f"skipped {path}: {reason}"))
+    if seen:
+        typer.echo(
+            f"pictures, sound, pages: {seen.added} added, {seen.kept} unchanged, {seen.removed} removed"
+        )
+    media.say(seen)
 
 
 def search_index(
@@ -156,11 +185,15 @@ def search_index(
 ) -> None:
     """Search an index as it is."""
     from lingxi.index import Index
+    from lingxi.index.media import file_name
     from lingxi.index.store import require
 
     require(Path(place))
     judge = reranker_of(context, reranker)
-    opened = Index.open(place, of(context).embedder(model), judge, namespace=namespace)
+    embedder, seer = media.both(context, model)
+    opened = Index.open(place, embedder, judge, namespace=namespace)
+    there = (Path(place).expanduser() / file_name(namespace)).is_file()
+    beside = _beside(place, seer if there else None, namespace)
     asked: dict[str, Any] = {
         "top_k": top_k, "instruction": instruction, "below": below or (),
         "kinds": kind or (), "languages": language or (),
@@ -168,20 +201,20 @@ def search_index(
     if documents:
         _finish_documents(query, opened.documents(query, **asked), lines, as_json)
         return
-    hits = opened.search(query, around=around, **asked)
+    hits, found = _found(opened, beside, query, asked, around)
     if as_json:
-        show.dump({"query": query, "hits": [show.hit_values(hit) for hit in hits]})
-    _finish(hits, lines, as_json)
+        told = {"query": query, "hits": [show.hit_values(hit) for hit in hits]}
+        show.dump(told | ({"media": [asdict(hit) for hit in found]} if beside else {}))
+    _finish(hits, lines, as_json, found)
 
 
 def stats(place: Place, namespace: Namespace = "", as_json: Json = False) -> None:
     """Say what an index holds."""
-    from dataclasses import asdict
-
     from lingxi.index import Index
+    from lingxi.index.media import MediaIndex
 
     opened = Index.open(place, namespace=namespace)
-    values = asdict(opened.stats())
+    values = asdict(opened.stats()) | MediaIndex(place, None, namespace).counts()
     names = opened.namespaces()
     if names != [""]:
         values["namespaces"] = names
@@ -195,8 +228,11 @@ def stats(place: Place, namespace: Namespace = "", as_json: Json = False) -> Non
 def remove(place: Place, paths: Paths, namespace: Namespace = "", as_json: Json = False) -> None:
     """Take files, or all below folders, out of an index (not from the disk)."""
     from lingxi.index import Index
+    from lingxi.index.media import MediaIndex
 
-    count = Index.open(place, namespace=namespace).remove(paths)
+    # A picture is known to both halves: to one as a file without text.
+    seen = MediaIndex(place, None, namespace).remove(paths)
+    count = max(Index.open(place, namespace=namespace).remove(paths), seen)
     if as_json:
         show.dump({"removed": count})
     else:
@@ -210,10 +246,34 @@ def cache_place(roots: list[str], fingerprint: Mapping[str, Any]) -> Path:
     return user_cache() / "indexes" / hashlib.sha256(said.encode()).hexdigest()[:20]
 
 
-def _finish(hits: list[Any], lines: int, as_json: bool) -> None:
+def _beside(place: str | Path, seer: Encodes | None, namespace: str = "") -> MediaIndex | None:
+    """The pictures and sound beside the passages of an index; None for a model of texts."""
+    if seer is None:
+        return None
+    from lingxi.index.media import MediaIndex
+
+    return MediaIndex(place, seer, namespace)
+
+
+def _found(
+    opened: Any, beside: MediaIndex | None, query: str, asked: dict[str, Any], around: int
+) -> tuple[list[Any], list[MediaHit]]:
+    """Passages, and what is beside them; a query that names a picture or recording is looked at or heard."""
+    example = media.example_of(query) if beside else None
+    if beside is None or example is None:
+        hits = opened.search(query, around=around, **asked)
+        return hits, beside.search(query, top_k=asked["top_k"]) if beside else []
+    vector = beside.embedder.encode_query([example])[0]
+    narrowed = {key: value for key, value in asked.items() if key != "instruction"}
+    return opened.near(vector, **narrowed), beside.nearest(vector, top_k=asked["top_k"])
+
+
+def _finish(hits: list[Any], lines: int, as_json: bool, found: Sequence[MediaHit] = ()) -> None:
     if hits and not as_json:
         show.print_hits(hits, lines)
-    if not hits:
+    if not as_json:
+        media.print_hits(found)
+    if not hits and not found:
         show.complain("nothing found")
         raise typer.Exit(1)
 

@@ -71,9 +71,10 @@ AppKeys = Annotated[
     ),
 ]
 FetchUrls = Annotated[
-    bool, typer.Option("--fetch-urls", help="Fetch pictures named by http URLs, from public addresses.")
+    bool,
+    typer.Option("--fetch-urls", help="Fetch pictures and sounds named by http URLs, from public addresses."),
 ]
-MaxPictures = Annotated[int, typer.Option(help="Pictures of one request, frames of videos among them.")]
+MaxPictures = Annotated[int, typer.Option(help="Pictures and sounds of one request, frames of videos too.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -33,7 +33,7 @@ from lingxi.model.network import (
     read_size,
     read_stated_modules,
 )
-from lingxi.model.packed import Packed
+from lingxi.model.packed import Packed, Visual
 from lingxi.model.pooling import Head, Pooling
 from lingxi.model.sizes import Size
 
@@ -64,9 +64,9 @@ class Headed:
         """Final states of all tokens, before pooling and heads, [tokens, width of the inner network]."""
         return self.inner.states(packed)
 
-    def prefix(self, ids: list[int], after: Prefix | None = None) -> Prefix:
+    def prefix(self, ids: list[int], after: Prefix | None = None, visual: Visual | None = None) -> Prefix:
         """Keys and values of a run of ids, where the inner network is a decoder that continues."""
-        return cast(NativeDecoder, self.inner).prefix(ids, after)
+        return cast(NativeDecoder, self.inner).prefix(ids, after, visual)
 
 
 def open_networks(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lingxi.engine.batches import Ids, by_budget
 from lingxi.engine.tree import Batch, Node, plan
 from lingxi.model.decoder import Prefix
-from lingxi.model.packed import Packed, pack
+from lingxi.model.packed import Packed, Visual, pack
 from lingxi.model.pooling import Pooling
 
 # Tokens computed at a time. On a CPU the activations of one block should stay near the cache;
@@ -48,8 +48,8 @@ class Network(Protocol):
 class CausalNetwork(Network, Protocol):
     """A network whose tokens see only what stands before them: what sequences share is computed once."""
 
-    def prefix(self, ids: list[int], after: Prefix | None = None) -> Prefix:
-        """What sequences that begin with these ids (after those of `after`) need of them."""
+    def prefix(self, ids: list[int], after: Prefix | None = None, visual: Visual | None = None) -> Prefix:
+        """What sequences that begin with these ids and pictures (after those of `after`) need of them."""
 
 
 def is_causal(network: Network) -> TypeGuard[CausalNetwork]:
@@ -115,7 +115,12 @@ def _work(
     done: Callable[[int], None] | None,
 ) -> None:
     """Run batches until there are no more; each writes its own rows of `out`."""
-    prefixes = _Prefixes(network, sequences)
+
+    def begun(node: Node, before: Prefix | None) -> Prefix:
+        ids = list(sequences[node.of][before.length if before else 0 : node.length])
+        return cast(CausalNetwork, network).prefix(ids, before)
+
+    prefixes = Prefixes(begun)
     for batch in batches:
         prefix = prefixes.of(batch.node)
         start = prefix.length if prefix else 0
@@ -125,22 +130,21 @@ def _work(
             done(len(batch.members))
 
 
-class _Prefixes:
-    """The prefixes on the way to the node in work, and no others."""
+class Prefixes:
+    """The prefixes on the way to the node in work, and no others; `begin` makes one after the one before."""
 
-    def __init__(self, network: Network, sequences: Sequence[Ids]) -> None:
-        self._network = network
-        self._sequences = sequences
+    def __init__(self, begin: Callable[[Node, Prefix | None], Prefix]) -> None:
+        self._begin = begin
         self._held: list[tuple[Node, Prefix]] = []
 
     def of(self, node: Node | None) -> Prefix | None:
+        """What a batch below a node continues, None for one below none."""
         path = node.path() if node else []
         while self._held and not any(self._held[-1][0] is step for step in path):
             self._held.pop()
         for step in path[len(self._held) :]:
             before = self._held[-1][1] if self._held else None
-            ids = list(self._sequences[step.of][before.length if before else 0 : step.length])
-            self._held.append((step, cast(CausalNetwork, self._network).prefix(ids, before)))
+            self._held.append((step, self._begin(step, before)))
         return self._held[-1][1] if self._held else None
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import cast
@@ -11,21 +11,18 @@ from typing import cast
 import torch
 
 from lingxi import prompts
-from lingxi.engine.batches import Ids, by_budget
-from lingxi.engine.run import Network, default_budget, pooled_states
+from lingxi.engine.batches import Ids
+from lingxi.engine.looking import Part, told_apart, visible
+from lingxi.engine.run import CausalNetwork, Network, Prefixes, default_budget, is_causal, pooled_states
+from lingxi.engine.tree import Node, plan
 from lingxi.errors import InputError
+from lingxi.model.decoder import Prefix
 from lingxi.model.files import filled, read_config
-from lingxi.model.packed import Packed, Visual, pack
-from lingxi.model.seen import Seen, View, axes_of, patches_of
+from lingxi.model.packed import Packed
+from lingxi.model.seen import Seen
 from lingxi.model.tokens import Tokens
 from lingxi.model.vision import Tower
 from lingxi.model.vision_size import VisionSize, vision_size
-
-# Patches that the tower reads at a time: as many tokens as four times fewer of the text network.
-_CPU_PATCHES = 8192
-_CUDA_PATCHES = 65536
-
-Tokened = tuple[torch.Tensor, tuple[torch.Tensor, ...]]
 
 
 class Eyes:
@@ -96,11 +93,13 @@ def states_of(
     *,
     lane: int | None = None,
     budget: int | None = None,
+    share: bool = False,
     done: Callable[[int], None] | None = None,
 ) -> torch.Tensor:
     """Pooled states, fp32 [n, hidden], of ids and of inputs with pictures, in the order given.
 
-    Inputs with pictures are computed on one device, number `lane` (None: the first).
+    Inputs with pictures are computed on one device, number `lane` (None: the first). With `share` what they
+    begin with alike, pictures too, is computed once, as of texts.
     """
     plain = [i for i, s in enumerate(sequences) if not isinstance(s, Seen)]
     seen = [(i, s) for i, s in enumerate(sequences) if isinstance(s, Seen)]
@@ -110,55 +109,42 @@ def states_of(
     out = torch.empty(len(sequences), seeing.networks[0].hidden)
     out[plain] = pooled_states(networks, [list(sequences[i]) for i in plain], budget=budget, done=done)
     room = budget or default_budget(seeing.networks[0].device)
-    for batch in by_budget([len(s) for _, s in seen], room):
-        out[[seen[i][0] for i in batch]] = _batch(seeing, [seen[i][1] for i in batch], lane or 0)
-        if done:
-            done(len(batch))
+    out[[i for i, _ in seen]] = _look(seeing, [s for _, s in seen], lane or 0, room, share, done)
     return out
 
 
 @torch.inference_mode()
-def _batch(seeing: Seeing, sequences: Sequence[Seen], lane: int) -> torch.Tensor:
+def _look(
+    seeing: Seeing,
+    sequences: Sequence[Seen],
+    lane: int,
+    room: int,
+    share: bool,
+    done: Callable[[int], None] | None,
+) -> torch.Tensor:
+    """Pooled states [n, hidden] of inputs with pictures, in the order given."""
     if seeing.eyes is None:
         raise InputError("the model reads text alone", "name a VL model for pictures")
     network, tower = seeing.networks[lane], seeing.eyes.tower(lane)
-    packed = visible(sequences, tower, seeing.pads, network.device)
-    return network(packed).float().cpu()
+    numbers: dict[bytes, int] = {}
+    known = [told_apart(s, seeing.pads, numbers) for s in sequences]
+    out = torch.empty(len(sequences), network.hidden)
 
+    def packed(members: Sequence[int], start: int, stop: int | None = None) -> Packed:
+        parts = [Part(sequences[i], start, stop or len(sequences[i])) for i in members]
+        return visible(parts, tower, seeing.pads, network.device)
 
-def visible(
-    sequences: Sequence[Seen], tower: Tower, pads: frozenset[int], device: torch.device | str = "cpu"
-) -> Packed:
-    """A packed batch with what the tower sees in the seats of its pictures."""
-    packed = pack([s.ids for s in sequences], device)
-    seats = torch.isin(packed.ids, torch.tensor(sorted(pads), device=device))
-    vectors, deep = _looked([view for s in sequences for view in s.views], tower)
-    axes = torch.cat([axes_of(s, pads, tower.size) for s in sequences], dim=1)
-    visual = Visual(seats.nonzero()[:, 0], vectors.to(device), deep, axes.to(device))
-    return replace(packed, visual=visual)
+    def begun(node: Node, before: Prefix | None) -> Prefix:
+        start = before.length if before else 0
+        visual = packed([node.of], start, node.length).visual
+        ids = sequences[node.of].ids[start : node.length]
+        return cast(CausalNetwork, network).prefix(ids, before, visual)
 
-
-def _looked(views: Sequence[View], tower: Tower) -> Tokened:
-    """Tokens of views in order; equal ones are looked at once."""
-    distinct = {view.key: view for view in views}
-    found: dict[bytes, Tokened] = {}
-    for some in _few(list(distinct.values()), tower):
-        found |= _tokens(some, tower)
-    tokens = [found[view.key] for view in views]
-    deep = tuple(torch.cat(parts) for parts in zip(*(t[1] for t in tokens), strict=True))
-    return torch.cat([t[0] for t in tokens]), deep
-
-
-def _few(views: Sequence[View], tower: Tower) -> Iterator[list[View]]:
-    """Views of one size side by side, in parts that the tower reads at a time."""
-    most = _CPU_PATCHES if tower.device.type == "cpu" else _CUDA_PATCHES
-    sizes = [view.grid[0] * view.grid[1] * view.grid[2] for view in views]
-    for batch in by_budget(sizes, most):
-        yield [views[i] for i in batch]
-
-
-def _tokens(views: Sequence[View], tower: Tower) -> dict[bytes, Tokened]:
-    vectors, deep = tower(patches_of(views, tower.size).to(tower.device), [view.grid for view in views])
-    counts = [view.grid[0] * view.seats for view in views]
-    parts = zip(torch.split(vectors, counts), *(torch.split(d, counts) for d in deep), strict=True)
-    return {view.key: (own, tuple(more)) for view, (own, *more) in zip(views, parts, strict=True)}
+    prefixes = Prefixes(begun)
+    for batch in plan(known, room, share=share and is_causal(network)):
+        prefix = prefixes.of(batch.node)
+        laid = packed(batch.members, prefix.length if prefix else 0)
+        out[batch.members] = network(laid, prefix).float().cpu()
+        if done:
+            done(len(batch.members))
+    return out

@@ -75,6 +75,10 @@ class AddReport:
     seconds: float = 0.0
 
 
+class NothingError(InputError):
+    """There is no file with text below the paths."""
+
+
 class _Plan(NamedTuple):
     """What a walk and the store's knowledge say together."""
 
@@ -116,7 +120,7 @@ def add(
     report.skipped += [Skipped(path, reason) for path, reason in marked if reason]
     report.unchanged += sum(not reason for _, reason in marked)
     if not (report.added or report.changed or report.unchanged or report.removed):
-        raise InputError(
+        raise NothingError(
             _why_nothing(report, list(roots.values())), "name a folder with text, code, HTML or PDF files"
         )
     report.seconds = time.perf_counter() - started

@@ -18,6 +18,7 @@ import numpy as np
 
 from lingxi import vectors
 from lingxi.errors import InputError, ModelError
+from lingxi.inputs import texts_alone
 from lingxi.records import require_pyarrow
 from lingxi.spread import Runner, spread
 
@@ -121,7 +122,7 @@ class Embedding:
 @lru_cache(maxsize=1)
 def _embedder(make: Make, model: str | None) -> Any:
     """The embedder of this process, loaded once."""
-    return make(model)
+    return texts_alone(make(model))
 
 
 def _items(file: Path, source: Path, settings: BulkSettings) -> list[dict[str, str | int]]:

@@ -20,6 +20,7 @@ from lingxi.errors import InputError
 from lingxi.index.build import Embeds
 from lingxi.index.stores.codes import coder
 from lingxi.index.stores.layout import Floats, Layout, Precision
+from lingxi.inputs import texts_alone
 from lingxi.parse import Skip, decode
 from lingxi.parse.segments import segments
 from lingxi.parse.walk import resolve, walk
@@ -85,7 +86,7 @@ def estimate(embedder: Embeds, paths: Sequence[str | Path], *, sample: int = 100
     if not kept:
         raise InputError("there is nothing to index", "name a folder with text, code, HTML or PDF files")
     began = time.perf_counter()
-    full = np.asarray(embedder.encode_document(kept, show_progress_bar=False), np.float32)
+    full = np.asarray(texts_alone(embedder).encode_document(kept, show_progress_bar=False), np.float32)
     seconds = (time.perf_counter() - began) / len(kept) * texts
     held = int(size * _OF_TEXT) + texts * 4 * full.shape[1]
     return Estimate(files, texts, size, held, seconds, len(kept), tuple(_forms(full, texts, seed)))

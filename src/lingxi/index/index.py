@@ -9,13 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lingxi.errors import InputError, StoreError
 from lingxi.index import build, generations
 from lingxi.index.build import AddReport, Embeds, Progress
 from lingxi.index.documents import DocumentHit, Scored, search_documents
-from lingxi.index.search import Hit, Ranks, search, similar
+from lingxi.index.search import Hit, Ranks, near, search, similar
 from lingxi.index.store import FORMAT, LanceStore
 from lingxi.index.within import Within
+from lingxi.inputs import texts_alone
 from lingxi.parse.walk import is_below, resolve
 
 
@@ -41,8 +45,9 @@ class Index:
 
     def __init__(self, store: Any, embedder: Embeds | None, reranker: Ranks | None) -> None:
         self._store = store
-        self._embedder = embedder
-        self._reranker = reranker
+        # What the files say is text, also where it names a picture.
+        self._embedder = texts_alone(embedder)
+        self._reranker = texts_alone(reranker)
         self._roots: dict[str, str] = {}
         self._above: tuple[int, str] = (-1, "")
 
@@ -163,6 +168,25 @@ class Index:
         within = Within(tuple(self._places(below)), tuple(kinds), tuple(languages))
         found = similar(self._store, self._model(), text, top_k=top_k, within=within)
         return self._hits_told(found)
+
+    def near(
+        self,
+        vector: NDArray[np.float32],
+        top_k: int = 10,
+        below: Sequence[str] = (),
+        kinds: Sequence[str] = (),
+        languages: Sequence[str] = (),
+    ) -> list[Hit]:
+        """The `top_k` passages nearest to a vector [dim] of this model's space, as of a picture or a sound.
+
+        `score` is the cosine, paths are those of `search_as`. Raises InputError as `search_as` does.
+        """
+        within = Within(tuple(self._places(below)), tuple(kinds), tuple(languages))
+        return self._hits_told(near(self._store, vector, top_k=top_k, within=within))
+
+    def told(self, path: str) -> str:
+        """An absolute path of the index as hits of `search_as` show it."""
+        return self._told(path)
 
     def search_as(
         self,

@@ -125,16 +125,30 @@ def similar(
     """
     _check(text, top_k)
     vector = np.asarray(embedder.encode_document([text], show_progress_bar=False)[0], np.float32)
+    return with_sentences(embedder, text, vector, near(store, vector, top_k=top_k, within=within))
+
+
+def near(
+    store: Store, vector: NDArray[np.float32], *, top_k: int = 10, within: Within = EVERYWHERE
+) -> list[Hit]:
+    """The `top_k` segments nearest to a vector [dim], of whatever it is; `score` is the cosine.
+
+    Raises InputError for a `top_k` below 1.
+    """
+    _check_top_k(top_k)
     store.refresh()
     with in_words(store.path):
-        near = store.nearest(vector, top_k, within)
-    hits = [to_hit(row, 1 - float(row["_distance"]), {"vector": rank}) for rank, row in enumerate(near, 1)]
-    return with_sentences(embedder, text, vector, hits)
+        rows = store.nearest(vector, top_k, within)
+    return [to_hit(row, 1 - float(row["_distance"]), {"vector": rank}) for rank, row in enumerate(rows, 1)]
 
 
 def _check(text: str, top_k: int) -> None:
     if not isinstance(text, str) or not text.strip():
         raise InputError("the query is empty", "give the words or the question to search for")
+    _check_top_k(top_k)
+
+
+def _check_top_k(top_k: int) -> None:
     if top_k < 1:
         raise InputError(f"top_k is {top_k}", "choose 1 or more")
 

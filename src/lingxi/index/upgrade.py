@@ -21,6 +21,7 @@ from lingxi.index.build import Embeds, EmbedsInContext
 from lingxi.index.generations import Generations
 from lingxi.index.lock import writing
 from lingxi.index.store import FileState, Fingerprint, LanceStore, Row, drop_table, in_words
+from lingxi.inputs import texts_alone
 from lingxi.parse.segments import Segment
 
 _LOCK = "upgrade.lock"
@@ -48,7 +49,7 @@ def upgrade(path: str | Path, embedder: Embeds, on_progress: Progress | None = N
     unfinished upgrade to a third model is there, or another process upgrades or (at the switch) adds.
     """
     place, began = Path(path).expanduser(), time.perf_counter()
-    current = LanceStore(place, None)
+    current, embedder = LanceStore(place, None), texts_alone(embedder)
     wanted = embedder.fingerprint()
     _check(current, wanted)
     embedded = 0
@@ -75,7 +76,7 @@ def again(path: str | Path, embedder: Embeds, files: Collection[str]) -> int:
     (`lingxi.update`). Raises StoreError where another process writes.
     """
     store = LanceStore(Path(path).expanduser(), embedder.fingerprint())
-    embedded = 0
+    embedded, embedder = 0, texts_alone(embedder)
     with store.writing():
         there = sorted(set(files) & set(store.files()))
         for batch in _batches(store, there):

@@ -103,23 +103,33 @@ class MediaEmbedder:
 
     def encode_pictures(self, items: Iterable[Any]) -> vectors.Floats:
         """Unit vectors [n, dim] of pictures: paths, bytes or PIL pictures, in batches of 16."""
-        if self._pictures is None:
-            raise ModelError(f"{self.name} has no picture encoder", "use another directory")
+        return self.encode_pixels(pixels_of(picture_of(item)) for item in items)
+
+    def encode_pixels(self, items: Iterable[torch.Tensor]) -> vectors.Floats:
+        """Unit vectors [n, dim] of pictures as `pixels_of` makes them, in batches of 16."""
         parts = []
         for batch in _batches(items, _BATCH):
-            pixels = torch.stack([pixels_of(picture_of(item)) for item in batch])
+            if self._pictures is None:
+                raise ModelError(f"{self.name} has no picture encoder", "use another directory")
+            pixels = torch.stack(batch).contiguous(memory_format=torch.channels_last)
             with torch.inference_mode():
-                parts.append(self._pictures(pixels.contiguous(memory_format=torch.channels_last)).numpy())
+                parts.append(self._pictures(pixels).numpy())
         return self._cut(parts)
 
     def encode_sounds(self, items: Iterable[Any]) -> vectors.Floats:
         """Unit vectors [n, dim] of sounds, each of its first 30 seconds."""
-        if self._sounds is None:
-            raise ModelError(f"{self.name} has no sound encoder", "use another directory")
         parts = []
         for batch in _batches((sound_of(item) for item in items), _BATCH):
+            if self._sounds is None:
+                raise ModelError(f"{self.name} has no sound encoder", "use another directory")
             parts.append(self._heard([sound.samples for sound in batch]))
         return self._cut(parts)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What inputs may be: text, and what the directory has an encoder of."""
+        there = {"text": True, "image": self._pictures is not None, "audio": self._sounds is not None}
+        return tuple(kind for kind, is_there in there.items() if is_there)
 
     def similarity(self, a: vectors.Floats, b: vectors.Floats) -> vectors.Floats:
         """Cosine of every row of `a` with every row of `b`: [n, m]."""

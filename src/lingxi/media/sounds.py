@@ -127,7 +127,9 @@ def _by_soundfile(file: IO[bytes], named: str) -> tuple[Floats, int, float]:
             seconds = max(opened.frames, len(values)) / opened.samplerate
             return _mono(values), opened.samplerate, seconds
     except (soundfile.SoundFileError, RuntimeError, OSError, ValueError) as problem:
-        raise InputError(f"{named} is no sound that can be read ({problem})", _FIX) from problem
+        # What stands before says where the bytes lie in memory.
+        why = str(problem).rpartition(": ")[2]
+        raise InputError(f"{named} is no sound that can be read ({why})", _FIX) from problem
 
 
 def _wave(file: IO[bytes], named: str) -> tuple[Floats, int, float]:

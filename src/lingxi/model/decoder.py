@@ -10,7 +10,7 @@ the variations that `Size` and its `Style` name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -286,18 +286,20 @@ class Decoder(nn.Module):
             x = deepened(block(x, rotation, packed), packed.visual, depth)
         return cast(torch.Tensor, self.norm(x))
 
-    def prefix(self, ids: list[int], after: Prefix | None = None) -> Prefix:
+    def prefix(self, ids: list[int], after: Prefix | None = None, visual: Visual | None = None) -> Prefix:
         """Keys and values of a run of ids that many sequences begin with, computed once.
 
-        With `after`, the ids follow those of that prefix, and the prefix returned holds both.
+        With `after`, the ids follow those of that prefix, and the prefix returned holds both. `visual` is
+        what pictures among them say.
         """
-        packed = pack([ids], self.device)
-        rotations = self._rotations(packed.positions + (after.length if after else 0))
-        x = self._embedded(packed.ids)
+        packed = replace(pack([ids], self.device), visual=visual)
+        rotations = self._rotations_of(packed, after.length if after else 0)
+        x = self._seen(packed)
         *inner, final = self._blocks()
         layers = []
         for depth, block in enumerate(inner):
             x, *own = block.remember(x, rotations[depth], packed, after.layers[depth] if after else None)
+            x = deepened(x, packed.visual, depth)
             layers.append((own[0], own[1]))
         layers.append(final.keys_values(x, rotations[-1]))
         return joined(after, Prefix(len(ids), tuple(layers)))

@@ -26,7 +26,7 @@ from lingxi.model.files import filled, read_config
 from lingxi.model.framing import read_framed_tokens, read_token_limit
 from lingxi.model.layout import read_max_length
 from lingxi.model.modules import Modules, read_heads, read_modules
-from lingxi.model.packed import Packed
+from lingxi.model.packed import Packed, Visual
 from lingxi.model.pooling import Head, Pooling
 from lingxi.model.sizes import Size
 from lingxi.model.tokens import Tokens, read_tokens
@@ -84,9 +84,9 @@ class Headed(nn.Module):
         """Final states of all tokens, before pooling and heads, [tokens, width of the inner network]."""
         return self.inner.states(packed)
 
-    def prefix(self, ids: list[int], after: Prefix | None = None) -> Prefix:
+    def prefix(self, ids: list[int], after: Prefix | None = None, visual: Visual | None = None) -> Prefix:
         """Keys and values of a run of ids, where the inner network is a decoder that continues."""
-        return cast(Decoder, self.inner).prefix(ids, after)
+        return cast(Decoder, self.inner).prefix(ids, after, visual)
 
 
 def read_network(

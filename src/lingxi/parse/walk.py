@@ -20,6 +20,8 @@ from lingxi.parse import size_limit
 TABLE, GENERATIONS = "segments.lance", "generations.json"
 
 Scan = Callable[[str], Iterable[os.DirEntry[str]]]
+# The largest size of a file, by its name, that is read.
+Limit = Callable[[Path], float]
 
 
 class Found(NamedTuple):
@@ -45,6 +47,7 @@ class Walk:
     skipped: list[Skipped] = field(default_factory=list)
     blocked: list[str] = field(default_factory=list)
     ignored: int = 0
+    limit: Limit = size_limit
 
 
 class _Rules(NamedTuple):
@@ -82,13 +85,15 @@ def is_below(path: str, root: str) -> bool:
     return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
 
 
-def walk(roots: Iterable[str], scan: Scan = os.scandir) -> Walk:
+def walk(roots: Iterable[str], scan: Scan = os.scandir, limit: Limit = size_limit) -> Walk:
     """Find the files below absolute `roots`, in the order of their names; `scan` lists one folder.
+
+    A file larger than its `limit` in bytes is skipped.
 
     A root that is named is read even where `.gitignore` would leave it out. Raises InputError for
     a root that cannot be read.
     """
-    result = Walk()
+    result = Walk(limit=limit)
     for root in roots:
         if not Path(root).is_dir():
             _take(root, Path(root).stat(), result)
@@ -136,7 +141,7 @@ def _take_entry(entry: os.DirEntry[str], result: Walk) -> None:
 
 
 def _take(path: str, status: os.stat_result, result: Walk) -> None:
-    limit = size_limit(Path(path))
+    limit = result.limit(Path(path))
     if not stat.S_ISREG(status.st_mode):
         result.skipped.append(Skipped(path, "not a regular file"))
     elif status.st_size > limit:

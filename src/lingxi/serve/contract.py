@@ -119,9 +119,13 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Whether the service takes requests (`ready`), is on its way out (`draining`), and each model's load."""
+    """Whether the service takes requests (`ready`), is on its way out (`draining`), and each model's load.
+
+    `index` and `media`: whether passages, and pictures and sound beside them, are searched.
+    """
 
     ready: bool
     draining: bool
     loads: dict[str, Load]
     index: bool
+    media: bool = False

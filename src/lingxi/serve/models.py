@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 
 from lingxi.embedder import Embedder
 from lingxi.errors import InputError
+from lingxi.media import MediaEmbedder
 from lingxi.reranker import Reranker
 from lingxi.serve.contract import ModelKind
 from lingxi.serve.refusal import Refusal, invalid
+from lingxi.serve.seeing import ServedMedia
 from lingxi.serve.served import Served
 from lingxi.serve.settings import Settings
 from lingxi.serve.watch import Dropped, Spent, Watch
@@ -21,7 +23,7 @@ class Models:
 
     def __init__(
         self,
-        embedders: Mapping[str, Embedder],
+        embedders: Mapping[str, Embedder | MediaEmbedder],
         rerankers: Mapping[str, Reranker],
         adapters: Mapping[str, str],
         settings: Settings,
@@ -29,12 +31,15 @@ class Models:
     ) -> None:
         if both := set(embedders) & set(rerankers):
             raise InputError(f"an embedder and a reranker are named {min(both)!r}", "give each its own name")
-        named: dict[str, Embedder | Reranker] = {**embedders, **rerankers}
+        named: dict[str, Embedder | MediaEmbedder | Reranker] = {**embedders, **rerankers}
         whole = _Whole(watch)
-        self._served = {
-            name: Served(name, model, settings, adapters.get(name), whole.part(name))
-            for name, model in named.items()
-        }
+
+        def serve(name: str, model: Embedder | MediaEmbedder | Reranker) -> Served:
+            if isinstance(model, MediaEmbedder):
+                return ServedMedia(name, model, settings, adapters.get(name), whole.part(name))
+            return Served(name, model, settings, adapters.get(name), whole.part(name))
+
+        self._served = {name: serve(name, model) for name, model in named.items()}
 
     def __iter__(self) -> Iterator[Served]:
         return iter(self._served.values())

@@ -13,8 +13,15 @@ from typing import Any
 from lingxi.check import make_golden
 from lingxi.embedder import DEFAULT_EMBEDDER, Embedder
 from lingxi.errors import InputError
+from lingxi.index import Index
+from lingxi.index.media import MEDIA, MediaIndex
+from lingxi.index.seeing import media_in, texts_of
+from lingxi.media import MediaEmbedder
+from lingxi.model.files import locate, read_config
 from lingxi.model.layout import Kind
+from lingxi.model.media_files import is_media_directory
 from lingxi.reranker import DEFAULT_RERANKER, Reranker
+from lingxi.serve.logged import LOG
 from lingxi.serve.service import Service
 from lingxi.serve.settings import Settings
 from lingxi.serve.watch import Watch
@@ -117,18 +124,35 @@ def _config(folder: Path) -> dict[str, Any]:
 def open_service(plan: Plan, settings: Settings, watch: Watch | None = None) -> Service:
     """The service of a prepared plan; raises ModelError, InputError or StoreError in words."""
     how: dict[str, Any] = {name: getattr(plan, name) for name in ("device", "dtype", "engine", "weights")}
-    embedders = {name: Embedder(model, **how) for name, model in plan.embedders.items()}
+    opened: dict[str, Embedder] = {}
+    embedders = {name: _embedder(model, how, opened) for name, model in plan.embedders.items()}
     rerankers = {name: Reranker(model, **how) for name, model in plan.rerankers.items()}
-    index = _index(plan.index, embedders) if plan.index is not None else None
-    return Service(embedders, rerankers, index=index, settings=settings, adapters=plan.bases, watch=watch)
+    index, media = _index(plan.index, embedders) if plan.index is not None else (None, None)
+    return Service(
+        embedders, rerankers, index=index, media=media, settings=settings, adapters=plan.bases, watch=watch
+    )
 
 
-def _index(path: str, embedders: Mapping[str, Embedder]) -> Any:
-    """The index, opened by the first embedder; it is never made here."""
-    from lingxi.index import Index
+def _embedder(model: str, how: Mapping[str, Any], opened: dict[str, Embedder]) -> Embedder | MediaEmbedder:
+    """A model of that name; one of pictures and sound shares the text model that is opened already."""
+    directory = locate(model)
+    text = str(read_config(directory)["text_model"]) if is_media_directory(directory) else model
+    if text not in opened:
+        opened[text] = Embedder(text, **how)
+    if text is model:
+        return opened[text]
+    return MediaEmbedder(model, text=opened[text], weights="int8" if how["weights"] == "int8" else None)
+
+
+def _index(path: str, embedders: Mapping[str, Embedder | MediaEmbedder]) -> tuple[Index, MediaIndex | None]:
+    """The index, opened by the first embedder, with its pictures and sound; it is never made here."""
 
     if not embedders:
         raise InputError("an index is searched with an embedder, and none is served", "add --embedder")
     if not Path(path).expanduser().is_dir():
         raise InputError(f"{path}: no index", "make it first: lingxi index add PATH…")
-    return Index.open(path, embedder=next(iter(embedders.values())))
+    first = next(iter(embedders.values()))
+    index, media = Index.open(path, embedder=texts_of(first)), media_in(path, first)
+    if media is None and (Path(path).expanduser() / MEDIA).is_file():
+        LOG.warning("%s holds pictures and sound, which the first embedder does not read: not served", path)
+    return index, media

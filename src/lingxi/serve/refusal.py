@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lingxi.errors import InputError, LingxiError
+from lingxi.errors import LingxiError
 
 RefusalKind = Literal[
     "invalid_input", "unauthorized", "not_found", "too_large", "overloaded", "late", "unready", "backend"
@@ -40,7 +40,7 @@ def invalid(reason: str, remedy: str, param: str | None = None) -> Refusal:
     return Refusal(400, "invalid_input", reason, remedy, param=param)
 
 
-def refused(error: InputError, param: str | None = None) -> Refusal:
+def refused(error: LingxiError, param: str | None = None) -> Refusal:
     """400 for what a model would not take; its words are about the argument alone."""
     return invalid(error.reason, error.remedy, param)
 

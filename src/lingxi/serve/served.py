@@ -17,7 +17,7 @@ from lingxi.embedder import Embedder
 from lingxi.engine.run import default_budget
 from lingxi.engine.segments import Laid
 from lingxi.errors import InputError
-from lingxi.inputs import Access, Mixed
+from lingxi.inputs import Access, Mixed, sounds_in
 from lingxi.model.files import read_config
 from lingxi.model.network import read_size
 from lingxi.parse import Span
@@ -68,7 +68,7 @@ class Served:
         """
         embedder = self.embedder
         if any(isinstance(item, Mixed) for item in inputs):
-            self.check_sees("input")
+            self.check_sees("input", hears=any(map(sounds_in, inputs)))
             with self._opening:
                 return self._texts(cast(Any, inputs), wanted)
         prompted = any(x is not None for x in (wanted.instruction, wanted.prompt_name, wanted.prompt))
@@ -82,10 +82,12 @@ class Served:
         most = min(wanted.max_tokens or embedder.max_seq_length, embedder.max_seq_length)
         return [self._framed(self._known(item), most, wanted) for item in given]
 
-    def check_sees(self, param: str) -> None:
-        """Raise Refusal 400 for pictures that are sent to a model of texts."""
+    def check_sees(self, param: str, *, hears: bool = False) -> None:
+        """Raise Refusal 400 for pictures that are sent to a model of texts, and for sound."""
         if self.model.vision is None:
             raise invalid("the model reads text alone", "send texts", param)
+        if hears:
+            raise invalid("the model hears nothing", "send texts and pictures", param)
 
     def _texts(self, texts: Sequence[str], wanted: Wanted) -> list[Any]:
         try:
@@ -110,7 +112,7 @@ class Served:
         """The ids of (query, document) pairs, and their pictures; raises Refusal 400."""
         seen = any(isinstance(side, Mixed) for pair in pairs for side in pair)
         if seen:
-            self.check_sees("documents")
+            self.check_sees("documents", hears=any(sounds_in(side) for pair in pairs for side in pair))
         try:
             with self._opening if seen else nullcontext():
                 return self.reranker.token_ids(
@@ -233,9 +235,13 @@ def _closed(model: Embedder | Reranker, settings: Settings) -> Embedder | Rerank
     if model.vision is None:
         return model
     served = copy.copy(model)
-    access = Access(files=False, urls=settings.fetch_urls, limits=_PICTURES)
-    served.vision = replace(model.vision, access=access)
+    served.vision = replace(model.vision, access=access_of(settings))
     return served
+
+
+def access_of(settings: Settings) -> Access:
+    """What clients' inputs may name: URLs where the settings say so, never a file of this machine."""
+    return Access(files=False, urls=settings.fetch_urls, limits=_PICTURES)
 
 
 def _card(name: str, model: Embedder | Reranker, base: str | None) -> Card:

@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from lingxi.embedder import Embedder
 from lingxi.errors import InputError
 from lingxi.index.index import Index
+from lingxi.index.media import MediaHit, MediaIndex
 from lingxi.index.search import Hit
-from lingxi.inputs import Mixed, pictures_in
+from lingxi.inputs import Mixed, pictures_in, sounds_in
+from lingxi.media import MediaEmbedder
+from lingxi.media.preview import Preview
 from lingxi.reranker import Reranker
 from lingxi.serve.contract import (
     Caller,
@@ -37,6 +40,7 @@ from lingxi.serve.proof import prove
 from lingxi.serve.refusal import Refusal, invalid, refused
 from lingxi.serve.served import Ids, Served
 from lingxi.serve.settings import Settings
+from lingxi.serve.shelf import Shelf
 from lingxi.serve.watch import Spent, Unwatched, Watch
 from lingxi.texts import Truncate
 
@@ -53,22 +57,25 @@ _THREADS = 4
 class Service:
     """Models by name (the first of a kind is its default) and an index, for any number of requests at once.
 
+    `media` are the pictures and sound beside the passages of the index, by the first embedder.
     `adapters` says of a name which base it belongs to. `start` warms up and checks, and is called before the
     first request; `close` ends the threads. Raises InputError for two models of one name.
     """
 
     def __init__(
         self,
-        embedders: Mapping[str, Embedder] | None = None,
+        embedders: Mapping[str, Embedder | MediaEmbedder] | None = None,
         rerankers: Mapping[str, Reranker] | None = None,
         *,
         index: Index | None = None,
+        media: MediaIndex | None = None,
         settings: Settings | None = None,
         adapters: Mapping[str, str] | None = None,
         watch: Watch | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.index = index
+        self.shelf = Shelf(media, index.told) if index is not None and media is not None else None
         self._watch: Watch = watch or Unwatched()
         self._models = Models(embedders or {}, rerankers or {}, adapters or {}, self.settings, self._watch)
         self._pool = ThreadPoolExecutor(_THREADS, "lingxi-texts")
@@ -221,25 +228,79 @@ class Service:
 
         Raises Refusal: 404 without an index, or without a reranker where one is asked for.
         """
-        index = self.index
-        if index is None:
-            raise Refusal(404, "not_found", "no index is served here", "start the server with --index")
+        index = self._index()
         embedder = self.face(caller)
         reranker = self.judge(caller) if rerank else None
-        try:
-            return await self._threaded(
-                lambda: index.search_as(
-                    embedder,
-                    reranker,
-                    query,
-                    top_k=top_k,
-                    instruction=instruction,
-                    below=below,
-                    kinds=kinds,
-                    languages=languages,
-                    mark=mark,
-                )
+        return await self._found(
+            lambda: index.search_as(
+                embedder,
+                reranker,
+                query,
+                top_k=top_k,
+                instruction=instruction,
+                below=below,
+                kinds=kinds,
+                languages=languages,
+                mark=mark,
             )
+        )
+
+    async def vector_of(
+        self, query: str | Mixed, caller: Caller, *, instruction: str | None = None
+    ) -> NDArray[np.float32]:
+        """The vector [dim] of a text, picture or sound that the index is searched by; raises Refusal."""
+        wanted = Wanted(instruction=instruction, prompt_name="query" if instruction is None else None)
+        return np.asarray((await self.embed([query], wanted, caller)).vectors[0], np.float32)
+
+    async def near(
+        self,
+        vector: NDArray[np.float32],
+        *,
+        top_k: int = 10,
+        below: Sequence[str] = (),
+        kinds: Sequence[str] = (),
+        languages: Sequence[str] = (),
+    ) -> list[Hit]:
+        """The passages of the index nearest to a vector, as of a picture; raises Refusal."""
+        index = self._index()
+        return await self._found(lambda: index.near(vector, top_k, below, kinds, languages))
+
+    async def beside(
+        self,
+        vector: NDArray[np.float32],
+        *,
+        top_k: int = 10,
+        below: Sequence[str] = (),
+        kinds: Sequence[str] = (),
+    ) -> list[MediaHit]:
+        """Pictures, pages and sound of the index, `top_k` of each, nearest to a vector; raises Refusal."""
+        shelf = self._shelf()
+        return await self._found(lambda: shelf.nearest(vector, top_k=top_k, kinds=kinds, below=below))
+
+    def vector_at(self, key: str) -> NDArray[np.float32]:
+        """The vector of a picture, page or sound that was found; raises Refusal 404."""
+        return self._shelf().vector(key)
+
+    async def shown(self, key: str) -> Preview:
+        """What a browser gets of a picture, page or sound that was found; raises Refusal 404."""
+        return await self._shelf().shown(key)
+
+    def _index(self) -> Index:
+        if self.index is None:
+            raise Refusal(404, "not_found", "no index is served here", "start the server with --index")
+        return self.index
+
+    def _shelf(self) -> Shelf:
+        if self.shelf is None:
+            raise Refusal(
+                404, "not_found", "no pictures or sound are served here",
+                "index some with a model that reads them, and serve it first",
+            )  # fmt: skip
+        return self.shelf
+
+    async def _found(self, search: Callable[[], list[T]]) -> list[T]:
+        try:
+            return await self._threaded(search)
         except InputError as error:
             raise refused(error) from None
 
@@ -294,9 +355,14 @@ class Service:
                 413, "too_large", f"{count} inputs", f"send at most {most} at a time", param="input"
             )
         most = self.settings.max_pictures
-        if (looked := sum({id(item): pictures_in(item) for item in texts}.values())) > most:
+        seen = {id(item): pictures_in(item) + sounds_in(item) for item in texts}
+        if (looked := sum(seen.values())) > most:
             raise Refusal(
-                413, "too_large", f"{looked} pictures", f"send at most {most} at a time", param="input"
+                413,
+                "too_large",
+                f"{looked} pictures or sounds",
+                f"send at most {most} at a time",
+                param="input",
             )
         began = time.monotonic()
         short = not looked and sum(len(text) for text in texts if not isinstance(text, Mixed)) < _SHORT
@@ -364,12 +430,14 @@ class Service:
         for one in self._models:
             one.queue.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self.shelf is not None:
+            self.shelf.close()
 
     def state(self) -> State:
         """Whether requests are taken, and what each model has to do."""
         ready = self._ready and not self._draining and all(one.queue.alive() for one in self._models)
         loads = {one.card.name: one.queue.load() for one in self._models}
-        return State(ready, self._draining, loads, self.index is not None)
+        return State(ready, self._draining, loads, self.index is not None, self.shelf is not None)
 
 
 def _stacked(rows: Sequence[Any], one: Served) -> NDArray[np.float32]:

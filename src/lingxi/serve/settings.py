@@ -15,8 +15,8 @@ class Settings:
     where it would take longer than `batch_s` and others wait. `max_waiting_tokens` is the room for what
     waits for one model, of which one client holds at most half. `open_paths` are answered without a key
     and whatever the Host; a body has `body_s` seconds (and one more for every 64 KB) to come; `log_texts`
-    writes what is sent into the log; `otlp` is where spans go. Pictures come as `data:` URLs, at most
-    `max_pictures` a request; with `fetch_urls` as http URLs of public addresses too.
+    writes what is sent into the log; `otlp` is where spans go. Pictures and sounds come as `data:` URLs, at
+    most `max_pictures` a request; with `fetch_urls` as http URLs of public addresses too.
     """
 
     host: str = "127.0.0.1"

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from lingxi.evaluate.lexical import words
 from lingxi.index import Hit
 from lingxi.index.build import Embeds
+from lingxi.inputs import texts_alone
 from lingxi.parse import Span, kind_of, lines, sentences
 
 # Of a passage with more, those that share most words with the question are scored.
@@ -119,6 +120,7 @@ def compared(embedder: Embeds, question: str, texts: Sequence[str]) -> npt.NDArr
     """Cosines [n] of a question with texts."""
     if not texts:
         return np.zeros(0, np.float32)
+    embedder = texts_alone(embedder)
     query = np.asarray(embedder.encode_query([question])[0], np.float32)
     found = np.asarray(embedder.encode_document(list(texts), show_progress_bar=False), np.float32)
     return np.asarray(found @ query, np.float32)

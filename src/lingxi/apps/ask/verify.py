@@ -22,6 +22,7 @@ from lingxi.apps.ask.prompt import REFUSAL, Guarded
 from lingxi.apps.ask.records import Citation, Statement
 from lingxi.evaluate.lexical import words
 from lingxi.index.build import Embeds
+from lingxi.inputs import texts_alone
 from lingxi.parse import sentences
 
 _CITED = re.compile(
@@ -77,7 +78,7 @@ class Verifier:
         """Probability of each sentence of evidence that it supports the text."""
         if not self.evidence:
             return []
-        vectors = self.embedder.encode_document(
+        vectors = texts_alone(self.embedder).encode_document(
             [text, *(item.text for item in self.evidence)], show_progress_bar=False
         )
         cosines = np.asarray(vectors[1:], np.float32) @ np.asarray(vectors[0], np.float32)

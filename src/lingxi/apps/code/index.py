@@ -31,6 +31,7 @@ from lingxi.index.build import Embeds, Progress
 from lingxi.index.store import LanceStore, in_words
 from lingxi.index.within import Within
 from lingxi.index.words import search_words
+from lingxi.inputs import texts_alone
 from lingxi.parse.walk import TABLE
 from lingxi.places import user_cache
 
@@ -69,7 +70,7 @@ class CodeIndex:
         self.root = root
         self.place = place
         self._top = top
-        self._embedder = embedder
+        self._embedder = texts_alone(embedder)
         self._stores: dict[Path, LanceStore] = {}
 
     @classmethod

@@ -18,6 +18,7 @@ from lingxi.apps.graph.records import EntityGraph, Link, Node
 from lingxi.apps.graph.settings import GraphSettings
 from lingxi.apps.graph.together import Lexicon, Named, lexicon
 from lingxi.encoding import Encoder
+from lingxi.inputs import texts_alone
 
 # A name of one language: (language, key).
 Key = tuple[str, str]
@@ -162,7 +163,7 @@ class _Remembered:
     """An embedder asked once for each text: every language is aligned with every other."""
 
     def __init__(self, embedder: Encoder) -> None:
-        self._embedder = embedder
+        self._embedder = texts_alone(embedder)
         self._known: dict[str, Any] = {}
 
     def encode_query(self, inputs: list[str], **options: Any) -> Any:

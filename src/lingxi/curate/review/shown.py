@@ -14,7 +14,8 @@ MOST_TEXT = 1500
 class Shown:
     """A row as a reviewer sees it, its stratum, and how many rows of the run that stratum has.
 
-    `again`: the row is there for a verdict on it in other files; it is no fresh draw of these.
+    `again`: the row is there for a verdict on it in other files; it is no fresh draw of these. `media` is the
+    file of the picture or sound that the answer is of.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Shown:
     margin: float | None = None
     rows: int = 1
     again: bool = False
+    media: str | None = None
 
     @property
     def seen(self) -> str:
@@ -76,4 +78,5 @@ def shown_of(row: Pair, stratum: str, rows: int, again: bool) -> Shown:
         row.scores.get("margin"),
         rows,
         again,
+        row.positives[0].media if row.positives else None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -94,13 +94,14 @@ class NativeDecoder:
             _deepen(run.x, packed.visual, depth)
         return self._normed(run.x, self._norm).clone()
 
-    def prefix(self, ids: list[int], after: Prefix | None = None) -> Prefix:
+    def prefix(self, ids: list[int], after: Prefix | None = None, visual: Visual | None = None) -> Prefix:
         """Keys and values of a run of ids that many sequences begin with, computed once."""
-        run = self._begin(pack([ids]), after)
+        run = self._begin(replace(pack([ids]), visual=visual), after)
         layers = []
         for depth, layer in enumerate(self._layers):
             keys, values = self._block(layer, run, after.layers[depth] if after else None)
             layers.append((_kept(keys), _kept(values)))
+            _deepen(run.x, visual, depth)
         return joined(after, Prefix(len(ids), tuple(layers)))
 
     def _begin(self, packed: Packed, prefix: Prefix | None) -> _Run:

@@ -40,12 +40,13 @@ _ITEM_SCHEMA = {
         "text": {"type": "string"},
         "image": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
         "video": {"type": "array", "minItems": 1, "items": {"type": "string"}},
+        "audio": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
         "content": {"type": "array", "items": {"type": "object"}},
     },
 }
 _INPUT_SCHEMA = {
     "description": "A text, texts, the token ids of one text, or those of several; of a model that reads "
-    "pictures also objects of `text`, `image` and `video` (frames), pictures as data: URLs.",
+    "pictures or sound also objects of `text`, `image`, `video` (frames) and `audio`, as data: URLs.",
     "anyOf": [
         {"type": "string", "minLength": 1},
         {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
@@ -103,7 +104,7 @@ def _item(item: dict[str, Any], place: int) -> str | Mixed:
     try:
         return item_of(Item.model_validate(item), "input")
     except ValidationError:
-        raise _wrong(f"number {place} should hold text, image, video or content") from None
+        raise _wrong(f"number {place} should hold text, image, video, audio or content") from None
 
 
 def _wrong(what: str) -> PydanticCustomError:

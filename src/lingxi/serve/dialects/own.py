@@ -8,22 +8,29 @@ from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
+from lingxi.index.media import MediaHit
 from lingxi.index.search import Hit
 from lingxi.serve.attend import Attend
 from lingxi.serve.contract import Caller, Card, Segment, Wanted
 from lingxi.serve.dialects.bodies import Body, Count, posts
 from lingxi.serve.exchange import answer
 from lingxi.serve.refusal import Refusal, invalid
+from lingxi.serve.searching import SearchWanted, asked_for, searched
 from lingxi.serve.service import Service
 
 
 class Search(Body):
     """What is looked for in the index; `below` names files or folders of it, `rerank` asks the reranker.
 
-    `kinds` (text, markdown, code …) and programming `languages` say what files are to be.
+    `kinds` (text, markdown, code … image, page, audio) and programming `languages` say what files are to be.
+    In the place of words an `image` or `audio` (a data: URL) is an example, or `like`, the key of something
+    found. Pictures, pages and sound come in `media`, `top_k` of each.
     """
 
-    query: str
+    query: str | None = None
+    image: str | None = None
+    audio: str | None = None
+    like: str | None = None
     top_k: Annotated[int, Field(ge=1, le=1000)] = 10
     instruction: str | None = None
     below: list[str] = Field(default_factory=list)
@@ -59,20 +66,36 @@ def router(service: Service, attend: Attend) -> APIRouter:
 
 
 async def found(service: Service, body: Search, caller: Caller) -> dict[str, Any]:
-    """The best passages of the index, best first."""
-    if not body.query.strip():
-        raise invalid("the query is empty", "give the words or the question to search for", "query")
-    hits = await service.search(
-        body.query,
-        caller,
-        top_k=body.top_k,
-        instruction=body.instruction,
-        below=body.below,
-        kinds=body.kinds,
-        languages=body.languages,
-        rerank=body.rerank,
+    """The best passages of the index, best first, and the pictures, pages and sound beside them."""
+    _check(body)
+    wanted = SearchWanted(
+        body.top_k, body.instruction, tuple(body.below), tuple(body.kinds), tuple(body.languages), body.rerank
     )
-    return {"id": caller.request, "query": body.query, "hits": [_shown(hit) for hit in hits]}
+    result = await searched(service, asked_for(body.query, body.image, body.audio, body.like), wanted, caller)
+    said = {"id": caller.request, "query": body.query, "hits": [_shown(hit) for hit in result.hits]}
+    return said if result.media is None else {**said, "media": [_beside(hit) for hit in result.media]}
+
+
+def _check(body: Search) -> None:
+    given = [name for name in ("query", "image", "audio", "like") if getattr(body, name) is not None]
+    if len(given) != 1:
+        said = " and ".join(given) or "nothing"
+        raise invalid(f"{said} to search for", "send query, image, audio or like, one of them", "query")
+    if body.query is not None and not body.query.strip():
+        raise invalid("the query is empty", "give the words or the question to search for", "query")
+    if body.query is None and (body.rerank or body.instruction is not None):
+        raise invalid("an example is not reranked or instructed", "leave both out, or search words", given[0])
+
+
+def _beside(hit: MediaHit) -> dict[str, Any]:
+    return {
+        "path": hit.path,
+        "place": hit.place,
+        "kind": hit.kind,
+        "page": hit.page or None,
+        "score": hit.score,
+        "key": hit.key,
+    }
 
 
 def _shown(hit: Hit) -> dict[str, Any]:

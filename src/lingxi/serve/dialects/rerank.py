@@ -11,7 +11,16 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    RootModel,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
@@ -46,6 +55,13 @@ class DocumentObject(BaseModel):
         return self
 
 
+def each_part(given: Any) -> Any:
+    """vLLM's `{"content": [parts]}` in the place of a list: each part is one of it."""
+    if isinstance(given, dict) and set(given) == {"content"} and isinstance(given["content"], list):
+        return [{"content": [part]} for part in given["content"]]
+    return given
+
+
 class Scoring(Body):
     """What rerank and score requests have in common; raw scores are logit(yes) − logit(no)."""
 
@@ -65,11 +81,18 @@ class Scoring(Body):
         return self.raw_scores is True or self.use_activation is False
 
 
+Documents = list[str | DocumentObject] | DocumentObject
+
+
 class Rerank(Scoring):
     """A query and the documents to order by how well they answer it."""
 
     query: str | DocumentObject
-    documents: Annotated[list[str | DocumentObject], Field(min_length=1)]
+    documents: Annotated[
+        list[str | DocumentObject],
+        Field(min_length=1),
+        BeforeValidator(each_part, json_schema_input_type=Documents),
+    ]
     top_n: Count | None = None
     top_k: Count | None = None
     return_documents: bool | None = None
@@ -115,8 +138,8 @@ async def reranked(service: Service, body: Rerank, caller: Caller, version: str)
     if body.top_n is not None and body.top_k is not None:
         raise invalid("top_n and top_k are the same", "send one of them", "top_k")
     card = service.card(body.model, "reranker")
-    query = _side(body.query, card, "query")
-    pairs = [(query, _side(document, card, "documents")) for document in body.documents]
+    query = side_of(body.query, card, "query")
+    pairs = [(query, side_of(document, card, "documents")) for document in body.documents]
     found = await scores_of(service, body, pairs, caller)
     name = card.name
     tokens = sum(found.tokens)
@@ -136,7 +159,7 @@ async def reranked(service: Service, body: Rerank, caller: Caller, version: str)
     }
 
 
-def _side(given: str | DocumentObject, card: Card, param: str) -> str | Mixed:
+def side_of(given: str | DocumentObject, card: Card, param: str) -> str | Mixed:
     """One side of a pair; a model of texts judges an object by its text, where it has one."""
     if isinstance(given, str):
         return given

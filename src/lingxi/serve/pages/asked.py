@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from lingxi.index.search import Hit
-from lingxi.serve.contract import Caller, Card, Embedded, Scored, State, Wanted
+from lingxi.media.preview import Preview
+from lingxi.serve.contract import Caller, Card, Embedded, Scored, Wanted
+from lingxi.serve.searching import Searches
 from lingxi.serve.settings import Settings
 
 
-class Serves(Protocol):
+class Serves(Searches, Protocol):
     """The part of the service that the pages use; every method may raise Refusal."""
 
     settings: Settings
@@ -18,8 +19,8 @@ class Serves(Protocol):
     def cards(self) -> tuple[Card, ...]:
         """What is served."""
 
-    def state(self) -> State:
-        """What it has to do, and did."""
+    async def shown(self, key: str) -> Preview:
+        """A picture, page or sound that was found, as a browser gets it."""
 
     async def embed(
         self, inputs: Sequence[str], wanted: Wanted, caller: Caller, *, model: str | None = None
@@ -35,17 +36,3 @@ class Serves(Protocol):
         instruction: str | None = None,
     ) -> Scored:
         """Scores of (query, document) pairs."""
-
-    async def search(
-        self,
-        query: str,
-        caller: Caller,
-        *,
-        top_k: int = 10,
-        instruction: str | None = None,
-        below: Sequence[str] = (),
-        kinds: Sequence[str] = (),
-        rerank: bool = False,
-        mark: bool = True,
-    ) -> list[Hit]:
-        """Passages of the index."""

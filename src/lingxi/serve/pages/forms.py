@@ -29,9 +29,10 @@ class FormError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class SearchForm:
-    """What the search page is asked; without a query it only shows itself."""
+    """What the search page is asked, by words or `like` something found; without either it shows itself."""
 
     query: str = ""
+    like: str | None = None
     instruction: str | None = None
     path: str | None = None
     kind: str | None = None
@@ -60,14 +61,17 @@ class CompareForm:
     b: Side = Side()
 
 
-def search_form(fields: Fields) -> SearchForm:
+def search_form(fields: Fields, kinds: Collection[str] = KINDS) -> SearchForm:
     """Read a search; raises FormError for an unknown field, one given twice or a value out of range."""
-    given = once(fields, {"q", "instruction", "path", "kind", "n", "rerank", "lang"})
+    given = once(fields, {"q", "like", "instruction", "path", "kind", "n", "rerank", "lang"})
+    if "q" in given and "like" in given:
+        raise FormError("one_query")
     return SearchForm(
         query=text(given, "q", "query", _QUERY) or "",
+        like=text(given, "like", "example", 64),
         instruction=text(given, "instruction", "instruction", _QUERY),
         path=text(given, "path", "path", _PATH),
-        kind=choice(given, "kind", "kind", KINDS),
+        kind=choice(given, "kind", "kind", kinds),
         number=number(given, "n", "number", 1, MOST_PASSAGES) or 10,
         rerank=choice(given, "rerank", "rerank", ("1", "0")) == "1",
     )

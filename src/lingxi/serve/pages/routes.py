@@ -18,7 +18,6 @@ from lingxi.serve.pages.asked import Serves
 from lingxi.serve.pages.comparing import compared, usual_sides
 from lingxi.serve.pages.figures import EVERY_S, figures, limits, shown
 from lingxi.serve.pages.forms import (
-    KINDS,
     MOST_TEXTS,
     CompareForm,
     FormError,
@@ -28,10 +27,14 @@ from lingxi.serve.pages.forms import (
 )
 from lingxi.serve.pages.frame import Asked, posted, read, result
 from lingxi.serve.pages.front import BELOW, Front
-from lingxi.serve.pages.searching import found, has_reranker
+from lingxi.serve.pages.searching import found, has_reranker, kinds_of
+from lingxi.serve.pages.uploads import MOST_EXAMPLE, Example, example_in, is_upload, parts_of
 from lingxi.serve.pages.words import WORDS
 from lingxi.serve.refusal import Refusal
 from lingxi.vectors import PRECISIONS
+
+# What a form holds beside the file.
+_FIELDS = 1 << 20
 
 
 def install(app: FastAPI, service: Serves) -> None:
@@ -55,6 +58,9 @@ def router(service: Serves, attend: Attend) -> APIRouter:
     async def search(request: Request) -> Response:
         return await _searched(service, attend, request)
 
+    async def media(request: Request, key: str) -> Response:
+        return await _shown(service, attend, request, key)
+
     async def compare(request: Request) -> Response:
         return await _compared(service, attend, request)
 
@@ -69,7 +75,8 @@ def router(service: Serves, attend: Attend) -> APIRouter:
         return render.asset(name)
 
     add("", home, "GET", "HEAD")
-    add("/search", search, "GET", "HEAD")
+    add("/search", search, "GET", "HEAD", "POST")
+    add("/media/{key}", media, "GET", "HEAD")
     add("/compare", compare, "GET", "HEAD", "POST")
     add("/status", status, "GET", "HEAD")
     add("/status.json", numbers, "GET")
@@ -81,15 +88,27 @@ def router(service: Serves, attend: Attend) -> APIRouter:
 
 
 async def _searched(service: Serves, attend: Attend, request: Request) -> Response:
-    asked = Asked(request, request.query_params.multi_items(), "search")
-    form = read(asked, search_form, SearchForm())
+    fields, example, wrong = request.query_params.multi_items(), None, None
+    if request.method == "POST":
+        fields, example, wrong = await _sent(request)
+    asked, kinds = Asked(request, fields, "search"), kinds_of(service)
+    if wrong is not None:
+        asked.refuse(wrong)
+    form = read(asked, lambda given: search_form(given, kinds), SearchForm())
     made = None
-    if form.query:
-        made = await result(asked, lambda: attend(request, partial(found, service, form)))
+    if form.query or form.like or example:
+        made = await result(asked, lambda: attend(request, partial(found, service, form, example)))
     able = has_reranker(service)
     return asked.page(
         "search.html",
-        kinds=KINDS,
+        kinds=kinds,
+        has_media=service.state().media,
+        most=MOST_EXAMPLE >> 20,
+        example=example.name if example else "",
+        like=form.like or "",
+        by_example=bool(example or form.like),
+        rows=made.rows if made else [],
+        beside=made.beside if made else 0,
         has_reranker=able,
         # Who has not asked yet is offered the better order.
         rerank=made.rerank if made else form.rerank or (able and not asked.given.get("q")),
@@ -97,6 +116,30 @@ async def _searched(service: Serves, attend: Attend, request: Request) -> Respon
         passages=made.passages if made else None,
         ms=made.ms if made else 0,
     )
+
+
+async def _sent(
+    request: Request,
+) -> tuple[list[tuple[str, str]], Example | None, FormError | Refusal | None]:
+    """The fields and the example of a form that is sent, or what is wrong with it."""
+    parts = await parts_of(request, MOST_EXAMPLE + _FIELDS) if is_upload(request) else []
+    if parts is None:
+        return [], None, Refusal(413, "too_large", "the form is too large, or none", "send less")
+    try:
+        fields, example = example_in(parts)
+    except FormError as error:
+        return [], None, error
+    return fields, example, None if example else FormError("no_example")
+
+
+async def _shown(service: Serves, attend: Attend, request: Request, key: str) -> Response:
+    """A thumbnail or a sound; what it is called says what it is, as it was made here."""
+    try:
+        shown = await attend(request, lambda caller: service.shown(key))
+    except Refusal as refusal:
+        return Response(refusal.reason, refusal.status, media_type="text/plain")
+    kept = {"Cache-Control": "private, max-age=600", "Content-Disposition": "inline"}
+    return Response(shown.data, media_type=shown.type, headers=kept)
 
 
 async def _compared(service: Serves, attend: Attend, request: Request) -> Response:
