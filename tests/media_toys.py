@@ -7,6 +7,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,17 @@ def tone(hertz: float, seconds: float = 0.5) -> np.ndarray:
     return (0.5 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * RATE)) / RATE)).astype(np.float32)
 
 
+@cache
 def hour() -> bytes:
-    """An hour of silence, 7.2 MB."""
-    return wav(np.zeros(3600 * 2000, np.float32), 2000, bits=8)
+    """A tone and an hour of silence, 7.2 MB: what is heard of it is short."""
+    samples = np.zeros(3600 * 2000, np.float32)
+    samples[1000:2000] = 0.5 * np.sin(np.arange(1000) / 2)
+    return wav(samples, 2000, bits=8)
+
+
+@cache
+def _huge() -> bytes:
+    return saved(Image.new("1", (20_000, 20_000)))
 
 
 def url_of(data: bytes, kind: str = "image/png") -> str:
@@ -130,7 +139,7 @@ REFERRING = b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'><imag
 BAD_PICTURES = {
     "truncated.jpg": (lambda: saved(_noise(), "JPEG")[:600], "damaged|not a picture"),
     "bomb.png": (bomb, "pixels"),
-    "huge.png": (lambda: saved(Image.new("1", (20_000, 20_000))), "pixels"),
+    "huge.png": (_huge, "pixels"),
     "scripted.png": (lambda: SCRIPTED, "SVG is not opened"),
     "referring.png": (lambda: REFERRING % b"http://169.254.169.254/latest", "SVG is not opened"),
     "paper.png": (lambda: b"%PDF-1.7 no picture", "a PDF is no picture"),

@@ -344,7 +344,8 @@ def test_the_command_finds_both_by_words_and_by_example(
     }
     found = json.loads(run(*asked, str(folder / "low.wav")))
     best = next(hit for hit in found["media"] if hit["kind"] == "audio")
-    assert best["path"].endswith("low.wav") and best["score"] > 0.999 and len(found["hits"]) == 1
+    # A sound beside a longer one is padded, which an untrained network feels.
+    assert best["path"].endswith("low.wav") and best["score"] > 0.99 and len(found["hits"]) == 1
     shown = run(
         "search", "tea", str(folder), "--index", str(tmp_path / "j"), "--model", model, "--top-k", "1"
     )

@@ -185,14 +185,14 @@ def search_index(
 ) -> None:
     """Search an index as it is."""
     from lingxi.index import Index
-    from lingxi.index.media import file_name
+    from lingxi.index.generations import media_name
     from lingxi.index.store import require
 
     require(Path(place))
     judge = reranker_of(context, reranker)
     embedder, seer = media.both(context, model)
     opened = Index.open(place, embedder, judge, namespace=namespace)
-    there = (Path(place).expanduser() / file_name(namespace)).is_file()
+    there = (Path(place).expanduser() / media_name(namespace)).is_file()
     beside = _beside(place, seer if there else None, namespace)
     asked: dict[str, Any] = {
         "top_k": top_k, "instruction": instruction, "below": below or (),
@@ -211,10 +211,11 @@ def search_index(
 def stats(place: Place, namespace: Namespace = "", as_json: Json = False) -> None:
     """Say what an index holds."""
     from lingxi.index import Index
-    from lingxi.index.media import MediaIndex
 
     opened = Index.open(place, namespace=namespace)
-    values = asdict(opened.stats()) | MediaIndex(place, None, namespace).counts()
+    values = asdict(opened.stats())
+    if beside := _held(place, namespace):
+        values |= beside.counts()
     names = opened.namespaces()
     if names != [""]:
         values["namespaces"] = names
@@ -228,10 +229,10 @@ def stats(place: Place, namespace: Namespace = "", as_json: Json = False) -> Non
 def remove(place: Place, paths: Paths, namespace: Namespace = "", as_json: Json = False) -> None:
     """Take files, or all below folders, out of an index (not from the disk)."""
     from lingxi.index import Index
-    from lingxi.index.media import MediaIndex
 
     # A picture is known to both halves: to one as a file without text.
-    seen = MediaIndex(place, None, namespace).remove(paths)
+    beside = _held(place, namespace)
+    seen = beside.remove(paths) if beside else 0
     count = max(Index.open(place, namespace=namespace).remove(paths), seen)
     if as_json:
         show.dump({"removed": count})
@@ -253,6 +254,17 @@ def _beside(place: str | Path, seer: Encodes | None, namespace: str = "") -> Med
     from lingxi.index.media import MediaIndex
 
     return MediaIndex(place, seer, namespace)
+
+
+def _held(place: str | Path, namespace: str) -> MediaIndex | None:
+    """The pictures and sound that an index holds, for no model; torch is loaded only where there are some."""
+    from lingxi.index.generations import media_name
+
+    if not (Path(place).expanduser() / media_name(namespace)).is_file():
+        return None
+    from lingxi.index.media import MediaIndex
+
+    return MediaIndex(place, None, namespace)
 
 
 def _found(

@@ -3,6 +3,7 @@
 Comes in: folders and files (`walk`), read by `lingxi.parse`. On the way: `segments` cuts, `words` prepares
 full text, `build` embeds and commits, `store` keeps (LanceDB), `search` fuses, reranks and marks, `documents`
 ranks whole files by their passages, `within` says where to look. Goes out: `Hit`s and `DocumentHit`s.
+Beside the passages `media` (`media_files`, `media_work`) keeps pictures, sound and pages; `seeing`: by whom.
 Around it: `estimate` says the cost before, `snapshot` keeps a moment, `upgrade` and `generations` move to
 another model, `bulk` embeds Parquet.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from lingxi.errors import InputError, StoreError
 from lingxi.parse.walk import GENERATIONS, TABLE
 
+MEDIA = "media.npz"
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _TABLE = re.compile(r"segments(?:\.g(\d+))?(?:\.n-([\w-]+))?\.lance", re.ASCII)
 
@@ -69,6 +70,11 @@ def table_name(generation: int, namespace: str) -> str:
     """The name of a table."""
     number = "" if generation == 1 else f".g{generation}"
     return f"segments{number}{f'.n-{namespace}' if namespace else ''}"
+
+
+def media_name(namespace: str = "") -> str:
+    """The file beside the tables that holds a namespace's pictures and sound, where it has some."""
+    return f"media.n-{checked_namespace(namespace)}.npz" if namespace else MEDIA
 
 
 def tables(path: Path) -> dict[tuple[int, str], str]:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lingxi.errors import InputError, ModelError, StoreError
-from lingxi.index.generations import checked_namespace
+from lingxi.index.generations import MEDIA, media_name
 from lingxi.index.lock import writing
 from lingxi.index.media_files import KINDS, MediaFile, found, kind_of_name
 from lingxi.index.media_work import Told, Work, batches, opened, parts_in, stays, whole
@@ -28,14 +28,8 @@ from lingxi.vectors import Floats
 
 __all__ = ["KINDS", "MEDIA", "Encodes", "MediaFile", "MediaHit", "MediaIndex", "MediaReport", "kind_of_name"]
 
-MEDIA = "media.npz"
 _LOCK = "media.lock"
 _BATCH, _EVERY = 16, 256
-
-
-def file_name(namespace: str = "") -> str:
-    """The file of an index's folder that holds the pictures and sound of a namespace."""
-    return f"media.n-{checked_namespace(namespace)}.npz" if namespace else MEDIA
 
 
 class Encodes(Protocol):
@@ -100,7 +94,7 @@ class MediaIndex:
 
     def __init__(self, place: str | Path, embedder: Encodes | None, namespace: str = "") -> None:
         self.place, self._embedder = Path(place).expanduser(), embedder
-        self._file = self.place / file_name(namespace)
+        self._file = self.place / media_name(namespace)
         self._made_by = dict(embedder.fingerprint()) if embedder else {}
         # One value, so that a search beside a refresh sees files and vectors of one moment.
         self._held: tuple[list[MediaFile], Floats] = (

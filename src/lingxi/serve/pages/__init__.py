@@ -3,7 +3,7 @@
 Comes in: the service. Goes out: HTML. `front` who is shown a page, and what binds the browser · `routes`
 addresses · `forms` what was asked, typed · `searching`, `comparing`, `figures` what the three pages show ·
 `passages`, `orders`, `sides` parts of it · `words` every phrase in both languages · `render` templates to
-answers.
+answers · `beside`, `uploads` pictures and sound: shown, and sent as an example.
 """
 
 from lingxi.serve.pages.front import POLICY
