@@ -201,7 +201,9 @@ def test_the_rerankers_package_ranks_with_ours(reranker: Reranker) -> None:
     assert LingxiRanker(reranker).rank(QUERY, []).results == []
 
 
-def test_sentence_transformers_computes_with_ours(embedder: Embedder, reranker: Reranker) -> None:
+def test_sentence_transformers_computes_with_ours(
+    embedder: Embedder, reranker: Reranker, tmp_path: Path
+) -> None:
     pytest.importorskip(
         "sentence_transformers", minversion="6", reason="sentence-transformers 6 is not installed"
     )
@@ -247,7 +249,7 @@ def test_sentence_transformers_computes_with_ours(embedder: Embedder, reranker: 
     for task in (None, TASK):
         assert [row["corpus_id"] for row in judge.rank(QUERY, TEXTS, prompt=task)] == order(reranker, task)
     with pytest.raises(InputError, match="lingxi models export"):
-        model.save_pretrained("nowhere-at-all")
+        model.save_pretrained(str(tmp_path))
 
 
 def test_a_model_of_sentence_transformers_stands_where_ours_would(
