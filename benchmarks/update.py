@@ -2,13 +2,14 @@
 
     python benchmarks/update.py WORK --root BENCHMARK.tar.zst --replay RUN/3-curate/pairs.parquet \\
         --django django-5.2.8.tar.gz --sphinx sphinx-8.2.3.tar.gz --part all
-    python benchmarks/update.py WORK --part ours --set steps=80 --domains sorbian
+    python benchmarks/update.py WORK2 --part ours --domains sorbian
     python benchmarks/update.py WORK --report docs
 
 Domains: docstrings of Python's library (question → function), Django's documentation (heading → section),
 Upper Sorbian (Django's messages → English), Django's release notes (dated facts), Sphinx's documentation.
 The packages: `pip download --no-deps --no-binary :all: django==5.2.8 sphinx==8.2.3`. Parts may run side by
-side: `ours`, `naive`, `retrain`; each goes on where it was stopped.
+side: `ours`, `naive`, `retrain`; each goes on where it was stopped. The row of docs/update.md: `--part ours
+--domains docstrings`, then all five with `--set steps=60`, then `--part test`.
 """
 
 from __future__ import annotations

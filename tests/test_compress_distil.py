@@ -213,6 +213,7 @@ def test_the_rerankers_recipe_in_miniature(embedder_directory, pairs, tmp_path):
         f"pool.found_by={embedder_directory}",
         "calibration=16",
         "shape.layers=1",
+        "shape.heads=2",
         "shape.intermediate=40",
         "pool.rows=12",
         "pool.corpus=40",

@@ -102,6 +102,10 @@ def test_small_losses_that_pass_one_by_one_are_stopped_by_their_sum(
     assert any("once more" in line for line in heard)
     assert any("the sum since release 0 stops it" in line for line in stopped.lines)
     assert releases.serving(home).number == 1
+    assert cli.run(["update", "show", str(home)]) == 0
+    shown = capsys.readouterr().out
+    assert f"not promoted, in {home / 'trying/update/half'}" in shown
+    assert "  old slices since release 0: -" in shown
     loose_sum = gentle.model_copy(update={"max_sum": 100.0})
     assert update(home, NEW, OLD[30:], keep, loose_sum).promoted
     assert cli.run(["update", "show", str(home)]) == 0

@@ -167,12 +167,18 @@ def anchor(
 
 
 def serving(home: Home, as_json: Json = False) -> None:
-    """Say which release serves, where its model lies, and what old slices have lost."""
-    from lingxi.update import releases
+    """Say which release serves, where its model lies, what old slices have lost, and what was stopped."""
+    from lingxi.update import making, releases
+    from lingxi.update.gate import shown
 
     _say(releases.serving(home), as_json)
-    if not as_json:
-        typer.echo(f"losses are summed since release {releases.anchor(home).number}")
+    if as_json:
+        return
+    typer.echo(f"losses are summed since release {releases.anchor(home).number}")
+    for folder in making.stopped(home):
+        typer.echo(f"not promoted, in {folder}:")
+        for line in shown(releases.read(folder).said):
+            typer.echo(f"  {line}")
 
 
 def _say(release: Any, as_json: bool) -> None:

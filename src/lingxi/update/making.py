@@ -21,7 +21,7 @@ from lingxi.update import blend, releases
 from lingxi.update.anchors import Held
 from lingxi.update.learn import learn
 from lingxi.update.material import sampled, split
-from lingxi.update.releases import EMBEDDER, LEARNT, TRYING, Release
+from lingxi.update.releases import EMBEDDER, LEARNT, SAID, TRYING, Release
 from lingxi.update.settings import UpdateSettings
 
 _BEGUN, _DONE, _TUNED, _SHARE = "begun.json", "learnt", "tuned", "share.json"
@@ -88,6 +88,11 @@ def begun(
         folder.mkdir(parents=True)
         file.write_text(json.dumps({"key": key}), "utf-8")
     return Making(folder, before, rows, settings)
+
+
+def stopped(home: Path) -> list[Path]:
+    """The folders of finished releases that the gate did not let through in the last update."""
+    return sorted(path.parent for path in (home / TRYING / "update").glob(f"*/{SAID}"))
 
 
 def learn_new(making: Making, listeners: Sequence[Listener]) -> None:
