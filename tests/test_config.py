@@ -8,11 +8,11 @@ from lingxi import config
 from lingxi.errors import RecipeError
 from lingxi.life import Recipe
 
-# Those of a distillation are another kind of recipe: tests/test_compress_distil.py.
+# Those of students and of pictures are other kinds of recipes: tests/test_compress_distil.py, test_media_life.py.
 RECIPES = [
     path
     for path in sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
-    if not path.stem.startswith("distil-")
+    if not path.stem.startswith(("distil-", "nano-vl"))
 ]
 
 
