@@ -100,7 +100,6 @@ def captions(run: Path, model: Path) -> dict[str, float]:
     from lingxi.vectors import cut
 
     rows = [row for row in read_documents(run / "2-curate" / "train.parquet") if row.modality == "image"]
-    rows = [row for row in rows if not (row.title or "").startswith("page ")]
     embedder = MediaEmbedder(model)
     items = pictures_towards(rows, captions_of(rows, lambda texts: np.asarray(embedder.encode(texts))), {})
     features = picture_features(embedder._pictures, items.media, run / "3-train" / "parts", 0)  # type: ignore[arg-type]
