@@ -57,7 +57,7 @@ def render(text: str, side: int) -> bytes:
     try:
         import resvg_py
     except ImportError as absent:
-        raise MissingExtraError("resvg-py", "train", "rendering drawings") from absent
+        raise MissingExtraError("resvg-py", "media", "rendering drawings") from absent
     for drawing in (text, mended(text)):
         if drawing is None:
             continue
