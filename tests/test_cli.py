@@ -84,6 +84,11 @@ def test_a_long_passage_is_cut_around_its_sentence(folder, capsys):
     assert len(out.strip().split("\n")) == 6
 
 
+def test_options_that_do_not_go_together_are_refused(folder, capsys):
+    assert cli("search", "sun", "docs", "--documents", "--around", 2) == 2
+    assert "--around" in capsys.readouterr().err
+
+
 def test_escapes_are_stripped_from_what_is_shown(folder, capsys):
     text = "Danger \x1b[31mred\x1b[0m \x1b]0;title\x07zone \x9b2J\u202eevil [bold]kept[/bold].\r\n"
     (folder / "bad.txt").write_bytes(text.encode())

@@ -8,7 +8,7 @@ from lingxi import config
 from lingxi.errors import RecipeError
 from lingxi.life import Recipe
 
-# Those of students and of pictures are other kinds of recipes: tests/test_compress_distil.py, test_media_life.py.
+# Recipes of students and of pictures are of other kinds: test_compress_distil.py, test_media_life.py.
 RECIPES = [
     path
     for path in sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))

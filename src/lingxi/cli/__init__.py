@@ -22,6 +22,7 @@ from lingxi.cli import (
     evaluate,
     generate,
     graphs,
+    index,
     mcp,
     media,
     merge,
@@ -47,6 +48,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 search.register(app)
+index.register(app)
 ask.register(app)
 vectors.register(app)
 models.register(app)
@@ -54,7 +56,6 @@ check.register(app)
 code.register(app)
 compress.register(app)
 merge.register(app)
-compress.register(app)
 recipe.register(app)
 generate.register(app)
 data.register(app)

@@ -11,7 +11,8 @@ import typer
 
 from lingxi.cli import show
 from lingxi.cli.faces import of, reranker_of
-from lingxi.cli.search import Json, Model, Paths, Reranks, cache_place
+from lingxi.cli.options import Json, Model, Paths, Reranks
+from lingxi.cli.search import cache_place
 
 Question = Annotated[str, typer.Argument(metavar="QUESTION", help="In any language.")]
 _ADD_LLM = "give --llm URL and --llm-model NAME together"

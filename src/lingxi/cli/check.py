@@ -10,7 +10,7 @@ import typer
 
 from lingxi.cli import show
 from lingxi.cli.models import Directory
-from lingxi.cli.search import Json
+from lingxi.cli.options import Json
 from lingxi.errors import InputError
 
 if TYPE_CHECKING:

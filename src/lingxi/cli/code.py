@@ -13,7 +13,7 @@ import typer
 
 from lingxi.cli import show
 from lingxi.cli.faces import of
-from lingxi.cli.search import Json, Lines, TopK
+from lingxi.cli.options import Json, Lines, TopK
 
 if TYPE_CHECKING:
     from lingxi.apps.code import CodeHit, CodeIndex, UpdateReport

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lingxi.cli import show
-from lingxi.cli.search import Json
+from lingxi.cli.options import Json
 from lingxi.errors import InputError
 
 _CURATED, REVIEW = "3-curate", "review"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lingxi.cli import show
+from lingxi.cli.options import Json
 from lingxi.cli.recipe import Overrides, toml_lines
-from lingxi.cli.search import Json
 
 if TYPE_CHECKING:
     from lingxi.compress.bill import Bill

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lingxi.cli import show
-from lingxi.cli.search import Json
+from lingxi.cli.options import Json
 from lingxi.errors import InputError
 
 if TYPE_CHECKING:

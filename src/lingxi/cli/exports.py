@@ -11,7 +11,7 @@ import typer
 from lingxi.cli import show
 from lingxi.cli.evaluate import Cache, Overrides, Quick, Root, Sets
 from lingxi.cli.models import Directory
-from lingxi.cli.search import Json
+from lingxi.cli.options import Json
 from lingxi.errors import InputError
 
 _VARIANTS = (

@@ -11,7 +11,7 @@ import typer
 
 from lingxi.cli import show
 from lingxi.cli.faces import of
-from lingxi.cli.search import Json, Model
+from lingxi.cli.options import Json, Model
 from lingxi.config import made
 from lingxi.errors import InputError
 

@@ -9,7 +9,7 @@ import typer
 
 from lingxi.cli import show
 from lingxi.cli.faces import of, reranker_of
-from lingxi.cli.search import Json, Model, Paths, Reranks
+from lingxi.cli.options import Json, Model, Paths, Reranks
 from lingxi.config import made
 
 if TYPE_CHECKING:

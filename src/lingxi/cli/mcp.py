@@ -10,7 +10,7 @@ import typer
 
 from lingxi.cli import show
 from lingxi.cli.faces import of, reranker_of
-from lingxi.cli.search import Model, Reranks
+from lingxi.cli.options import Model, Reranks
 from lingxi.cli.serve import AppKeys, AppsFile
 from lingxi.errors import InputError
 

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from lingxi.cli import show
-from lingxi.cli.search import Json
+from lingxi.cli.options import Json
 from lingxi.errors import InputError, require_new
 
 Directory = Annotated[str, typer.Argument(metavar="MODEL", help="A directory, hub id or shipped name.")]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lingxi.cli import show
-from lingxi.cli.search import Json
+from lingxi.cli.options import Json
 from lingxi.errors import InputError
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (TOML).")]

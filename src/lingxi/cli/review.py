@@ -11,7 +11,7 @@ import typer
 
 from lingxi.cli import show
 from lingxi.cli.data import REVIEW, curated_of
-from lingxi.cli.search import Json
+from lingxi.cli.options import Json
 from lingxi.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import typer
 
 from lingxi.cli import faces, show
 from lingxi.cli.data import curated_of
-from lingxi.cli.search import Json
+from lingxi.cli.options import Json
 from lingxi.config import made
 
 if TYPE_CHECKING:

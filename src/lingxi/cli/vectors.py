@@ -13,7 +13,7 @@ import typer
 
 from lingxi.cli import show
 from lingxi.cli.faces import of
-from lingxi.cli.search import Instruction, Json, Model, Query
+from lingxi.cli.options import Instruction, Json, Model, Query
 from lingxi.errors import InputError
 from lingxi.spread import Runner
 
