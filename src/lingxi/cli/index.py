@@ -28,7 +28,7 @@ from lingxi.cli.options import (
     TopK,
     Whole,
 )
-from lingxi.cli.search import beside_of, check_asked, finish, finish_documents, found_in
+from lingxi.cli.search import Shown, answer, beside_of
 
 if TYPE_CHECKING:
     from lingxi.index.media import MediaIndex
@@ -112,7 +112,7 @@ def search_index(
     from lingxi.index.generations import media_name
     from lingxi.index.store import require
 
-    check_asked(documents, around)
+    shown = Shown(documents, around, lines, as_json)
     require(Path(place))
     judge = reranker_of(context, reranker)
     embedder, seer = media.both(context, model)
@@ -123,14 +123,7 @@ def search_index(
         "top_k": top_k, "instruction": instruction, "below": below or (),
         "kinds": kind or (), "languages": language or (),
     }  # fmt: skip
-    if documents:
-        finish_documents(query, opened.documents(query, **asked), lines, as_json)
-        return
-    hits, found = found_in(opened, beside, query, asked, around)
-    if as_json:
-        told = {"query": query, "hits": [show.hit_values(hit) for hit in hits]}
-        show.dump(told | ({"media": [asdict(hit) for hit in found]} if beside else {}))
-    finish(hits, lines, as_json, found)
+    answer(opened, beside, query, asked, shown)
 
 
 def stats(place: Place, namespace: Namespace = "", as_json: Json = False) -> None:

@@ -6,8 +6,9 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -66,7 +67,7 @@ def search(
 
     With a model that reads pictures also pictures, recordings and pages; QUERY may be one, by its path.
     """
-    check_asked(documents, around)
+    shown = Shown(documents, around, lines, as_json)
     if images:
         own = Path(index) if index else None
         media.search(context, query, paths, own, model, top_k, as_json, pages=pages)
@@ -91,18 +92,7 @@ def search(
         "top_k": top_k, "instruction": instruction, "below": paths if index else (),
         "kinds": kind or (), "languages": language or (),
     }  # fmt: skip
-    if documents:
-        finish_documents(query, opened.documents(query, **asked), lines, as_json)
-        return
-    hits, found = found_in(opened, beside, query, asked, around)
-    if as_json:
-        told = {
-            "query": query,
-            "index": show.report_values(report),
-            "hits": [show.hit_values(h) for h in hits],
-        }
-        show.dump(told | ({"media": [asdict(hit) for hit in found]} if beside else {}))
-    finish(hits, lines, as_json, found)
+    answer(opened, beside, query, asked, shown, {"index": show.report_values(report)})
 
 
 def cache_place(roots: list[str], fingerprint: Mapping[str, Any]) -> Path:
@@ -111,13 +101,40 @@ def cache_place(roots: list[str], fingerprint: Mapping[str, Any]) -> Path:
     return user_cache() / "indexes" / hashlib.sha256(said.encode()).hexdigest()[:20]
 
 
-def check_asked(documents: bool, around: int) -> None:
-    """Raise InputError for options that do not go together."""
-    if documents and around:
-        raise InputError(
-            "--around raises passages by their neighbours, --documents ranks whole files",
-            "give one of the two",
-        )
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How an answer is asked for and printed; raises InputError for what does not go together."""
+
+    documents: bool
+    around: int
+    lines: int
+    as_json: bool
+
+    def __post_init__(self) -> None:
+        if self.documents and self.around:
+            raise InputError(
+                "--around raises passages by their neighbours, --documents ranks whole files",
+                "give one of the two",
+            )
+
+
+def answer(
+    opened: Any,
+    beside: MediaIndex | None,
+    query: str,
+    asked: Mapping[str, Any],
+    shown: Shown,
+    told: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Search an open index and print what it finds (`told` beside it in JSON); exit code 1 for nothing."""
+    if shown.documents:
+        _finish_documents(query, opened.documents(query, **asked), shown)
+        return
+    hits, found = _found(opened, beside, query, asked, shown.around)
+    if shown.as_json:
+        values = {"query": query, **told, "hits": [show.hit_values(hit) for hit in hits]}
+        show.dump(values | ({"media": [asdict(hit) for hit in found]} if beside else {}))
+    _finish(hits, found, shown)
 
 
 def beside_of(place: str | Path, seer: Encodes | None, namespace: str = "") -> MediaIndex | None:
@@ -129,8 +146,8 @@ def beside_of(place: str | Path, seer: Encodes | None, namespace: str = "") -> M
     return MediaIndex(place, seer, namespace)
 
 
-def found_in(
-    opened: Any, beside: MediaIndex | None, query: str, asked: dict[str, Any], around: int
+def _found(
+    opened: Any, beside: MediaIndex | None, query: str, asked: Mapping[str, Any], around: int
 ) -> tuple[list[Any], list[MediaHit]]:
     """Passages, and what is beside them; a query that names a picture or recording is looked at or heard."""
     example = media.example_of(query) if beside else None
@@ -142,26 +159,26 @@ def found_in(
     return opened.near(vector, **narrowed), beside.nearest(vector, top_k=asked["top_k"])
 
 
-def finish(hits: list[Any], lines: int, as_json: bool, found: Sequence[MediaHit] = ()) -> None:
-    """Print what was found; exit code 1 where that is nothing."""
-    if hits and not as_json:
-        show.print_hits(hits, lines)
-    if not as_json:
+def _finish(hits: Sequence[Any], found: Sequence[MediaHit], shown: Shown) -> None:
+    if hits and not shown.as_json:
+        show.print_hits(list(hits), shown.lines)
+    if not shown.as_json:
         media.print_hits(found)
     if not hits and not found:
         show.complain("nothing found")
         raise typer.Exit(1)
 
 
-def finish_documents(query: str, found: list[Any], lines: int, as_json: bool) -> None:
-    """Print whole files with their best passage; exit code 1 where there are none."""
-    if as_json:
+def _finish_documents(query: str, found: Sequence[Any], shown: Shown) -> None:
+    if shown.as_json:
         told = [
             {"path": one.path, "score": one.score, "hits": [show.hit_values(hit) for hit in one.hits]}
             for one in found
         ]
         show.dump({"query": query, "documents": told})
-    for number, one in enumerate(found if not as_json else (), 1):
+    for number, one in enumerate(found if not shown.as_json else (), 1):
         typer.echo(f"{number}. {show.printable(one.path)}  {one.score:.3f}")
-        show.print_hits(list(one.hits[:1]), lines)
-    finish(found, lines, as_json=True)
+        show.print_hits(list(one.hits[:1]), shown.lines)
+    if not found:
+        show.complain("nothing found")
+        raise typer.Exit(1)
