@@ -154,6 +154,7 @@ def test_a_bad_file_is_left_out_by_name(tmp_path: Path, media: MediaEmbedder, na
     report = MediaIndex(tmp_path / "i", media).add([tmp_path / "files"])
     assert report.added == 1 and [path for path, _ in report.skipped] == [str(tmp_path / "files" / name)]
     assert re.search(said, report.skipped[0][1]), report.skipped
+    assert not report.skipped[0][1].startswith(f"{report.skipped[0][0]}: ")
 
 
 @pytest.mark.parametrize("name", [*ODD_PICTURES])

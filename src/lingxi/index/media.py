@@ -245,7 +245,7 @@ class MediaIndex:
             work.added += len(opened)
         except (InputError, ModelError) as problem:
             if len(opened) == 1:
-                work.skipped.append((opened[0][0].place, problem.reason))
+                work.leave_out(opened[0][0].place, problem.reason)
                 return
             for one in opened:
                 self._encode([one], encode, work)

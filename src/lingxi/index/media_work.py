@@ -26,6 +26,10 @@ class Work:
         self._total, self._told = total, told
         self._done: set[str] = set()
 
+    def leave_out(self, place: str, reason: str) -> None:
+        """Note why something is not in the index; its place is said once."""
+        self.skipped.append((place, reason.removeprefix(f"{place}: ")))
+
     def tell(self, batch: Sequence[MediaFile]) -> None:
         """Count the files of a batch as done."""
         self._done |= {file.path for file in batch}
@@ -47,7 +51,7 @@ def opened(file: MediaFile, work: Work) -> Iterator[Any]:
         work.noted += [(file.place, str(one.message)) for one in said]
         yield item
     except (InputError, MissingExtraError) as problem:
-        work.skipped.append((file.place, problem.reason))
+        work.leave_out(file.place, problem.reason)
 
 
 def parts_in(files: Sequence[MediaFile], work: Work) -> Iterator[MediaFile]:
@@ -56,7 +60,7 @@ def parts_in(files: Sequence[MediaFile], work: Work) -> Iterator[MediaFile]:
         try:
             yield from parts_of(file)
         except (InputError, MissingExtraError) as problem:
-            work.skipped.append((file.path, problem.reason))
+            work.leave_out(file.path, problem.reason)
             work.tell([file])
 
 
