@@ -21,8 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dialect_server import SETTINGS, app_of, asked, cases, media_app, models, same
-from lingxi import Index
+from dialect_server import SETTINGS, app_of, asked, cases, media_app, models, same, serving
+from lingxi import Client, Index
+from lingxi.errors import InputError
 from lingxi.index.media import MediaIndex
 from lingxi.index.seeing import add_all
 from lingxi.media import MediaEmbedder
@@ -300,6 +301,22 @@ def test_words_and_examples_find_passages_pictures_and_sound(client: TestClient,
         gap([one["score"] for one in found(client, query="green tea")[1]], [hit.score for hit in wanted])
         < 1e-5
     )
+
+
+def test_a_client_finds_by_words_and_by_example(place: Place, tmp_path: Path) -> None:
+    pytest.importorskip("httpx", reason="the extra `client` is not installed")
+    service = service_of(place)
+    with serving(create_app(service, service.settings)) as url, Client(url) as asking:
+        wanted = MediaIndex(place.index, place.media).search("green tea")
+        got = asking.search_media("green tea")
+        assert gap([hit.score for hit in got], [hit.score for hit in wanted]) < 1e-5
+        assert {hit.kind for hit in asking.search_media("green tea", kinds=["audio"])} == {"audio"}
+        (seen,) = asking.search_media(place.files / "blue.png", 1, kinds=["image"])
+        (heard,) = asking.search_media(place.files / "sound" / "low.wav", 1, kinds=["audio"])
+        assert (seen.place[-8:], heard.place[-7:]) == ("blue.png", "low.wav") and seen.score > 0.999
+        for wrong in (place.files / "tea.md", tmp_path / "gone.png"):
+            with pytest.raises(InputError, match=wrong.name):
+                asking.search_media(wrong)
 
 
 def test_a_search_is_narrowed(client: TestClient) -> None:

@@ -1,20 +1,25 @@
-"""What lingxi alone serves: passages of its index, and segments of documents with their vectors."""
+"""What lingxi alone serves: what its index holds, and segments of documents with their vectors."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lingxi.client.sending import Ask
 from lingxi.client.server import Server, named, ours
 from lingxi.client.wire import placed, size
+from lingxi.errors import InputError
 from lingxi.index.search import Hit
 from lingxi.serve.contract import Segment
 from lingxi.texts import checked
 from lingxi.vectors import check_precision
+
+if TYPE_CHECKING:
+    from lingxi.index.media import MediaHit
 
 
 async def search(
@@ -37,6 +42,30 @@ async def search(
     body = {"query": query, "top_k": top_k, "rerank": rerank and judged, **given}
     asked = body if instruction is None else {**body, "instruction": instruction}
     (found,) = await server.fetch([Ask("/search", asked, _hits, "passages")])
+    return list(found)
+
+
+async def search_media(
+    server: Server,
+    query: str | Path,
+    top_k: int = 10,
+    instruction: str | None = None,
+    below: Sequence[str | Path] = (),
+    kinds: Sequence[str] = (),
+) -> list[MediaHit]:
+    """The best `top_k` pictures, recordings and pages (each) of the server's index, as `MediaIndex.search`.
+
+    A string is words; a Path is a picture or recording here, which is sent as an example. Raises InputError
+    for a file that is neither, and where the server's index holds texts alone.
+    """
+    await ours(server, "an index to search")
+    named = {"below": [str(path) for path in below], "kinds": [*kinds]}
+    given = {name: values for name, values in named.items() if values}
+    asked = {"query": query} if isinstance(query, str) else _example(query)
+    told = {} if instruction is None else {"instruction": instruction}
+    (found,) = await server.fetch(
+        [Ask("/search", {**asked, "top_k": top_k, **told, **given}, _media, "pictures and sound")]
+    )
     return list(found)
 
 
@@ -68,6 +97,38 @@ def _hits(answer: Any) -> list[Hit]:
     names = ("path", "start", "end", "first_line", "last_line", "text", "score", "scores", "ranks")
     return [
         Hit(**{name: one[name] for name in names}, sentence=tuple(one["sentence"])) for one in answer["hits"]
+    ]
+
+
+def _example(path: Path) -> dict[str, str]:
+    """A file as the example that a search is sent."""
+    from lingxi.index.media_files import kind_of_name
+
+    kind = kind_of_name(path)
+    if kind not in ("image", "audio"):
+        raise InputError(
+            f"{path} is neither a picture nor a recording", "give words as a string, or the path of one"
+        )
+    try:
+        data = base64.b64encode(path.expanduser().read_bytes()).decode()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}", "give a file that can be read") from None
+    # The server goes by what the bytes are.
+    return {kind: f"data:application/octet-stream;base64,{data}"}
+
+
+def _media(answer: Any) -> list[MediaHit]:
+    # Not above: it brings torch, which other calls of a client do without.
+    from lingxi.index.media import MediaHit
+
+    if "media" not in answer:
+        raise InputError(
+            "the server's index holds texts alone",
+            "serve an index of pictures or sound by a model that reads them (docs/serve.md)",
+        )
+    return [
+        MediaHit(one["path"], one["kind"], one["score"], one["page"] or 0, one["key"])
+        for one in answer["media"]
     ]
 
 

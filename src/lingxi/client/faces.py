@@ -52,7 +52,7 @@ def _ended(plan: Coroutine[Any, Any, T]) -> T:
 
 
 class Client(Connection):
-    """A server with the face of `Embedder` and `Reranker`, and `search` and `segment` where it is lingxi.
+    """A server with the face of `Embedder` and `Reranker`; where it is lingxi, it also searches and segments.
 
     Any server of OpenAI's `/v1/embeddings` and Cohere's `/v1/rerank` will do. `model` and `reranker` are the
     names asked for (None: the server's own choice, or the first it lists); `prompts` says what named prompts
@@ -73,6 +73,7 @@ class Client(Connection):
     fingerprint = _sync(plans.fingerprint)
     get_embedding_dimension = _sync(plans.dimension)
     search = _sync(extras.search)
+    search_media = _sync(extras.search_media)
     segment = _sync(extras.segment)
 
     @property
@@ -127,6 +128,7 @@ class AsyncClient(Connection):
     fingerprint = _async(plans.fingerprint)
     get_embedding_dimension = _async(plans.dimension)
     search = _async(extras.search)
+    search_media = _async(extras.search_media)
     segment = _async(extras.segment)
 
     async def close(self) -> None:
