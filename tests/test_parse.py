@@ -169,6 +169,7 @@ def test_code_that_does_not_parse_is_still_cut():
         ("a.bin", b"\x7fELF\0\0\0", "binary"),
         ("a.txt", b"caf\xe9 latin-1", "UTF-8"),
         ("a.txt", b"  \n", "empty"),
+        ("plot.svg", b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M 0 14.3"/></svg>', "drawing"),
         ("a.html", b"<html><body></body></html>", "HTML without text"),
         ("a.html", b"\x00\x01\x02", "binary"),
         ("a.pdf", b"%PDF-1.4 nonsense", "damaged PDF"),

