@@ -28,7 +28,7 @@ from lingxi.cli.options import (
     TopK,
     Whole,
 )
-from lingxi.cli.search import Shown, answer, beside_of
+from lingxi.cli.search import Shown, answer, asked_of, beside_of
 
 if TYPE_CHECKING:
     from lingxi.index.media import MediaIndex
@@ -109,7 +109,7 @@ def search_index(
 ) -> None:
     """Search an index as it is."""
     from lingxi.index import Index
-    from lingxi.index.generations import media_name
+    from lingxi.index.generations import holds_media
     from lingxi.index.store import require
 
     shown = Shown(documents, around, lines, as_json)
@@ -117,12 +117,8 @@ def search_index(
     judge = reranker_of(context, reranker)
     embedder, seer = media.both(context, model)
     opened = Index.open(place, embedder, judge, namespace=namespace)
-    there = (Path(place).expanduser() / media_name(namespace)).is_file()
-    beside = beside_of(place, seer if there else None, namespace)
-    asked: dict[str, Any] = {
-        "top_k": top_k, "instruction": instruction, "below": below or (),
-        "kinds": kind or (), "languages": language or (),
-    }  # fmt: skip
+    beside = beside_of(place, seer if holds_media(place, namespace) else None, namespace)
+    asked = asked_of(top_k, instruction, below, kind, language)
     answer(opened, beside, query, asked, shown)
 
 
@@ -161,9 +157,9 @@ def remove(place: Place, paths: Paths, namespace: Namespace = "", as_json: Json 
 
 def _held(place: str | Path, namespace: str) -> MediaIndex | None:
     """The pictures and sound that an index holds, for no model; torch is loaded only where there are some."""
-    from lingxi.index.generations import media_name
+    from lingxi.index.generations import holds_media
 
-    if not (Path(place).expanduser() / media_name(namespace)).is_file():
+    if not holds_media(place, namespace):
         return None
     from lingxi.index.media import MediaIndex
 

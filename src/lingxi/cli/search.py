@@ -88,10 +88,7 @@ def search(
     if sys.stderr.isatty() and not as_json and (report.segments or report.removed):
         show.complain(show.report_line(report))
     # The index in the cache holds these paths alone.
-    asked: dict[str, Any] = {
-        "top_k": top_k, "instruction": instruction, "below": paths if index else (),
-        "kinds": kind or (), "languages": language or (),
-    }  # fmt: skip
+    asked = asked_of(top_k, instruction, paths if index else None, kind, language)
     answer(opened, beside, query, asked, shown, {"index": show.report_values(report)})
 
 
@@ -116,6 +113,18 @@ class Shown:
                 "--around raises passages by their neighbours, --documents ranks whole files",
                 "give one of the two",
             )
+
+
+def asked_of(
+    top_k: int,
+    instruction: str | None,
+    below: Sequence[str] | None,
+    kinds: Sequence[str] | None,
+    languages: Sequence[str] | None,
+) -> dict[str, Any]:
+    """What an index is asked beside the query, of options that were given or not."""
+    narrowed = {"below": below or (), "kinds": kinds or (), "languages": languages or ()}
+    return {"top_k": top_k, "instruction": instruction, **narrowed}
 
 
 def answer(

@@ -37,10 +37,8 @@ async def search(
     With `rerank` a reranker of the server orders them, if it has one; `below` names paths as hits show them.
     """
     judged = any(card["kind"] == "reranker" for card in await ours(server, "an index to search"))
-    named = {"below": [str(path) for path in below], "kinds": [*kinds], "languages": [*languages]}
-    given = {name: values for name, values in named.items() if values}
-    body = {"query": query, "top_k": top_k, "rerank": rerank and judged, **given}
-    asked = body if instruction is None else {**body, "instruction": instruction}
+    narrowed = _narrowed(top_k, instruction, below, kinds, languages)
+    asked = {"query": query, "rerank": rerank and judged, **narrowed}
     (found,) = await server.fetch([Ask("/search", asked, _hits, "passages")])
     return list(found)
 
@@ -59,13 +57,9 @@ async def search_media(
     for a file that is neither, and where the server's index holds texts alone.
     """
     await ours(server, "an index to search")
-    named = {"below": [str(path) for path in below], "kinds": [*kinds]}
-    given = {name: values for name, values in named.items() if values}
     asked = {"query": query} if isinstance(query, str) else _example(query)
-    told = {} if instruction is None else {"instruction": instruction}
-    (found,) = await server.fetch(
-        [Ask("/search", {**asked, "top_k": top_k, **told, **given}, _media, "pictures and sound")]
-    )
+    narrowed = _narrowed(top_k, instruction, below, kinds)
+    (found,) = await server.fetch([Ask("/search", {**asked, **narrowed}, _media, "pictures and sound")])
     return list(found)
 
 
@@ -98,6 +92,20 @@ def _hits(answer: Any) -> list[Hit]:
     return [
         Hit(**{name: one[name] for name in names}, sentence=tuple(one["sentence"])) for one in answer["hits"]
     ]
+
+
+def _narrowed(
+    top_k: int,
+    instruction: str | None,
+    below: Sequence[str | Path],
+    kinds: Sequence[str],
+    languages: Sequence[str] = (),
+) -> dict[str, Any]:
+    """What a search is asked beside its query; what was not given is left to the server."""
+    named = {"below": [str(path) for path in below], "kinds": [*kinds], "languages": [*languages]}
+    given: dict[str, Any] = {name: values for name, values in named.items() if values}
+    given |= {} if instruction is None else {"instruction": instruction}
+    return {"top_k": top_k, **given}
 
 
 def _example(path: Path) -> dict[str, str]:

@@ -97,8 +97,8 @@ def _e5_small() -> Encoder:
     return Called(
         "multilingual-e5-small",
         f"{version(E5)} by lingxi",
-        lambda texts: model.encode(texts, prompt="query: "),
-        documents=lambda texts: model.encode(texts, prompt="passage: "),
+        model.encode_query,
+        documents=model.encode_document,
     )
 
 

@@ -77,6 +77,11 @@ def media_name(namespace: str = "") -> str:
     return f"media.n-{checked_namespace(namespace)}.npz" if namespace else MEDIA
 
 
+def holds_media(place: str | Path, namespace: str = "") -> bool:
+    """Whether an index holds pictures and sound; asked before what reads them is loaded."""
+    return (Path(place).expanduser() / media_name(namespace)).is_file()
+
+
 def tables(path: Path) -> dict[tuple[int, str], str]:
     """The tables of a folder by generation and namespace."""
     found = [_TABLE.fullmatch(entry.name) for entry in path.iterdir()] if path.is_dir() else []

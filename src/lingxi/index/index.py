@@ -184,10 +184,6 @@ class Index:
         within = Within(tuple(self._places(below)), tuple(kinds), tuple(languages))
         return self._hits_told(near(self._store, vector, top_k=top_k, within=within))
 
-    def told(self, path: str) -> str:
-        """An absolute path of the index as hits of `search_as` show it."""
-        return self._told(path)
-
     def search_as(
         self,
         embedder: Embeds,
@@ -224,7 +220,7 @@ class Index:
         """Absolute places of names as hits show them."""
         if not names:
             return []
-        shown = {self._told(path): path for path in self._store.files()}
+        shown = {self.told(path): path for path in self._store.files()}
         places: set[str] = set()
         for place in map(os.path.normpath, names):
             below = {p: path for p, path in shown.items() if is_below(p, place) or is_below(path, place)}
@@ -273,10 +269,13 @@ class Index:
         return replace(hit, path=self._shown(hit.path))
 
     def _hits_told(self, hits: Sequence[Hit]) -> list[Hit]:
-        return [replace(hit, path=self._told(hit.path)) for hit in hits]
+        return [replace(hit, path=self.told(hit.path)) for hit in hits]
 
-    def _told(self, path: str) -> str:
-        """A path for someone elsewhere: never absolute where the index's files lie in one folder."""
+    def told(self, path: str) -> str:
+        """A path of the index as hits of `search_as` show it, for someone elsewhere.
+
+        Never absolute where the index's files lie in one folder.
+        """
         shown = self._shown(path)
         above = self._folder_above() if os.path.isabs(shown) and shown == path else ""  # noqa: PTH117
         return os.path.relpath(path, above) if above else shown

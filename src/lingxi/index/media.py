@@ -22,7 +22,8 @@ from lingxi.errors import InputError, ModelError, StoreError
 from lingxi.index.generations import MEDIA, media_name
 from lingxi.index.lock import writing
 from lingxi.index.media_files import KINDS, MediaFile, found, kind_of_name
-from lingxi.index.media_work import Told, Work, batches, opened, parts_in, stays, whole
+from lingxi.index.media_work import Told, Work, opened, parts_in, stays, whole
+from lingxi.media.embedder import batches
 from lingxi.parse.walk import is_below
 from lingxi.vectors import Floats
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lingxi import pdf, pictures
 from lingxi.errors import InputError
-from lingxi.media.sounds import is_sound
+from lingxi.media.preview import kind_of_file
 from lingxi.parse.walk import Skipped, resolve, walk
 from lingxi.records import digest
 
@@ -51,11 +51,7 @@ class MediaFile:
 
 def kind_of_name(path: str | Path) -> Kind | None:
     """The kind of a file by its ending; None for one of another kind."""
-    if pictures.is_picture_name(str(path)):
-        return "image"
-    if is_sound(path):
-        return "audio"
-    return "page" if Path(path).suffix.lower() == ".pdf" else None
+    return kind_of_file(path) or ("page" if Path(path).suffix.lower() == ".pdf" else None)
 
 
 def found(paths: Sequence[str | Path], pages: bool) -> tuple[dict[str, MediaFile], list[Skipped], list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +79,3 @@ def stays(
         return (now.size, now.changed) == (file.size, file.changed)
     is_seen = any(is_below(file.path, root) for root in roots)
     return not is_seen or any(is_below(file.path, folder) for folder in blocked)
-
-
-def batches(files: Iterable[MediaFile], size: int) -> Iterator[list[MediaFile]]:
-    """Files `size` at a time."""
-    batch: list[MediaFile] = []
-    for file in files:
-        batch.append(file)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

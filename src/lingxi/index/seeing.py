@@ -11,8 +11,9 @@ import numpy as np
 from lingxi.embedder import Embedder
 from lingxi.errors import InputError
 from lingxi.index.build import AddReport, NothingError, Progress
+from lingxi.index.generations import holds_media
 from lingxi.index.index import Index
-from lingxi.index.media import MEDIA, Encodes, MediaIndex, MediaReport, kind_of_name
+from lingxi.index.media import Encodes, MediaIndex, MediaReport, kind_of_name
 from lingxi.media import MediaEmbedder
 from lingxi.vectors import Floats
 
@@ -97,5 +98,4 @@ def media_in(place: str | Path, model: Any) -> MediaIndex | None:
     Raises StoreError where another model made them.
     """
     encoder = encoder_of(model)
-    there = (Path(place).expanduser() / MEDIA).is_file()
-    return MediaIndex(place, encoder) if encoder is not None and there else None
+    return MediaIndex(place, encoder) if encoder is not None and holds_media(place) else None

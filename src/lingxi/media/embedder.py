@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from lingxi.model.sound import log_mel
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+Item = TypeVar("Item")
 Kind = Literal["text", "image", "audio"]
 DEFAULT_MEDIA = "lingxi-nano-vl"
 _BATCH = 16
@@ -108,7 +109,7 @@ class MediaEmbedder:
     def encode_pixels(self, items: Iterable[torch.Tensor]) -> vectors.Floats:
         """Unit vectors [n, dim] of pictures as `pixels_of` makes them, in batches of 16."""
         parts = []
-        for batch in _batches(items, _BATCH):
+        for batch in batches(items, _BATCH):
             if self._pictures is None:
                 raise ModelError(f"{self.name} has no picture encoder", "use another directory")
             pixels = torch.stack(batch).contiguous(memory_format=torch.channels_last)
@@ -119,7 +120,7 @@ class MediaEmbedder:
     def encode_sounds(self, items: Iterable[Any]) -> vectors.Floats:
         """Unit vectors [n, dim] of sounds, each of its first 30 seconds."""
         parts = []
-        for batch in _batches((sound_of(item) for item in items), _BATCH):
+        for batch in batches((sound_of(item) for item in items), _BATCH):
             if self._sounds is None:
                 raise ModelError(f"{self.name} has no sound encoder", "use another directory")
             parts.append(self._heard([sound.samples for sound in batch]))
@@ -266,8 +267,9 @@ def _alike(order: list[int], lengths: list[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    batch: list[Any] = []
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Items `size` at a time, in their order."""
+    batch: list[Item] = []
     for item in items:
         batch.append(item)
         if len(batch) == size:

@@ -14,7 +14,8 @@ from lingxi.check import make_golden
 from lingxi.embedder import DEFAULT_EMBEDDER, Embedder
 from lingxi.errors import InputError
 from lingxi.index import Index
-from lingxi.index.media import MEDIA, MediaIndex
+from lingxi.index.generations import holds_media
+from lingxi.index.media import MediaIndex
 from lingxi.index.seeing import media_in, texts_of
 from lingxi.media import MediaEmbedder
 from lingxi.model.files import locate, read_config
@@ -153,6 +154,6 @@ def _index(path: str, embedders: Mapping[str, Embedder | MediaEmbedder]) -> tupl
         raise InputError(f"{path}: no index", "make it first: lingxi index add PATH…")
     first = next(iter(embedders.values()))
     index, media = Index.open(path, embedder=texts_of(first)), media_in(path, first)
-    if media is None and (Path(path).expanduser() / MEDIA).is_file():
+    if media is None and holds_media(path):
         LOG.warning("%s holds pictures and sound, which the first embedder does not read: not served", path)
     return index, media

@@ -50,6 +50,7 @@ def picture_features(network: PictureNetwork, media: Sequence[str], store: Path,
     """Features [n, 1704] of pictures as they are (`view` 0), or as another view of each."""
 
     def compute(paths: Sequence[str]) -> Floats:
+        """Features of some of the pictures."""
         opened = [picture_of(path) for path in paths]
         seen = [
             turned(one, f"{view} {Path(path).name}") if view else one
@@ -67,6 +68,7 @@ def sound_features(network: SoundNetwork, media: Sequence[str], store: Path) -> 
     width = media_heads.sound_features(network.parts)
 
     def compute(paths: Sequence[str]) -> Floats:
+        """Features of some of the recordings, short ones beside short ones."""
         spectrograms = [_spectrogram(path) for path in paths]
         order = np.argsort([one.shape[1] for one in spectrograms])
         out = np.zeros((len(paths), width), np.float32)
