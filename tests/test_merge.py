@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -257,6 +258,12 @@ def test_the_gradient_of_the_weights_is_that_of_a_slow_reference(reach):
     assert torch.allclose(weights.grad, other.grad, rtol=1e-3, atol=1e-6)
 
 
+def empty() -> Decoder:
+    """A network of the tests' shape without weights."""
+    with torch.device("meta"):
+        return Decoder(SIZE)
+
+
 @pytest.mark.parametrize("convex", [True, False])
 def test_descent_finds_a_planted_optimum(convex):
     base, a, b = states()
@@ -274,7 +281,7 @@ def test_descent_finds_a_planted_optimum(convex):
         (a, b),
         lambda state: -float(np.square(flat(state) - target).sum()),
         loss,
-        SIZE,
+        empty(),
         SearchSettings(method="descend", steps=60),
     )
     assert found.weights == pytest.approx(planted, abs=0.03)
@@ -292,7 +299,7 @@ def test_descent_stops_at_a_loss_that_is_not_finite():
             models,
             lambda state: 0.0,
             lambda decoder, step: decoder.norm.weight.sum() * math.nan,
-            SIZE,
+            empty(),
             SearchSettings(method="descend"),
         )
 
@@ -509,11 +516,14 @@ def test_the_score_of_an_input_is_that_of_the_embedder(embedders, tmp_path):
     from lingxi.merge.probe import make_probe
     from lingxi.merge.reading import Reading, read_dev
     from lingxi.metrics import ndcg_at_k
+    from lingxi.model.network import empty_network
 
     asked = SearchSettings()
     pairs = read_dev(dev_pairs(tmp_path / "dev.parquet"), asked)
     embedder = Embedder(embedders[0], device="cpu")
-    reading = Reading("embedder", toy_size(), embedder.tokenizer, 100, torch.device("cpu"))
+    reading = Reading(
+        "embedder", partial(empty_network, embedders[0]), embedder.tokenizer, 100, torch.device("cpu")
+    )
     with open_weights(embedders[0]) as state:
         score = make_probe(pairs, reading, asked).score(state)
     texts = [item.text for pair in pairs for item in (*pair.positives, *pair.negatives)]

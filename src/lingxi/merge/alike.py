@@ -12,9 +12,12 @@ import torch
 
 from lingxi.errors import InputError, ModelError
 from lingxi.merge.methods import State
+from lingxi.model.encoder_size import EncoderSize
 from lingxi.model.files import read_config
-from lingxi.model.layout import Kind, read_kind, read_max_length, read_prompts
-from lingxi.model.sizes import Size, size_from_config
+from lingxi.model.layout import Kind, read_kind, read_prompts
+from lingxi.model.network import empty_network, read_limit, read_size
+from lingxi.model.pooling import Pooling
+from lingxi.model.sizes import Size
 
 _REMEDY = "merge checkpoints of one run, or of runs that start from the same model"
 # What a tokenizer does to texts; what it puts around them is written anew.
@@ -26,7 +29,8 @@ class Alike:
     """What the inputs of a merge have in common."""
 
     kind: Kind
-    size: Size
+    size: Size | EncoderSize
+    pooling: Pooling
     max_seq_length: int
 
 
@@ -43,9 +47,10 @@ def check_alike(models: Sequence[Path], base: Path | None = None) -> Alike:
         _check_causal(model)
         _differ(first, model, "kind", read_kind(first), read_kind(model))
         _differ(first, model, "prompts", read_prompts(first), read_prompts(model))
-    size = _size(first)
-    lengths = [read_max_length(model) or size.max_positions for model in models]
-    return Alike(read_kind(first) or "embedder", size, min(lengths))
+        _differ(first, model, "pooling", _pooling(first), _pooling(model))
+    size = read_size(first)
+    lengths = [read_limit(model) or size.max_positions for model in models]
+    return Alike(read_kind(first) or "embedder", size, _pooling(first), min(lengths))
 
 
 def check_changed(
@@ -76,7 +81,9 @@ def equal(state: State, other: State) -> bool:
 
 
 def _check_size(first: Path, other: Path) -> None:
-    left, right = asdict(_size(first)), asdict(_size(other))
+    sizes = read_size(first), read_size(other)
+    _differ(first, other, "family", type(sizes[0]).__name__, type(sizes[1]).__name__)
+    left, right = map(asdict, sizes)
     for name, value in left.items():
         _differ(first, other, name, value, right[name])
 
@@ -95,8 +102,8 @@ def _differ(first: Path, other: Path, what: str, left: object, right: object) ->
         raise ModelError(f"{first} and {other} differ in {what}{shown}", _REMEDY)
 
 
-def _size(model: Path) -> Size:
-    return size_from_config(read_config(model), str(model))
+def _pooling(model: Path) -> Pooling:
+    return empty_network(model).pooling
 
 
 def _tokenizer(model: Path) -> str:

@@ -23,15 +23,16 @@ from lingxi.merge.reading import (
     answer_row,
     asked,
     candidates,
-    decoder_of,
     judged,
+    network_of,
     text_ids,
 )
 from lingxi.merge.settings import SearchSettings
 from lingxi.metrics import ndcg_at_k
 from lingxi.model.decoder import Decoder
+from lingxi.model.encoder import Encoder
 from lingxi.records import Pair
-from lingxi.train.encoders import encoder_of
+from lingxi.train.encoders import encode_by
 
 _TEMPERATURE = 0.05
 _TIED = "embed_tokens.weight"
@@ -39,10 +40,10 @@ _TIED = "embed_tokens.weight"
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A dev set read for one tokenizer: `score` of merged weights, `loss` of a decoder at a step."""
+    """A dev set read for one tokenizer: `score` of merged weights, `loss` of a network at a step."""
 
     score: Callable[[State], float]
-    loss: Callable[[Decoder, int], torch.Tensor]
+    loss: Callable[[Decoder | Encoder, int], torch.Tensor]
     rows: int
 
 
@@ -54,47 +55,48 @@ def make_probe(pairs: Sequence[Pair], reading: Reading, settings: SearchSettings
     embedder = reading.kind == "embedder"
     score, loss = (_embedder_score, _embedder_loss) if embedder else (_reranker_score, _reranker_loss)
 
-    def step_loss(decoder: Decoder, step: int) -> torch.Tensor:
+    def step_loss(network: Decoder | Encoder, step: int) -> torch.Tensor:
         """The loss of the pairs of a step, which its number draws."""
         picked = np.random.default_rng((settings.seed, step)).permutation(len(taught))
-        return loss([taught[i] for i in picked[: settings.batch_pairs]], decoder, reading)
+        return loss([taught[i] for i in picked[: settings.batch_pairs]], network, reading)
 
     return Probe(lambda state: score(measured, state, reading), step_loss, len(measured))
 
 
 def _embedder_score(rows: Sequence[Asked], state: State, reading: Reading) -> float:
-    decoder = decoder_of(state, reading)
+    network = network_of(state, reading)
     texts = list(dict.fromkeys(text for row in rows for text in row.passages))
-    documents = F.normalize(pooled_states(decoder, text_ids(texts, reading)), dim=-1)
-    queries = F.normalize(pooled_states(decoder, text_ids([row.query for row in rows], reading)), dim=-1)
+    documents = F.normalize(pooled_states(network, text_ids(texts, reading)), dim=-1)
+    queries = F.normalize(pooled_states(network, text_ids([row.query for row in rows], reading)), dim=-1)
     return _ndcg(rows, [texts] * len(rows), list(queries @ documents.T))
 
 
-def _embedder_loss(rows: Sequence[Asked], decoder: Decoder, reading: Reading) -> torch.Tensor:
-    queries = F.normalize(encoder_of(decoder)(text_ids([row.query for row in rows], reading)), dim=-1)
+def _embedder_loss(rows: Sequence[Asked], network: Decoder | Encoder, reading: Reading) -> torch.Tensor:
+    encode = encode_by(network)
+    queries = F.normalize(encode(text_ids([row.query for row in rows], reading)), dim=-1)
     firsts = [row.passages[0] for row in rows]
-    documents = F.normalize(encoder_of(decoder)(text_ids(firsts, reading)), dim=-1)
+    documents = F.normalize(encode(text_ids(firsts, reading)), dim=-1)
     also = torch.tensor([[text in row.right for text in firsts] for row in rows]).fill_diagonal_(False)
     logits = (queries @ documents.T / _TEMPERATURE).masked_fill(also.to(queries.device), -torch.inf)
     return F.cross_entropy(logits, torch.arange(len(rows), device=logits.device))
 
 
 def _reranker_score(rows: Sequence[Asked], state: State, reading: Reading) -> float:
-    decoder = decoder_of(state, reading)
+    network = network_of(state, reading)
     answer = answer_row(state["lm_head.weight" if "lm_head.weight" in state else _TIED], reading.tokens)
     groups = [candidates(rows, index) for index in range(len(rows))]
-    states = pooled_states(decoder, judged(rows, groups, reading))
+    states = pooled_states(network, judged(rows, groups, reading))
     return _ndcg(rows, groups, torch.split(states @ answer.float().cpu(), [len(texts) for texts in groups]))
 
 
-def _reranker_loss(rows: Sequence[Asked], decoder: Decoder, reading: Reading) -> torch.Tensor:
-    if not reading.size.tied_head:
+def _reranker_loss(rows: Sequence[Asked], network: Decoder | Encoder, reading: Reading) -> torch.Tensor:
+    if not (isinstance(network, Decoder) and network.size.tied_head):
         raise InputError(
             "a reranker with an output head of its own has no loss here", "search by grid or coordinate"
         )
     groups = [candidates(rows, index) for index in range(len(rows))]
-    answer = answer_row(decoder.embed_tokens.weight, reading.tokens)
-    parts = torch.split(encoder_of(decoder)(judged(rows, groups, reading)) @ answer, [len(g) for g in groups])
+    answer = answer_row(network.embed_tokens.weight, reading.tokens)
+    parts = torch.split(encode_by(network)(judged(rows, groups, reading)) @ answer, [len(g) for g in groups])
     first = torch.zeros((), dtype=torch.long, device=answer.device)
     # Other positives of the row are neither right nor wrong.
     counted = [

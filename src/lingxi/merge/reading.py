@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import islice
@@ -17,8 +17,8 @@ from lingxi.errors import InputError
 from lingxi.merge.methods import State
 from lingxi.merge.settings import SearchSettings
 from lingxi.model.decoder import Decoder
+from lingxi.model.encoder import Encoder
 from lingxi.model.layout import Kind
-from lingxi.model.sizes import Size
 from lingxi.model.tokens import Tokens
 from lingxi.records import Pair, drawn, read_pairs
 from lingxi.train.feeding import framed
@@ -40,10 +40,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a model reads texts: its kind, shape and tokens, where texts are cut, and where it computes."""
+    """How a model reads texts: its kind and tokens, where texts are cut, and where it computes.
+
+    `empty` makes a network of its shape without weights, on torch's meta device.
+    """
 
     kind: Kind
-    size: Size
+    empty: Callable[[], Decoder | Encoder]
     tokens: Tokens
     max_tokens: int
     device: torch.device
@@ -100,15 +103,14 @@ def answer_row(head: torch.Tensor, tokens: Tokens) -> torch.Tensor:
 
 
 def text_ids(texts: Sequence[str], reading: Reading) -> list[list[int]]:
-    """Ids of each text, cut, with the end token."""
-    found = reading.tokens.texts(texts)
-    return [[*ids[: reading.max_tokens], reading.tokens.end] for ids in found]
+    """Ids of each text, cut, in the tokenizer's frame."""
+    tokens = reading.tokens
+    return [tokens.framed(ids, reading.max_tokens + tokens.frame) for ids in tokens.texts(texts)]
 
 
-def decoder_of(state: State, reading: Reading) -> Decoder:
-    """A decoder of these weights in fp32, for scoring."""
-    with torch.device("meta"):
-        decoder = Decoder(reading.size)
-    wanted = {name: state[name].float().to(reading.device) for name, _ in decoder.named_parameters()}
-    decoder.load_state_dict(wanted, assign=True)
-    return decoder.eval().requires_grad_(False)
+def network_of(state: State, reading: Reading) -> Decoder | Encoder:
+    """A network of these weights in fp32, for scoring."""
+    network = reading.empty()
+    wanted = {name: state[name].float().to(reading.device) for name, _ in network.named_parameters()}
+    network.load_state_dict(wanted, assign=True)
+    return network.eval().requires_grad_(False)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,9 +26,11 @@ from lingxi.merge.probe import make_probe
 from lingxi.merge.reading import Reading, read_dev
 from lingxi.merge.search import Found, Score, search
 from lingxi.merge.settings import MergeSettings, SearchSettings, weights_for
+from lingxi.model.encoder_size import EncoderSize
 from lingxi.model.files import locate, open_weights, write_json
 from lingxi.model.layout import ModelFiles, read_prompts, write_directory
-from lingxi.model.tokens import read_tokens
+from lingxi.model.network import empty_network, open_network_tensors, read_network_tokens, read_size
+from lingxi.train.checkpoint_start import write_like
 
 MakeGolden = Callable[[Path], None]
 FILE = "merge.json"
@@ -79,30 +82,31 @@ def merge_models(
     asked = _dev(dev, settings.search, alike, models[0], device)
     with _opened(models, base) as (states, start):
         reach = space(settings.method, states, start, settings.granularity, settings.trim, settings.elect)
-        found = _searched(settings, reach, states, alike, asked, device)
+        found = _searched(settings, reach, states, asked, models[0], device)
         weights = found.weights if found else even
         whole = states[found.kept] if found and found.kept is not None else reach.merged(weights)
         state = _computed(whole, settings.dtype)
         if found is None or found.kept is None:
             check_changed(state, states, start, weights, models)
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    draft = out.with_name(out.name + ".partial")
+    shutil.rmtree(draft, ignore_errors=True)
     said = provenance(settings, models, base, weights, found, asked.rows if asked else 0)
-    files = ModelFiles(
-        alike.kind,
-        alike.size,
-        state,
-        (models[0] / "tokenizer.json").read_text(encoding="utf-8"),
-        card_of(alike.kind, models, said, card),
-        alike.max_seq_length,
-    )
-    write_directory(files, partial, settings.dtype, max_shard_bytes=_SHARD_BYTES)
-    _keep_prompts(models[0], partial)
-    make_golden(partial)
-    write_json(partial / FILE, said)
+    _write(alike, state, models[0], draft, settings.dtype, card_of(alike.kind, models, said, card))
+    _keep_prompts(models[0], draft)
+    make_golden(draft)
+    write_json(draft / FILE, said)
     shutil.rmtree(out, ignore_errors=True)
-    partial.replace(out)
+    draft.replace(out)
     return Merged(out, weights, found)
+
+
+def _write(alike: Alike, state: State, first: Path, out: Path, dtype: str, card: str) -> None:
+    if isinstance(alike.size, EncoderSize):
+        write_like(first, state, out, dtype, card)
+        return
+    tokenizer = (first / "tokenizer.json").read_text(encoding="utf-8")
+    files = ModelFiles(alike.kind, alike.size, state, tokenizer, card, alike.max_seq_length)
+    write_directory(files, out, dtype, max_shard_bytes=_SHARD_BYTES)
 
 
 def _check_out(out: Path, models: Sequence[Path]) -> None:
@@ -117,8 +121,8 @@ def _check_out(out: Path, models: Sequence[Path]) -> None:
 @contextmanager
 def _opened(models: Sequence[Path], base: Path | None) -> Iterator[tuple[tuple[State, ...], State | None]]:
     with ExitStack() as stack:
-        states = tuple(stack.enter_context(open_weights(model)) for model in models)
-        start = stack.enter_context(open_weights(base)) if base else None
+        states = tuple(stack.enter_context(_tensors(model)) for model in models)
+        start = stack.enter_context(_tensors(base)) if base else None
         others = ((*models[1:], base), (*states[1:], start))
         for model, state in zip(*others, strict=True):
             if state is not None and (lacking := sorted(set(states[0]) ^ set(state))):
@@ -127,6 +131,11 @@ def _opened(models: Sequence[Path], base: Path | None) -> Iterator[tuple[tuple[S
                     "merge checkpoints of one kind",
                 )
         yield states, start
+
+
+def _tensors(model: Path) -> AbstractContextManager[State]:
+    """A model's tensors by the network's names; a Qwen3 one may have an output head beside them."""
+    return open_network_tensors(model) if isinstance(read_size(model), EncoderSize) else open_weights(model)
 
 
 def _dev(
@@ -141,9 +150,9 @@ def _dev(
         raise InputError("weights cannot be searched without a dev set", "give a file of pairs")
     if not isinstance(dev, Path):
         return dev
-    tokens = read_tokens(model / "tokenizer.json", alike.size.vocab)
+    tokens = read_network_tokens(model, alike.size.vocab)
     most = min(settings.max_tokens, alike.max_seq_length)
-    reading = Reading(alike.kind, alike.size, tokens, most, choose_device(device))
+    reading = Reading(alike.kind, partial(empty_network, model), tokens, most, choose_device(device))
     probe = make_probe(read_dev(dev, settings), reading, settings)
     return Dev(probe.score, probe.loss, probe.rows)
 
@@ -152,8 +161,8 @@ def _searched(
     settings: MergeSettings,
     reach: Space,
     states: Sequence[State],
-    alike: Alike,
     dev: Dev | None,
+    model: Path,
     device: str | None,
 ) -> Found | None:
     if settings.search is None or dev is None:
@@ -163,7 +172,7 @@ def _searched(
     if dev.loss is None:
         raise InputError("descend needs a loss of the dev set", "search by grid or coordinate")
     where = choose_device(device)
-    return descend(reach, states, dev.score, dev.loss, alike.size, settings.search, where)
+    return descend(reach, states, dev.score, dev.loss, empty_network(model), settings.search, where)
 
 
 def _computed(whole: State, dtype: str) -> dict[str, torch.Tensor]:

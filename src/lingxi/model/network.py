@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +24,7 @@ from lingxi.model.decoder import Decoder, Prefix
 from lingxi.model.encoder import Encoder
 from lingxi.model.encoder_size import ENCODERS, EncoderSize, encoder_size
 from lingxi.model.families import DECODERS, decoder_size
-from lingxi.model.files import filled, read_config
+from lingxi.model.files import filled, open_published, open_tensors, read_config, shapes_of
 from lingxi.model.framing import read_framed_tokens, read_token_limit
 from lingxi.model.layout import read_max_length
 from lingxi.model.modules import Modules, read_heads, read_modules
@@ -145,6 +147,27 @@ def read_size(directory: Path) -> Size | EncoderSize:
     config = read_config(directory)
     read = encoder_size if _kind(config, directory) in ENCODERS else decoder_size
     return read(config, str(directory))
+
+
+@contextmanager
+def open_network_tensors(directory: Path) -> Iterator[Mapping[str, torch.Tensor]]:
+    """The tensors of a directory's network in fp32 under its own names, read one by one while it is open.
+
+    Raises ModelError as `read_network`.
+    """
+    with open_tensors(directory, shapes_of(empty_network(directory)), network_name) as tensors:
+        yield tensors
+
+
+def published_state(directory: Path, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A network's tensors under the names that a directory's files have for them, and BERT's pooler as it is.
+
+    No vector uses the pooler, but transformers complains without it.
+    """
+    with open_published(directory) as tensors:
+        pooler = {key: tensors[key] for key in tensors if "pooler." in key and network_name(key) not in state}
+        named = {key: state[network_name(key)] for key in tensors if network_name(key) in state}
+    return {**named, **pooler}
 
 
 def read_decoder_size(directory: Path) -> Size:

@@ -109,7 +109,7 @@ def apply_adapter(
     before = pooled_states(start.decoder, probes)
     read = load_adapter(start.decoder, adapter)
     after = pooled_states(start.decoder, probes)
-    whole = replace(start, decoder=merged(start.decoder, probes))
+    whole = replace(start, network=merged(start.decoder, probes))
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         files = whole.files(kind, _card(directory, adapter, read))

@@ -8,7 +8,9 @@ from typing import Protocol, cast
 
 import torch
 
+from lingxi.errors import InputError
 from lingxi.model.decoder import Block, Decoder
+from lingxi.model.encoder import Encoder
 from lingxi.model.packed import Packed, pack
 
 
@@ -36,18 +38,39 @@ def encoder_of(decoder: Decoder, amp: torch.dtype | None = None) -> Encode:
     return encode
 
 
-def packed_encoder(forward: Callable[[Packed], torch.Tensor], device: torch.device | str = "cpu") -> Encode:
-    """Encode by any function of a packed batch, which reads every sequence whole."""
-    return lambda sequences, shared=0: _in_order(sequences, forward, device)
+def packed_encoder(
+    forward: Callable[[Packed], torch.Tensor],
+    device: torch.device | str = "cpu",
+    amp: torch.dtype | None = None,
+) -> Encode:
+    """Encode by any function of a packed batch, which reads every sequence whole; states are fp32."""
+
+    def encode(sequences: list[list[int]], shared: int = 0) -> torch.Tensor:
+        with _amp(torch.device(device), amp):
+            return _in_order(sequences, forward, device).float()
+
+    return encode
 
 
-def recompute(decoder: Decoder) -> None:
+def encode_by(network: Decoder | Encoder, amp: torch.dtype | None = None) -> Encode:
+    """Encode by a network of either kind; an encoder, whose tokens see what follows, shares no prefix."""
+    if isinstance(network, Encoder):
+        return packed_encoder(network, network.device, amp)
+    return encoder_of(network, amp)
+
+
+def recompute(network: Decoder | Encoder) -> None:
     """From now on keep only what stands between blocks, and compute the rest again in backward.
 
     Gradient checkpointing (Chen et al. 2016, arXiv 1604.06174): about a third more time, and the
-    memory of one block instead of all.
+    memory of one block instead of all. Raises InputError for an encoder.
     """
-    for block in decoder.layers:
+    if isinstance(network, Encoder):
+        raise InputError(
+            "recompute is written for Qwen3 networks, and this is a BERT-type encoder",
+            "leave it out, and lower chunk_tokens where memory is short",
+        )
+    for block in network.layers:
         cast(Block, block).recompute = True
 
 

@@ -13,12 +13,11 @@ CHARACTERS_A_TOKEN = 8
 
 
 def text_ids(tokens: Tokens, texts: Sequence[str], before: Sequence[str], most: int) -> list[list[int]]:
-    """Ids of texts, each after what stands `before` it, cut to `most` tokens, and the end token."""
-    room = {prefix: most + (len(tokens.prompt(prefix)) if prefix else 0) for prefix in dict.fromkeys(before)}
+    """Ids of texts, each after what stands `before` it, cut to `most` tokens, in the tokenizer's frame."""
+    beside = {prefix: len(tokens.prompt(prefix)) if prefix else 0 for prefix in dict.fromkeys(before)}
+    room = {prefix: most + tokens.frame + count for prefix, count in beside.items()}
     whole = [prefix + text[: most * CHARACTERS_A_TOKEN] for text, prefix in zip(texts, before, strict=True)]
-    return [
-        [*ids[: room[prefix]], tokens.end] for ids, prefix in zip(tokens.texts(whole), before, strict=True)
-    ]
+    return [tokens.framed(ids, room[prefix]) for ids, prefix in zip(tokens.texts(whole), before, strict=True)]
 
 
 def pair_ids(tokens: Tokens, pairs: Sequence[tuple[str, str, str]], most: int) -> list[list[int]]:

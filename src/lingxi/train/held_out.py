@@ -17,9 +17,10 @@ from lingxi.engine.batches import by_budget, common_prefix
 from lingxi.errors import InputError
 from lingxi.metrics import ndcg_at_k
 from lingxi.model.decoder import Decoder
+from lingxi.model.encoder import Encoder
 from lingxi.model.tokens import Tokens
 from lingxi.records import Pair, drawn, read_pairs, write_pairs
-from lingxi.train.encoders import encoder_of
+from lingxi.train.encoders import encode_by
 from lingxi.train.mixture import SYMMETRIC
 from lingxi.train.parallel import settle
 from lingxi.vectors import cut
@@ -118,8 +119,10 @@ def _lines(path: Path, rows: Iterator[dict[str, str]]) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
-def probe(held: Path, decoder: Decoder, tokens: Tokens, max_tokens: int) -> Callable[[], float] | None:
-    """A score of the decoder as it is when asked: mean nDCG@10 over kinds of held-out rows, 0 to 1.
+def probe(
+    held: Path, network: Decoder | Encoder, tokens: Tokens, max_tokens: int
+) -> Callable[[], float] | None:
+    """A score of the network as it is when asked: mean nDCG@10 over kinds of held-out rows, 0 to 1.
 
     Of each kind up to 200 rows, drawn by their ids, are asked among their own documents. None where nothing
     ranks.
@@ -130,7 +133,7 @@ def probe(held: Path, decoder: Decoder, tokens: Tokens, max_tokens: int) -> Call
         return None
 
     def score() -> float:
-        return float(np.mean([_ndcg(decoder, tokens, max_tokens, *kind) for kind in kinds]))
+        return float(np.mean([_ndcg(network, tokens, max_tokens, *kind) for kind in kinds]))
 
     return score
 
@@ -141,17 +144,22 @@ def _few(rows: Sequence[Pair]) -> list[Pair]:
 
 
 def _ndcg(
-    decoder: Decoder, tokens: Tokens, most: int, task: str, instruction: str, rows: Sequence[Pair]
+    network: Decoder | Encoder,
+    tokens: Tokens,
+    most: int,
+    task: str,
+    instruction: str,
+    rows: Sequence[Pair],
 ) -> float:
     before = prompts.query_prefix(instruction)
     after = before if task in SYMMETRIC else ""
     documents = list(dict.fromkeys(item.text for row in rows for item in row.positives))
     places = {text: number for number, text in enumerate(documents)}
-    room = most + len(tokens.prompt(before))
+    room = most + len(tokens.prompt(before)) + tokens.frame
 
     def encoded(texts: Sequence[str]) -> NDArray[np.float32]:
-        ids = [[*own[:room], tokens.end] for own in tokens.texts(texts)]
-        states: NDArray[np.float32] = pooled(decoder, ids).numpy()
+        ids = [tokens.framed(own, room) for own in tokens.texts(texts)]
+        states: NDArray[np.float32] = pooled(network, ids).numpy()
         return cut(states, states.shape[1])
 
     scores = encoded([before + row.query for row in rows]) @ encoded([after + text for text in documents]).T
@@ -163,13 +171,13 @@ def _ndcg(
 
 # Not `engine.pooled_states`: what FSDP gathers in inference mode cannot be trained on afterwards.
 @torch.no_grad()
-def pooled(decoder: Decoder, sequences: Sequence[list[int]]) -> torch.Tensor:
+def pooled(network: Decoder | Encoder, sequences: Sequence[list[int]]) -> torch.Tensor:
     """Pooled states [sequences, hidden] on the CPU; what all begin with is computed once a batch."""
-    encode, out = encoder_of(decoder), torch.empty(len(sequences), decoder.size.hidden)
-    shared = common_prefix(sequences) if len(sequences) > 1 else 0
+    encode, out = encode_by(network), torch.empty(len(sequences), network.size.hidden)
+    shared = common_prefix(sequences) if len(sequences) > 1 and network.continues else 0
     for batch in by_budget([len(ids) - shared for ids in sequences], _PROBED_TOKENS):
         out[batch] = encode([sequences[i] for i in batch], shared).cpu()
-    settle(decoder)
+    settle(network)
     return out
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
@@ -18,12 +18,15 @@ from torch.nn import functional as F
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError, ModelError
 from lingxi.model.decoder import Decoder
+from lingxi.model.encoder import Encoder
 from lingxi.train.settings import LoraSettings
 
 ALL_LINEAR = "all-linear"
 # Merged and adapted networks sum in another order; beyond this cosine distance they are not the same.
 _MERGE_TOLERANCE = 1e-4
 _UNTRAINED = "train it, and see that its lora_B is not zero and was saved"
+
+Net = TypeVar("Net", bound=Decoder | Encoder)
 
 
 class LoraLinear(nn.Linear):
@@ -134,12 +137,12 @@ def merged(decoder: Decoder, probes: Sequence[list[int]]) -> Decoder:
     return out
 
 
-def plain_copy(decoder: Decoder, state: dict[str, torch.Tensor]) -> Decoder:
-    """A decoder of the same shape that holds `state` without copying it, frozen."""
+def plain_copy(network: Net, state: dict[str, torch.Tensor]) -> Net:
+    """A network of the same kind and shape that holds `state` without copying it, frozen."""
     with torch.device("meta"):
-        out = Decoder(decoder.size)
+        out = type(network)(network.size, network.pooling)  # type: ignore[arg-type]
     out.load_state_dict(state, assign=True)
-    return out.eval().requires_grad_(False)
+    return cast(Net, out.eval().requires_grad_(False))
 
 
 def cosine_distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

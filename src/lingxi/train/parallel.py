@@ -27,6 +27,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from lingxi.engine.devices import choose_device
+from lingxi.model import encoder
 from lingxi.model.decoder import Block, Decoder
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -101,9 +102,9 @@ def split(module: Module, ranks: Ranks) -> Module:
         return module
     for parameter in module.parameters():
         dist.broadcast(parameter.data, src=0)
-    for block in [m for m in module.modules() if isinstance(m, Block)]:
+    for block in [m for m in module.modules() if isinstance(m, (Block, encoder.Block))]:
         fully_shard(block, mesh=mesh)
-        for method in ("pooled", "remember", "keys_values"):
+        for method in ("pooled", "remember", "keys_values") if isinstance(block, Block) else ():
             register_fsdp_forward_method(block, method)
     fully_shard(module, mesh=mesh, reshard_after_forward=False)
     if isinstance(module, Decoder):

@@ -73,8 +73,8 @@ def placed(start: Start, run: Training) -> Start:
     device = run.ranks.device
     head = None if start.head is None else nn.Parameter(start.head.to(device))
     if run.settings.recompute:
-        recompute(start.decoder)
-    return replace(start, decoder=start.decoder.to(device), head=head)
+        recompute(start.network)
+    return replace(start, network=start.network.to(device), head=head)
 
 
 def run_phase(
@@ -141,12 +141,14 @@ def watch(run: Training, name: str, start: Start, phase: ContrastiveSettings) ->
     """The watch of the dev probe, where rows that rank are held out."""
     if run.pairs.held is None:
         return None
-    score = probe(run.pairs.held, start.decoder, start.tokens, phase.max_tokens)
+    score = probe(run.pairs.held, start.network, start.tokens, phase.max_tokens)
     if score is None:
         return None
     return dev_watch(score, run.phase(name), run.settings.guards, phase.steps, writes=run.ranks.first)
 
 
 def amp(run: Training) -> torch.dtype | None:
-    """bfloat16 products on a GPU; a CPU computes in fp32."""
-    return torch.bfloat16 if run.ranks.device.type == "cuda" else None
+    """What products are computed in: as the recipe says, or bfloat16 on a GPU and fp32 on a CPU."""
+    if run.settings.products is None:
+        return torch.bfloat16 if run.ranks.device.type == "cuda" else None
+    return torch.bfloat16 if run.settings.products == "bfloat16" else None

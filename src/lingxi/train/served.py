@@ -18,6 +18,7 @@ from lingxi.embedder import Embedder
 from lingxi.engine.run import pooled_states
 from lingxi.errors import GuardError, LingxiWarning
 from lingxi.model.decoder import Decoder
+from lingxi.model.encoder import Encoder
 from lingxi.model.files import read_config
 from lingxi.model.golden import GoldenText, embedding_texts, rerank_texts
 from lingxi.model.layout import Kind
@@ -75,7 +76,8 @@ def _served(directory: Path, kind: Kind) -> tuple[Callable[[GoldenText], list[in
     # Only the tokenizer is asked, so the weights may be of few bits.
     if kind == "embedder":
         embedder = Embedder(directory, device="cpu", dtype="bfloat16")
-        return lambda t: embedder.token_ids([t.text], instruction=t.task)[0], 1
+        closing = len(embedder.tokenizer.after)
+        return lambda t: embedder.token_ids([t.text], instruction=t.task)[0], closing
     reranker = Reranker(directory, device="cpu", dtype="bfloat16")
     closing = len(reranker.tokenizer.prompt(prompts.RERANK_SUFFIX))
     return lambda t: reranker.token_ids([(t.query or "", t.text)], instruction=t.task)[0], closing
@@ -96,7 +98,7 @@ def _other_ids(directory: Path, probe: GoldenText, trained: list[int], expected:
 
 
 def exported_equals(
-    decoder: Decoder,
+    network: Decoder | Encoder,
     directory: Path,
     kind: Kind,
     probes: Sequence[GoldenText] | None = None,
@@ -104,13 +106,13 @@ def exported_equals(
     *,
     head: torch.Tensor | None = None,
 ) -> None:
-    """Raise GuardError where the written `directory` does not compute what `decoder` does in memory.
+    """Raise GuardError where the written `directory` does not compute what `network` does in memory.
 
     Compared on `probes` (the golden texts unless given): 1 − cosine of vectors, or the difference of a
     reranker's probabilities, is at most `tolerance`, by default what the stored precision allows.
     `head` [vocab, hidden] is the output head of a reranker that does not tie it.
     """
-    weight = decoder.embed_tokens.weight
+    weight = network.embed_tokens.weight
     computed = str(weight.dtype).removeprefix("torch.")
     bounds = _COSINE if kind == "embedder" else _SCORE
     bound = max(bounds[_stored(directory)], bounds[computed]) if tolerance is None else tolerance
@@ -120,10 +122,10 @@ def exported_equals(
         warnings.simplefilter("ignore", LingxiWarning)
         if kind == "embedder":
             embedder = Embedder(directory, device=str(weight.device), dtype=computed)
-            gaps = _vector_gaps(decoder, embedder, texts)
+            gaps = _vector_gaps(network, embedder, texts)
         else:
             reranker = Reranker(directory, device=str(weight.device), dtype=computed)
-            gaps = _score_gaps(decoder, weight if head is None else head, reranker, texts)
+            gaps = _score_gaps(network, weight if head is None else head, reranker, texts)
     worst = int(np.argmax(np.where(np.isnan(gaps), np.inf, gaps)))
     if not gaps[worst] <= bound:
         what = "1 − cosine" if kind == "embedder" else "the difference of the scores"
@@ -140,9 +142,11 @@ def _stored(directory: Path) -> str:
     return str(own.get("dtype") or config.get("dtype") or config.get("torch_dtype") or "float32")
 
 
-def _vector_gaps(decoder: Decoder, embedder: Embedder, texts: Sequence[GoldenText]) -> NDArray[np.float64]:
+def _vector_gaps(
+    network: Decoder | Encoder, embedder: Embedder, texts: Sequence[GoldenText]
+) -> NDArray[np.float64]:
     rendered = [t.text if t.task is None else prompts.query(t.text, t.task) for t in texts]
-    states = pooled_states(decoder, embedder.token_ids(rendered)).double()
+    states = pooled_states(network, embedder.token_ids(rendered)).double()
     ours = torch.nn.functional.normalize(states, dim=-1).numpy()
     theirs = embedder.encode(rendered, show_progress_bar=False).astype(np.float64)
     theirs /= np.linalg.norm(theirs, axis=1, keepdims=True)
@@ -150,14 +154,14 @@ def _vector_gaps(decoder: Decoder, embedder: Embedder, texts: Sequence[GoldenTex
 
 
 def _score_gaps(
-    decoder: Decoder, head: torch.Tensor, reranker: Reranker, texts: Sequence[GoldenText]
+    network: Decoder | Encoder, head: torch.Tensor, reranker: Reranker, texts: Sequence[GoldenText]
 ) -> NDArray[np.float64]:
     yes, no = (head[reranker.tokenizer.answer(word)].detach().float().cpu() for word in ("yes", "no"))
     gaps = np.empty(len(texts))
     for task in dict.fromkeys(text.task for text in texts):
         places = [i for i, text in enumerate(texts) if text.task == task]
         pairs = [(texts[i].query or "", texts[i].text) for i in places]
-        states = pooled_states(decoder, reranker.token_ids(pairs, instruction=task))
+        states = pooled_states(network, reranker.token_ids(pairs, instruction=task))
         ours = torch.sigmoid(states @ (yes - no)).numpy()
         gaps[places] = np.abs(ours - reranker.predict(pairs, instruction=task, show_progress_bar=False))
     return gaps

@@ -56,6 +56,9 @@ class TeacherSettings(Settings):
     """English and code in order of worth (`max_texts`); or what the phases draw most, in any language."""
     weight: float = Field(default=1.0, ge=0)
     """Weight of the teacher's loss beside the contrastive one."""
+    rotated: bool = True
+    """Vectors are centred and turned so that their leading components say most; false takes them as they are,
+    for a network that starts in the teacher's own space."""
     max_texts: int = Field(default=150_000, ge=1)
     """Texts it reads; of English those of search and similarity first, then code and the most translated."""
     max_tokens: int = Field(default=64, ge=8)
@@ -106,6 +109,10 @@ class TrainSettings(Settings):
     """CPU threads; None takes all the machine has."""
     limits: tuple[str, ...] = ()
     """Sentences that the cards say under Limits, of what these data lack."""
+    products: Literal["float32", "bfloat16"] | None = None
+    """What matrix products are computed in; None: bfloat16 on a GPU, float32 on a CPU."""
+    frozen_tokens: bool = False
+    """Whether the tables of tokens and positions stay as they are: those of a model that has them already."""
     recompute: bool = False
     """Whether activations are computed again in backward: the memory of one block, a third more time."""
     held_out: float = Field(default=0.0, ge=0, lt=0.5)

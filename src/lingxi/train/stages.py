@@ -21,7 +21,7 @@ from lingxi.model.layout import Kind
 from lingxi.train import scratch
 from lingxi.train.checkpoint_start import Start, open_for_training
 from lingxi.train.curves import draw_curves
-from lingxi.train.encoders import encoder_of, packed_encoder
+from lingxi.train.encoders import encode_by, encoder_of, packed_encoder
 from lingxi.train.gradcache import cached_step
 from lingxi.train.held_out import split_pairs, write_suite
 from lingxi.train.judge import Judgement
@@ -110,11 +110,11 @@ def _start(run: Training, figures: dict[str, Any]) -> tuple[Start, scratch.Origi
 
 
 def _train_embedder(run: Training, start: Start, figures: dict[str, Any]) -> None:
-    settings, decoder = run.settings, start.decoder
+    settings, network = run.settings, start.network
     begun = _readied(run, start, "embedder")
-    split(decoder, run.ranks)
-    dims = widths(settings, decoder.size.hidden)
-    encode = encoder_of(decoder, amp(run))
+    split(network, run.ranks)
+    dims = widths(settings, network.size.hidden)
+    encode = encode_by(network, amp(run))
     named = {"weak": settings.weak, "supervised": settings.supervised}
     phases = [(name, phase) for name, phase in named.items() if phase]
     for name, phase in phases:
@@ -122,7 +122,7 @@ def _train_embedder(run: Training, start: Start, figures: dict[str, Any]) -> Non
         objective = contrast(run, phase, start.tokens, dims, store, instructed=True)
         step = cached_step(encode, objective, phase.chunk_tokens, run.ranks)
         beside = watch(run, name, start, phase)
-        figures[name] = run_phase(run, name, phase, decoder, step, beside, math.log(phase.batch_pairs))
+        figures[name] = run_phase(run, name, phase, network, step, beside, math.log(phase.batch_pairs))
         if (name, phase) != phases[-1]:
             write_model(run, start, "embedder", run.folder / WEAK)
     write_model(run, start, "embedder", run.folder / EMBEDDER, begun if phases else None)
@@ -168,12 +168,21 @@ def _readied(run: Training, start: Start, kind: Kind) -> dict[str, torch.Tensor]
 
     The first rank alone keeps one, to see at the end that training moved it.
     """
-    kept = start.decoder.state_dict() if run.ranks.first else {}
+    kept = start.network.state_dict() if run.ranks.first else {}
     begun = {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
     if run.settings.lora:
         attach(start.decoder, run.settings.lora, run.settings.seed)
+    if run.settings.frozen_tokens:
+        _freeze_tokens(start)
     check_prompts(run, start, kind)
     return begun
+
+
+def _freeze_tokens(start: Start) -> None:
+    """Leave out of training every table that has a row a token, a position or a type."""
+    for name, parameter in start.network.named_parameters():
+        if parameter.dim() == 2 and "embed" in name:
+            parameter.requires_grad_(False)
 
 
 def _reranker_start(run: Training, settings: RerankerSettings, origin: scratch.Origin | None) -> Start:

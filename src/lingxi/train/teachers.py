@@ -65,7 +65,8 @@ def read_teacher(
     path = cache / f"teacher-{stamp}.npy"
     if not path.exists():
         texts = texts or to_read(store, settings, phases)
-        save_whole(path, rotated(_encoded(texts, settings, cache, f"parts-{stamp}")))
+        vectors = _encoded(texts, settings, cache, f"parts-{stamp}")
+        save_whole(path, rotated(vectors) if settings.rotated else vectors)
     return Teacher({key.tobytes(): i for i, key in enumerate(keys)}, np.load(path, mmap_mode="r"))
 
 

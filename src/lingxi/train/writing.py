@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import load_file
@@ -15,8 +16,10 @@ from torch import nn
 from lingxi import prompts
 from lingxi.errors import LingxiWarning
 from lingxi.model.decoder import Decoder
+from lingxi.model.encoder import Encoder
 from lingxi.model.files import read_decoder
-from lingxi.model.layout import Kind, write_directory
+from lingxi.model.layout import Kind
+from lingxi.model.network import read_network
 from lingxi.train.adapt import probe_ids
 from lingxi.train.adapters import write_adapter
 from lingxi.train.checkpoint_start import Start
@@ -43,18 +46,23 @@ def check_prompts(run: Training, start: Start, kind: Kind) -> None:
     """Training must feed the ids that serving will: asked before the first step."""
     if not run.ranks.first:
         return
-    directory = run.folder / "prompts-probe"
-    write_directory(_stand_in(start).files(kind, ""), directory)
     most = _probed_tokens(start, kind)
+    if start.source is not None:
+        # Its own directory has the tokenizer that it will be served with.
+        prompts_match(start.source, kind, lambda text: fed(start.tokens, text, most), most)
+        return
+    directory = run.folder / "prompts-probe"
+    _stand_in(start).write(kind, "", directory, "float32")
     prompts_match(directory, kind, lambda text: fed(start.tokens, text, most), most)
     shutil.rmtree(directory)
 
 
 def _probed_tokens(start: Start, kind: Kind) -> int:
     """Tokens that probes are cut at, beside their prompt: fewer than the model reads."""
+    if kind == "embedder":
+        return min(_PROBED_TOKENS, start.max_seq_length // 2)
     frame = [*start.tokens.prompt(prompts.RERANK_PREFIX), *start.tokens.prompt(prompts.RERANK_SUFFIX)]
-    room = start.max_seq_length // 2 if kind == "embedder" else start.max_seq_length - len(frame)
-    return min(_PROBED_TOKENS, room)
+    return min(_PROBED_TOKENS, start.max_seq_length - len(frame))
 
 
 def _stand_in(start: Start) -> Start:
@@ -64,7 +72,7 @@ def _stand_in(start: Start) -> Start:
     with torch.device("meta"):
         decoder = Decoder(replace(narrow, layers=1, heads=1, kv_heads=1, tied_head=True))
     zeros = {name: torch.zeros(tensor.shape) for name, tensor in decoder.state_dict().items()}
-    return replace(start, decoder=plain_copy(decoder, zeros), head=None)
+    return replace(start, network=plain_copy(decoder, zeros), head=None)
 
 
 def write_model(
@@ -74,13 +82,12 @@ def write_model(
 
     What it has `begun` as is given for the finished model: it must have moved, and its adapter is written.
     """
-    state = whole_state(start.decoder, run.ranks)
+    state = whole_state(start.network, run.ranks)
     if not run.ranks.first:
         return
     finished = _finished(run, start, state)
     if begun is not None:
-        names = {name.removesuffix(".lora_A.weight") + ".weight" for name in state if ".lora_A." in name}
-        weights_moved(begun, finished.decoder.state_dict(), names or None)
+        weights_moved(begun, finished.network.state_dict(), _trained(start, state))
         if run.settings.lora:
             adapted = _adapted(start.decoder, run.settings.lora, state)
             write_adapter(adapted, run.folder / f"{ADAPTER}-{kind}", base_of(run.settings, kind), kind)
@@ -91,12 +98,28 @@ def write_model(
         )
 
 
+def _trained(start: Start, state: Mapping[str, torch.Tensor]) -> set[str] | None:
+    """Matrices that must have moved: all (None), or those of adapters, or those that are not frozen."""
+    adapted = {name.removesuffix(".lora_A.weight") + ".weight" for name in state if ".lora_A." in name}
+    frozen = any(not p.requires_grad for p in start.network.parameters())
+    if adapted or not frozen:
+        return adapted or None
+    return {name for name, p in start.network.named_parameters() if p.requires_grad and p.dim() >= 2}
+
+
+def written_network(finished: Start, out: Path) -> Decoder | Encoder:
+    """The network of a directory that was written of a start, in fp32."""
+    if finished.source is None:
+        return read_decoder(out, torch.float32)
+    return cast(Encoder, read_network(out, torch.float32))
+
+
 def tell_what_storing_costs(held: Path, finished: Start, out: Path, weights: str, drop: float) -> None:
     """Warn where the written model scores more than `drop` less on held-out rows than the one in memory.
 
     Half a step of int8 can undo a fine-tune (LAB.md).
     """
-    networks = finished.decoder, read_decoder(out, torch.float32)
+    networks = finished.network, written_network(finished, out)
     scores = [probe(held, network, finished.tokens, _PROBED_TOKENS) for network in networks]
     in_memory, written = (score() if score else 0.0 for score in scores)
     if written < in_memory - drop:
@@ -113,9 +136,9 @@ def _finished(run: Training, start: Start, state: Mapping[str, torch.Tensor]) ->
     plain = {name: tensor for name, tensor in state.items() if ".lora_" not in name}
     # At its start an adapter adds nothing, and there is nothing to merge.
     if run.settings.lora is None or not any(t.any() for n, t in state.items() if ".lora_B." in n):
-        return replace(start, decoder=plain_copy(start.decoder, plain), head=head)
+        return replace(start, network=plain_copy(start.network, plain), head=head)
     adapted = _adapted(start.decoder, run.settings.lora, state)
-    return replace(start, decoder=merged(adapted, probe_ids(start.tokens)), head=head)
+    return replace(start, network=merged(adapted, probe_ids(start.tokens)), head=head)
 
 
 def _adapted(decoder: Decoder, settings: LoraSettings, state: Mapping[str, torch.Tensor]) -> Decoder:
@@ -135,9 +158,9 @@ def base_of(settings: TrainSettings, kind: Kind) -> str:
 
 def _write_directory(run: Training, finished: Start, kind: Kind, out: Path, weights: str) -> None:
     card = run.card.embedder if kind == "embedder" else run.card.reranker
-    write_directory(finished.files(kind, card), out, weights)
+    finished.write(kind, card, out, weights)
     tolerance = run.settings.guards.export_tolerance
-    exported_equals(finished.decoder, out, kind, tolerance=tolerance, head=finished.head)
+    exported_equals(finished.network, out, kind, tolerance=tolerance, head=finished.head)
     run.make_golden(out)
 
 
@@ -145,7 +168,7 @@ def write_kept(run: Training, start: Start, kind: Kind, name: str, phase: PhaseS
     """The checkpoints that a phase kept, as model directories that can be merged."""
     if not phase.keep:
         return
-    state = whole_state(start.decoder, run.ranks)
+    state = whole_state(start.network, run.ranks)
     if not run.ranks.first:
         return
     for path in sorted(run.phase(name).glob("weights-*.safetensors")):

@@ -64,7 +64,7 @@ def learn(
     recipe = {**told, **settings.model_dump(mode="json", include=_LEARNT)}
     schedule = _schedule(settings)
     figures = train(decoder, step, schedule, folder, settings.seed, listeners=listeners, recipe=recipe)
-    tuned = replace(start, decoder=finished(start, settings))
+    tuned = replace(start, network=finished(start, settings))
     weights_moved(state, tuned.decoder.state_dict(), _changed(state, settings))
     write_directory(tuned.files("embedder", card), folder / "tuned", _KEPT_AS)
     exported_equals(tuned.decoder, folder / "tuned", "embedder")
