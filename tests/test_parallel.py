@@ -25,8 +25,8 @@ from lingxi.train.gradcache import cached_step, plain_step, plan_of
 from lingxi.train.parallel import ALONE, joined
 from test_transformers import padded, reference_of
 from toy_steps import INSTRUCTION, drawn, fresh_decoder, loss_of, objective_of
-from toys import gap, random_ids, random_state, toy_size
-from two_ranks import some_steps, with_a_head
+from toys import gap, random_ids, random_state, toy_encoder, toy_size
+from two_ranks import an_encoders_step, some_steps, with_a_head
 
 TOLERANCE = 1e-5
 TESTS = Path(__file__).parent
@@ -199,6 +199,45 @@ def two_more(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["whole", "chunks"])
 def test_two_processes_take_the_same_step(reference: State, two: Path, name: str, rank: int) -> None:
     assert_equal(load_file(two / f"{name}-{rank}.safetensors"), reference)
+
+
+@pytest.fixture(scope="module")
+def bert() -> State:
+    """Loss and gradients of one step by transformers' BERT: padded on the right, all at once."""
+    from transformers import BertConfig, BertModel
+
+    mine = toy_encoder(max_positions=128)
+    s = mine.size
+    config = BertConfig(
+        vocab_size=s.vocab,
+        hidden_size=s.hidden,
+        num_hidden_layers=s.layers,
+        num_attention_heads=s.heads,
+        intermediate_size=s.intermediate,
+        max_position_embeddings=s.max_positions,
+        layer_norm_eps=s.norm_eps,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    model = BertModel(config, add_pooling_layer=False).train()
+    model.load_state_dict(mine.state_dict(), strict=False)
+    ids, mask = padded(drawn(np.random.default_rng(3)), "right")
+    hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
+    states = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+    loss, _ = loss_of(states, model.embeddings.word_embeddings.weight)
+    loss.backward()
+    return {**{n: p.grad for n, p in model.named_parameters()}, "loss": loss.detach()}
+
+
+@pytest.mark.parametrize("limit", [None, 200, 1])
+def test_a_step_of_an_encoder_equals_a_padded_one(bert: State, limit: int | None, tmp_path: Path) -> None:
+    an_encoders_step("alone", limit, tmp_path, ALONE)
+    assert_equal(load_file(tmp_path / "alone-0.safetensors"), bert)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_two_processes_take_an_encoders_step_alike(bert: State, two: Path, rank: int) -> None:
+    assert_equal(load_file(two / f"encoder-{rank}.safetensors"), bert)
 
 
 @pytest.mark.slow

@@ -10,13 +10,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lingxi.train.encoders import encoder_of, recompute
+from lingxi.train.encoders import encode_by, encoder_of, recompute
 from lingxi.train.gradcache import Batch, Figures, cached_step
 from lingxi.train.held_out import pooled
 from lingxi.train.loop import Schedule, train
 from lingxi.train.parallel import Ranks, joined, split, whole, whole_state
 from toy_steps import drawn as drawn_sequences
 from toy_steps import fresh_decoder, loss_of, objective_of
+from toys import toy_encoder
 
 SCHEDULE = Schedule(4, 3e-3, 3e-3, 1, checkpoint_every=2, ema_decay=0.9)
 
@@ -30,6 +31,19 @@ def one_step(name: str, limit: int | None, out: Path, ranks: Ranks, again: bool 
     step = cached_step(encoder_of(decoder), objective_of(decoder), limit, ranks)
     figures = step(np.random.default_rng(3))
     grads = {n: whole(p.grad).contiguous() for n, p in decoder.named_parameters()}
+    save_file({**grads, "loss": torch.tensor(figures["loss"])}, out / f"{name}-{ranks.rank}.safetensors")
+
+
+def an_encoders_step(name: str, limit: int | None, out: Path, ranks: Ranks) -> None:
+    """A step of a BERT-type encoder, which shares no prefix; gradients and loss are written."""
+    network = toy_encoder(seed=ranks.rank, max_positions=128).train().requires_grad_(True)
+    split(network, ranks)
+
+    def objective(rng: np.random.Generator) -> Batch:
+        return Batch(drawn_sequences(rng), lambda states: loss_of(states, network.embed_tokens.weight))
+
+    figures = cached_step(encode_by(network), objective, limit, ranks)(np.random.default_rng(3))
+    grads = {n: whole(p.grad).contiguous() for n, p in network.named_parameters() if p.grad is not None}
     save_file({**grads, "loss": torch.tensor(figures["loss"])}, out / f"{name}-{ranks.rank}.safetensors")
 
 
@@ -77,6 +91,7 @@ def main(out: Path, more: bool) -> None:
     with joined("cpu") as ranks:
         one_step("whole", None, out, ranks)
         one_step("chunks", 100, out, ranks)
+        an_encoders_step("encoder", 100, out, ranks)
         some_steps(out / "stopped", ranks, stop_at=2)
         with_a_head(out / "head", ranks)
         if more:
