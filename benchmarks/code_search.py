@@ -1,4 +1,4 @@
-"""Code search measured: MRR@10 and nDCG@10 of `lingxi code search` beside TF-IDF, BM25, MiniLM, nano alone.
+"""Code search measured: MRR@10 and nDCG@10 of `lingxi code search` beside TF-IDF, BM25, MiniLM, lingxi-pico alone.
 
     python benchmarks/code_search.py quality --benchmark benchmark.tar.zst [--model DIR …] [--out FILE.json]
     python benchmarks/code_search.py tune [--model DIR …]    # the weights of `lingxi.apps.code.rank`
@@ -71,7 +71,7 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
     """Every system on every set, printed as it comes."""
     sets = [repository(FRESH)]
     sets += [answers(name, options.benchmark) for name in ("cosqa", "mbpp")] if options.benchmark else []
-    models = {name or "lingxi-nano": cached(name, "int8") for name in (None, *options.model)}
+    models = {name or "lingxi-pico": cached(name, "int8") for name in (None, *options.model)}
     report: dict[str, Any] = {}
     for whole in sets:
         material = whole.drawn(options.queries)
@@ -279,8 +279,8 @@ def sorting(options: argparse.Namespace) -> dict[str, Any]:
             index = indexed(Material("sorting", files, [], [], True), Path(scratch), light_embedder(name))
             for query in (QUICKSORT, "快速排序", "quicksort", "sort a list by partitioning around a pivot"):
                 hits = [f"{hit.place} {hit.name}" for hit in index.search(query, 5).hits]
-                report[f"{name or 'lingxi-nano'} · {query}"] = hits
-                print(name or "lingxi-nano", query, hits, sep="\n  ", flush=True)
+                report[f"{name or 'lingxi-pico'} · {query}"] = hits
+                print(name or "lingxi-pico", query, hits, sep="\n  ", flush=True)
     return report
 
 

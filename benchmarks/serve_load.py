@@ -121,7 +121,7 @@ def _texts(count: int, seed: int) -> list[str]:
 
 
 def _exported(out: Path) -> Path:
-    command = [sys.executable, "-c", _OURS, "models", "export", "lingxi-nano", str(out), "--dtype", "float32"]
+    command = [sys.executable, "-c", _OURS, "models", "export", "lingxi-pico", str(out), "--dtype", "float32"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return out
 

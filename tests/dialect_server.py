@@ -39,7 +39,7 @@ def models() -> tuple[Embedder, Reranker]:
 
 def app_of(index: Any = None, embedder: Embedder | None = None, reranker: Reranker | None = None) -> FastAPI:
     """An application over the models that ship, or others, under the names of those that ship."""
-    served = {"lingxi-nano": embedder or models()[0]}, {"lingxi-nano-reranker": reranker or models()[1]}
+    served = {"lingxi-pico": embedder or models()[0]}, {"lingxi-pico-reranker": reranker or models()[1]}
     return create_app(Service(*served, index=index, settings=SETTINGS), SETTINGS)
 
 

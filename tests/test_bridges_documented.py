@@ -32,7 +32,7 @@ def server() -> Iterator[str]:
     from lingxi.serve.service import Service
     from lingxi.serve.settings import Settings
 
-    service = Service({"lingxi-nano": Embedder()}, {"lingxi-nano-reranker": Reranker()})
+    service = Service({"lingxi-pico": Embedder()}, {"lingxi-pico-reranker": Reranker()})
 
     with serving(create_app(service, Settings())) as url:
         yield url

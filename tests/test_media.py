@@ -34,7 +34,7 @@ def directory(tmp_path_factory, text):
     """A directory of untrained networks: what it says is chance, how it says it is not."""
     torch.manual_seed(0)
     place = tmp_path_factory.mktemp("media")
-    config = MediaConfig("lingxi-nano", hash_weights(text.directory), 384, 2)
+    config = MediaConfig("lingxi-pico", hash_weights(text.directory), 384, 2)
     write_media(place, config, PictureNetwork(), SoundNetwork(2))
     return place
 

@@ -37,7 +37,7 @@ from lingxi.model.styles import GEMMA3, LLAMA, QWEN2, Scaling
 from toys import assert_mendable, gap, toy_size
 
 pytestmark = pytest.mark.skipif(library.library() is None, reason="built without a C++ compiler")
-NANO = SHIPPED / "lingxi-nano"
+NANO = SHIPPED / "lingxi-pico"
 
 
 def _sets() -> list[str]:
@@ -393,7 +393,7 @@ def test_a_packed_directory_gives_the_same_vectors(tmp_path: Path) -> None:
 
 def test_a_packed_file_of_other_weights_is_left_alone(tmp_path: Path) -> None:
     mine = quantize_directory(NANO, tmp_path / "mine", packed=False)
-    other = quantize_directory(SHIPPED / "lingxi-nano-reranker", tmp_path / "other", packed=True)
+    other = quantize_directory(SHIPPED / "lingxi-pico-reranker", tmp_path / "other", packed=True)
     packed_file(other, "int8").rename(packed_file(mine, "int8"))
     assert torch.equal(
         native_network(mine, "int8")(pack(SEQUENCES)), native_network(mine, "int8")(pack(SEQUENCES))
@@ -416,7 +416,7 @@ def test_quantized_copies_keep_what_a_model_is(tmp_path: Path) -> None:
     text = "how is a text cut?"
     a, b = Embedder(NANO).encode_query(text), Embedder(copy).encode_query(text)
     assert a @ b > 0.999
-    reranker = quantize_directory(SHIPPED / "lingxi-nano-reranker", tmp_path / "reranker", packed=False)
+    reranker = quantize_directory(SHIPPED / "lingxi-pico-reranker", tmp_path / "reranker", packed=False)
     pairs = [(text, "Texts are cut at 512 tokens."), (text, "Bananas are yellow.")]
     assert np.abs(Reranker(reranker).predict(pairs) - Reranker().predict(pairs)).max() < 0.02
     assert_mendable(raised(InputError, quantize_directory, NANO, copy, packed=False), "exists")

@@ -54,7 +54,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     embedder, reranker = Embedder(), Reranker()
     index = Index.open(tmp_path_factory.mktemp("index") / "i", embedder, reranker)
     index.add([folder])
-    with served(Service({"lingxi-nano": embedder}, {"lingxi-nano-reranker": reranker}, index=index)) as found:
+    with served(Service({"lingxi-pico": embedder}, {"lingxi-pico-reranker": reranker}, index=index)) as found:
         yield found
 
 

@@ -359,7 +359,7 @@ def test_an_index_of_texts_answers_as_ever(place: Place) -> None:
 
 
 def test_a_server_is_opened_from_names(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    plan = Plan({"vl": str(place.media.directory), "nano": "lingxi-nano"}, {}, index=str(place.index))
+    plan = Plan({"vl": str(place.media.directory), "nano": "lingxi-pico"}, {}, index=str(place.index))
     service = open_service(plan, SETTINGS)
     assert service.state().media and [card.name for card in service.cards()] == ["vl", "nano"]
     # One text model is opened for both.

@@ -44,7 +44,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> tuple[Callable[[], Serv
     embedder, reranker = Embedder(), Reranker()
     index = Index.open(folder / "i", embedder)
     index.add([folder / "notes"])
-    models = {"lingxi-nano": embedder}, {"lingxi-nano-reranker": reranker}
+    models = {"lingxi-pico": embedder}, {"lingxi-pico-reranker": reranker}
     return lambda: Service(*models, index=index), folder
 
 
