@@ -54,7 +54,7 @@ def main() -> None:
     for model in options.model:
         from lingxi import Embedder
 
-        embedder = Kept(Embedder(None if model == "lingxi-pico" else model, cache=options.cache))
+        embedder = Kept(Embedder(model, cache=options.cache))
         for pair, (place, names) in product(options.near, lists(graphs[1], options.list).items()):
             said = near(names, *pair.split("=", 1), embedder)
             print(json.dumps({"model": model, "among": place, **said}, ensure_ascii=False), flush=True)

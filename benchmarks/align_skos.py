@@ -33,7 +33,7 @@ def main() -> None:
         graphs, links = vocabularies(options.share, options.languages, options.keep or Path(spare))
     found = []
     for model in options.model or ["lingxi-pico"]:
-        embedder = Kept(Embedder(None if model == "lingxi-pico" else model))
+        embedder = Kept(Embedder(model))
         for way in ("embedder", "names", "structure"):
             said = align(*graphs, embedder, settings=SETTINGS.get(way))
             row = {"model": model, "languages": options.languages, "way": way}

@@ -151,7 +151,7 @@ def _options() -> argparse.Namespace:
 
 
 def tasks() -> list[Task]:
-    """The shipped shape on code and on sentences, and two layers as wide as the 0.6B network's."""
+    """lingxi-pico's shape on code and on sentences, and two layers as wide as the 0.6B network's."""
     pico = SIZES["pico"]
     wide = replace(SIZES["embedding-0.6B"], layers=2, vocab=pico.vocab)
     return [

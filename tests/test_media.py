@@ -26,7 +26,7 @@ from lingxi.train.media import Matched, MediaSettings, _ridge, fit_head  # noqa:
 
 @pytest.fixture(scope="module")
 def text():
-    return Embedder()
+    return Embedder("lingxi-pico")
 
 
 @pytest.fixture(scope="module")

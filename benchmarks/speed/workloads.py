@@ -105,7 +105,7 @@ def minilm_query(folder: Path, scale: Scale) -> Workload:
 
 
 def pico(folder: Path, scale: Scale) -> Workload:
-    """The shipped model against MiniLM under sentence-transformers, on the same texts."""
+    """lingxi-pico against MiniLM under sentence-transformers, on the same texts."""
     texts = library_texts(scale.small_texts, seed=2)
     size, directory = SIZES["pico"], SHIPPED / "lingxi-pico"
     inputs = networks.decoder_inputs(directory, size.vocab, texts)

@@ -1,4 +1,4 @@
-"""The published network shapes, and the small one that ships.
+"""The published network shapes, and lingxi-pico's.
 
 A `Size` is what `config.json` says of a decoder, and nothing about its weights: Qwen3's alone here,
 the other families' in `families.py`.
