@@ -16,7 +16,7 @@ from lingxi.evaluate.media import chance_of, colours, first_ranks, measured  # n
 from lingxi.index.media import MediaIndex  # noqa: E402
 from lingxi.media import MediaEmbedder  # noqa: E402
 from lingxi.model.files import hash_weights  # noqa: E402
-from lingxi.model.media_files import MediaConfig, read_media, restored, rounded, write_media  # noqa: E402
+from lingxi.model.media_files import MediaConfig, read_media, restored, rounded, text_model_of, write_media  # noqa: E402
 from lingxi.model.media_heads import PictureNetwork, SoundNetwork, parted  # noqa: E402
 from lingxi.model.picture import Convolution, folded  # noqa: E402
 from lingxi.model.sound import RATE, SoundTrunk, log_mel  # noqa: E402
@@ -114,6 +114,14 @@ def test_a_directory_of_another_text_model_is_refused(directory, text, tmp_path)
     (tmp_path / "picture-1.safetensors").write_bytes(b"no tensors")
     with pytest.raises(ModelError, match="do not fit"):
         read_media(tmp_path)
+
+
+def test_a_directory_made_before_its_text_model_was_renamed_opens(directory, tmp_path):
+    for file in directory.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "text_model": "lingxi-nano"}))
+    assert text_model_of(tmp_path) == MediaEmbedder(tmp_path).text.name == "lingxi-pico"
 
 
 def test_rounding_keeps_a_row_within_half_a_step():

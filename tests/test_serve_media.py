@@ -366,7 +366,7 @@ def test_a_server_is_opened_from_names(place: Place, caplog: pytest.LogCaptureFi
     assert service.embedder("vl") is service.embedder("nano")
     service.close()
     with caplog.at_level("WARNING"):
-        service = open_service(Plan(rerankers={}, index=str(place.index)), SETTINGS)
+        service = open_service(Plan({"lingxi-pico": "lingxi-pico"}, {}, index=str(place.index)), SETTINGS)
     assert not service.state().media and "pictures and sound" in caplog.text
     service.close()
 
