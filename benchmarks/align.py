@@ -54,7 +54,7 @@ def main() -> None:
     for model in options.model:
         from lingxi import Embedder
 
-        embedder = Kept(Embedder(None if model == "lingxi-nano" else model, cache=options.cache))
+        embedder = Kept(Embedder(model, cache=options.cache))
         for pair, (place, names) in product(options.near, lists(graphs[1], options.list).items()):
             said = near(names, *pair.split("=", 1), embedder)
             print(json.dumps({"model": model, "among": place, **said}, ensure_ascii=False), flush=True)
@@ -75,7 +75,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, help="file that keeps vectors from one run to the next")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    options.model = options.model or ["lingxi-nano"]
+    options.model = options.model or ["lingxi-pico"]
     unknown = set(filter(None, options.ways.split(","))) - set(WAYS)
     if unknown:
         parser.error(f"no way named {', '.join(sorted(unknown))}")

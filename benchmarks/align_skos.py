@@ -32,8 +32,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as spare:
         graphs, links = vocabularies(options.share, options.languages, options.keep or Path(spare))
     found = []
-    for model in options.model or ["lingxi-nano"]:
-        embedder = Kept(Embedder(None if model == "lingxi-nano" else model))
+    for model in options.model or ["lingxi-pico"]:
+        embedder = Kept(Embedder(model))
         for way in ("embedder", "names", "structure"):
             said = align(*graphs, embedder, settings=SETTINGS.get(way))
             row = {"model": model, "languages": options.languages, "way": way}

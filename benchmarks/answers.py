@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--gguf", type=Path)
     parser.add_argument("--llm")
     parser.add_argument("--llm-model", default="model")
-    parser.add_argument("--model", help="another embedder than the one that ships")
+    parser.add_argument("--model", default="lingxi-pico", help="another embedder")
     parser.add_argument("--questions", type=int, default=60)
     parser.add_argument("--passages", type=int, default=600)
     parser.add_argument("--only-with", action="store_true", help="leave out the questions without passage")

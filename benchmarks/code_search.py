@@ -1,4 +1,4 @@
-"""Code search measured: MRR@10 and nDCG@10 of `lingxi code search` beside TF-IDF, BM25, MiniLM, nano alone.
+"""Code search measured: MRR@10 and nDCG@10 of `lingxi code search`, TF-IDF, BM25, MiniLM, lingxi-pico alone.
 
     python benchmarks/code_search.py quality --benchmark benchmark.tar.zst [--model DIR …] [--out FILE.json]
     python benchmarks/code_search.py tune [--model DIR …]    # the weights of `lingxi.apps.code.rank`
@@ -45,6 +45,7 @@ SORTING = ("algorithms==1.0.1", "networkx==3.4.2")
 QUICKSORT = "实现快速排序的 Python 函数"
 INSTRUCTION = "Given a question about coding, retrieval code or passage that can solve user's question"
 DEPTH = 10
+PICO = "lingxi-pico"
 _KINDS = ("words", "words zh", "name", "code", "error")
 Found = list[list[str]]
 
@@ -53,9 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=tuple(_DONE))
     parser.add_argument("--benchmark", type=Path, help="benchmark.tar.zst, or its folder")
-    parser.add_argument(
-        "--model", action="append", default=[], help="another embedder, beside the one that ships"
-    )
+    parser.add_argument("--model", action="append", default=[], help="another embedder, beside lingxi-pico")
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -71,7 +70,7 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
     """Every system on every set, printed as it comes."""
     sets = [repository(FRESH)]
     sets += [answers(name, options.benchmark) for name in ("cosqa", "mbpp")] if options.benchmark else []
-    models = {name or "lingxi-nano": cached(name, "int8") for name in (None, *options.model)}
+    models = {name: cached(name, "int8") for name in (PICO, *options.model)}
     report: dict[str, Any] = {}
     for whole in sets:
         material = whole.drawn(options.queries)
@@ -110,7 +109,7 @@ class MiniLM:
         return self._embedder.encode(list(texts))
 
 
-def cached(name: str | None, weights: str) -> Embedder:
+def cached(name: str, weights: str) -> Embedder:
     """An embedder that keeps what it computed for the next run."""
     return Embedder(name, weights=weights, cache=CACHE / "code-search-vectors")
 
@@ -172,7 +171,7 @@ def graded(found: Found, material: Material) -> np.ndarray[Any, Any]:
 def tune(options: argparse.Namespace) -> dict[str, Any]:
     """The weights with the highest MRR@10 for each kind of query, the mean of repositories and models."""
     gathered: dict[str, list[list[Tried]]] = {kind: [] for kind in _KINDS}
-    for name, package in product((None, *options.model), TUNED_ON):
+    for name, package in product((PICO, *options.model), TUNED_ON):
         with tempfile.TemporaryDirectory() as scratch:
             index = indexed(repository(package), Path(scratch), cached(name, "int8"))
             for kind, own in gathered.items():
@@ -238,7 +237,7 @@ def mean_mrr(parts: list[list[Tried]], weights: Weights) -> float:
 
 def speed(options: argparse.Namespace) -> dict[str, Any]:
     """Units a second by the clock and by the processor, and seconds of an update after one file changed."""
-    model = light_embedder()
+    model = light_embedder(PICO)
     material = repository(FRESH)
     with tempfile.TemporaryDirectory() as scratch:
         index = CodeIndex.open(material.write(Path(scratch) / "files"), Path(scratch) / "index", model)
@@ -274,13 +273,13 @@ def sorting(options: argparse.Namespace) -> dict[str, Any]:
     report = {}
     both = [repository(package) for package in SORTING]
     files = {path: text for one in both for path, text in one.files.items()}
-    for name in (None, *options.model):
+    for name in (PICO, *options.model):
         with tempfile.TemporaryDirectory() as scratch:
             index = indexed(Material("sorting", files, [], [], True), Path(scratch), light_embedder(name))
             for query in (QUICKSORT, "快速排序", "quicksort", "sort a list by partitioning around a pivot"):
                 hits = [f"{hit.place} {hit.name}" for hit in index.search(query, 5).hits]
-                report[f"{name or 'lingxi-nano'} · {query}"] = hits
-                print(name or "lingxi-nano", query, hits, sep="\n  ", flush=True)
+                report[f"{name} · {query}"] = hits
+                print(name, query, hits, sep="\n  ", flush=True)
     return report
 
 

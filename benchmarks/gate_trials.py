@@ -1,6 +1,6 @@
 """Try the gate on a real model: copies with tiny noise must pass by, a broken language must be stopped.
 
-    python benchmarks/gate_trials.py --root benchmark.tar.zst [--model lingxi-nano] [--trials 200]
+    python benchmarks/gate_trials.py --root benchmark.tar.zst [--model lingxi-pico] [--trials 200]
 
 Every copy adds Gaussian noise of `--noise` of a vector's length to each vector of the model, from its own
 seed, and goes through the same `evaluate` and `decide` as a real candidate. Then one copy has the vectors of
@@ -117,7 +117,7 @@ def sentences(suite: SuiteSettings, root: Path, language: str) -> list[str]:
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--model", default="lingxi-nano")
+    parser.add_argument("--model", default="lingxi-pico")
     parser.add_argument("--sets", default="xquad,tatoeba,cosqa")
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--noise", type=float, default=0.01)

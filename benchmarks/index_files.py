@@ -59,7 +59,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--largest", type=int, default=40_000, help="bytes of the largest file taken")
-    parser.add_argument("--model", help="embedder (default: the one that ships)")
+    parser.add_argument("--model", default="lingxi-pico", help="embedder")
     parser.add_argument("--stand-in", action="store_true", help="hash words instead of embedding")
     return parser.parse_args()
 

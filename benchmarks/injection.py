@@ -39,7 +39,7 @@ def main() -> None:
     given = parser.parse_args()
     suite = ROOT / "tests/data/attacks.jsonl"
     attacks = [json.loads(line) for line in suite.read_text("utf-8").splitlines()]
-    embedder = Embedder()
+    embedder = Embedder("lingxi-pico")
     through: dict[str, list[float]] = defaultdict(list)
     for attack in attacks[:: given.every]:
         found = Passages([attack["document"], *OTHERS], embedder)

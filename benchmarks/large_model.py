@@ -62,7 +62,7 @@ def write_random(size: Size, out: Path) -> None:
             torch.ones(shape) if len(shape) == 1 else torch.empty(shape).normal_(0, 0.02, generator=generator)
         )
 
-    tokenizer = (SHIPPED / "lingxi-nano" / "tokenizer.json").read_text(encoding="utf-8")
+    tokenizer = (SHIPPED / "lingxi-pico" / "tokenizer.json").read_text(encoding="utf-8")
     files = ModelFiles("embedder", size, Computed(tuple(shapes), make), tokenizer, "# random\n", 8192)
     write_directory(files, out, "bfloat16", max_shard_bytes=_SHARD)
 

@@ -37,7 +37,7 @@ Scores = np.ndarray
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path)
-    parser.add_argument("--model", nargs="+", default=["lingxi-nano"])
+    parser.add_argument("--model", nargs="+", default=["lingxi-pico"])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--cache", type=Path, default=EvaluateSettings().cache, help="where ROOT is unpacked")
     options = parser.parse_args()

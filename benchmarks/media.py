@@ -139,7 +139,7 @@ def reports(path: Path) -> str:
     impressions = list(dict.fromkeys(row["q"] for row in rows))
     findings = [row["p"] for row in rows]
     right = np.array([[row["q"] == one for one in impressions] for row in rows])
-    embedder, found = Embedder(), []
+    embedder, found = Embedder("lingxi-pico"), []
     for asked, told, answers, task in (
         (findings, impressions, right, "Given the findings of a radiology report, retrieve its impression"),
         (

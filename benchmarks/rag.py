@@ -200,7 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("benchmark", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--model")
+    parser.add_argument("--model", default="lingxi-pico")
     parser.add_argument("--reranker")
     parser.add_argument("--calibration", type=Path)
     parser.add_argument("--quick", type=int)
@@ -239,7 +239,7 @@ def reported(pooled: dict[str, dict[str, list[float]]], given: argparse.Namespac
         if "sure without" in values:
             rows["auc of sure"] = {"mean": auc(values["sure with"], values["sure without"])}
         sets[name] = rows
-    return {"model": given.model or "shipped", "reranker": given.reranker, "sets": sets}
+    return {"model": given.model, "reranker": given.reranker, "sets": sets}
 
 
 if __name__ == "__main__":

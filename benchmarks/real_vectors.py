@@ -1,4 +1,4 @@
-"""Vectors of real sentences by the model that ships, and larger sets drawn like them; kept in a file.
+"""Vectors of real sentences by lingxi-pico, and larger sets drawn like them; kept in a file.
 
     python benchmarks/real_vectors.py OUT.npy [--count 100000] [--model NAME]
 
@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--model", help="embedder (default: the one that ships)")
+    parser.add_argument("--model", default="lingxi-pico", help="embedder")
     options = parser.parse_args()
     from lingxi import Embedder
 

@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("train", type=Path)
     parser.add_argument("benchmark", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--model")
+    parser.add_argument("--model", default="lingxi-pico")
     parser.add_argument("--questions", type=int, default=150)
     given = parser.parse_args()
     embedder = Remembering(Embedder(given.model))

@@ -4,7 +4,7 @@
 
 Each system is a process on `--server-cpus` with as many threads, asked by another process on `--client-cpu`;
 texts of mixed lengths are sent one a request (or `--together`). `offline` is `Embedder.encode` on the same
-texts. The model is the one that ships, written out in fp32, so that all compute the same network; our int8
+texts. The model is lingxi-pico, written out in fp32, so that all compute the same network; our int8
 is a system of its own.
 Writes load.json, load.md and load.svg.
 """
@@ -94,9 +94,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few texts, three levels")
-    parser.add_argument(
-        "--model", type=Path, help="a directory that all systems load; default: the one that ships"
-    )
+    parser.add_argument("--model", type=Path, help="a directory that all systems load; default: lingxi-pico")
     parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--clients", help="numbers of clients, as 1,16,256")
     parser.add_argument("--together", type=int, default=1, help="texts of one request")
@@ -121,7 +119,7 @@ def _texts(count: int, seed: int) -> list[str]:
 
 
 def _exported(out: Path) -> Path:
-    command = [sys.executable, "-c", _OURS, "models", "export", "lingxi-nano", str(out), "--dtype", "float32"]
+    command = [sys.executable, "-c", _OURS, "models", "export", "lingxi-pico", str(out), "--dtype", "float32"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return out
 

@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=1_000_000)
     parser.add_argument("--weights", default="int8", choices=("int8", "float32"))
     options = parser.parse_args()
-    embedder = Embedder(weights=options.weights)
+    embedder = Embedder("lingxi-pico", weights=options.weights)
     held, calls = [], options.texts // _CALL
     start = time.perf_counter()
     for call, texts in zip(range(calls), batches(), strict=False):

@@ -1,6 +1,6 @@
 """Measure contrastive training against sentence-transformers' trainer: same network, texts and steps.
 
-    python benchmarks/train_speed.py [--tasks nano,short,wide] [--rounds 3] [--steps 3] [--json …]
+    python benchmarks/train_speed.py [--tasks pico,short,wide] [--rounds 3] [--steps 3] [--json …]
 
 The network is ours with random weights, written as a directory and opened by each side as published:
 there Transformer, last token, Normalize, its SentenceTransformerTrainer with
@@ -151,12 +151,12 @@ def _options() -> argparse.Namespace:
 
 
 def tasks() -> list[Task]:
-    """The shipped shape on code and on sentences, and two layers as wide as the 0.6B network's."""
-    nano = SIZES["nano"]
-    wide = replace(SIZES["embedding-0.6B"], layers=2, vocab=nano.vocab)
+    """lingxi-pico's shape on code and on sentences, and two layers as wide as the 0.6B network's."""
+    pico = SIZES["pico"]
+    wide = replace(SIZES["embedding-0.6B"], layers=2, vocab=pico.vocab)
     return [
-        Task("nano", nano, 64, CODE_TASK, functions),
-        Task("short", nano, 128, NEAR_TASK, sentences),
+        Task("pico", pico, 64, CODE_TASK, functions),
+        Task("short", pico, 128, NEAR_TASK, sentences),
         Task("wide", wide, 16, CODE_TASK, functions),
     ]
 
@@ -432,7 +432,7 @@ def write_model(folder: Path, size: Size) -> Path:
         else torch.empty(shape).normal_(0, 0.02, generator=generator)
         for name, shape in shapes.items()
     }
-    tokenizer = (SHIPPED / "lingxi-nano" / "tokenizer.json").read_text(encoding="utf-8")
+    tokenizer = (SHIPPED / "lingxi-pico" / "tokenizer.json").read_text(encoding="utf-8")
     files = ModelFiles("embedder", size, state, tokenizer, "# Random weights\n", max_seq_length=8192)
     return write_directory(files, folder / "model", "float32")
 

@@ -49,7 +49,7 @@ from lingxi.update.run import update
 from lingxi.update.settings import UpdateSettings
 
 DOMAINS = ("docstrings", "django", "sorbian", "releases", "sphinx")
-MODEL = "lingxi-nano"
+MODEL = "lingxi-pico"
 TRAIN, TEST, BESIDE, REPLAY = 1000, 150, 150, 600
 # Tokens that texts are cut at when they are tested; training cuts them sooner.
 LONGEST = 128

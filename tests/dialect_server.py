@@ -33,13 +33,13 @@ SETTINGS = Settings(self_check=False)
 
 @cache
 def models() -> tuple[Embedder, Reranker]:
-    """The models that ship, opened once."""
-    return Embedder(), Reranker()
+    """lingxi-pico and its reranker, opened once."""
+    return Embedder("lingxi-pico"), Reranker("lingxi-pico-reranker")
 
 
 def app_of(index: Any = None, embedder: Embedder | None = None, reranker: Reranker | None = None) -> FastAPI:
-    """An application over the models that ship, or others, under the names of those that ship."""
-    served = {"lingxi-nano": embedder or models()[0]}, {"lingxi-nano-reranker": reranker or models()[1]}
+    """An application over lingxi-pico and its reranker, or others, under their names."""
+    served = {"lingxi-pico": embedder or models()[0]}, {"lingxi-pico-reranker": reranker or models()[1]}
     return create_app(Service(*served, index=index, settings=SETTINGS), SETTINGS)
 
 

@@ -32,7 +32,7 @@ def write_deaf_media(place: Path, text: Embedder) -> Path:
             network.head.weight.zero_()
             drawn = np.random.default_rng(seed).standard_normal(len(network.head.bias))
             network.head.bias.copy_(torch.from_numpy(drawn))
-    config = MediaConfig("lingxi-nano", hash_weights(text.directory), 384, 2)
+    config = MediaConfig("lingxi-pico", hash_weights(text.directory), 384, 2)
     write_media(place, config, picture, sound)
     return place
 
@@ -45,7 +45,7 @@ def write_toy_media(place: Path, text: Embedder) -> Path:
     clips = [log_mel(torch.from_numpy(tone(hertz))) for hertz in (150, 700, 3000)]
     frames = torch.tensor([clip.shape[1] for clip in clips])
     _centre(sound, lambda: sound(torch.stack(clips), frames))
-    config = MediaConfig("lingxi-nano", hash_weights(text.directory), 384, 2)
+    config = MediaConfig("lingxi-pico", hash_weights(text.directory), 384, 2)
     write_media(place, config, picture, sound)
     return place
 

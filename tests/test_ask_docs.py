@@ -30,7 +30,7 @@ def test_the_example_answers_with_its_place(tmp_path):
 def test_the_plain_form_finds_the_same_through_both_libraries(tmp_path):
     pytest.importorskip("faiss", reason="the plain form is written with faiss")
     pytest.importorskip("sentence_transformers", reason="half of the plain form is sentence-transformers")
-    for name in ("nano", "nano-reranker"):
+    for name in ("pico", "pico-reranker"):
         assert run(["models", "export", f"lingxi-{name}", str(tmp_path / name)]) == 0
     ours, theirs = (printed(block, tmp_path) for block in blocks(PAGE, "python")[1:])
     assert ours == theirs

@@ -32,7 +32,9 @@ def server() -> Iterator[str]:
     from lingxi.serve.service import Service
     from lingxi.serve.settings import Settings
 
-    service = Service({"lingxi-nano": Embedder()}, {"lingxi-nano-reranker": Reranker()})
+    service = Service(
+        {"lingxi-pico": Embedder("lingxi-pico")}, {"lingxi-pico-reranker": Reranker("lingxi-pico-reranker")}
+    )
 
     with serving(create_app(service, Settings())) as url:
         yield url
@@ -52,7 +54,7 @@ def test_the_examples_run(
     monkeypatch.chdir(tmp_path)
     if "notes.index" in code:
         (tmp_path / "notes.md").write_text("Scores are compared pair by pair, with an interval.\n")
-        lingxi.Index.open("notes.index", Embedder()).add(["notes.md"])
+        lingxi.Index.open("notes.index", Embedder("lingxi-pico")).add(["notes.md"])
         # The SDK starts a server without the variables of this process.
         sources = str(Path(lingxi.__file__).parent.parent)
         code = code.replace("args=command)", f"args=command, env={{'PYTHONPATH': {sources!r}}})")

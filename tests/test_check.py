@@ -79,7 +79,7 @@ def test_the_libraries_agree(library: str, kind: str, request: pytest.FixtureReq
 
 @pytest.mark.slow
 @pytest.mark.parametrize("library", ["transformers", "sentence-transformers"])
-@pytest.mark.parametrize("name", ["lingxi-nano", "lingxi-nano-reranker"])
+@pytest.mark.parametrize("name", ["lingxi-pico", "lingxi-pico-reranker"])
 def test_the_libraries_agree_about_what_ships(library: str, name: str) -> None:
     report = check_against(name, library)
     assert report.ok, off(report)
@@ -205,7 +205,7 @@ def test_int8_is_near_the_network_and_equal_to_itself(toy_embedder: Path) -> Non
 
 @needs_kernels
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["lingxi-nano", "lingxi-nano-reranker"])
+@pytest.mark.parametrize("name", ["lingxi-pico", "lingxi-pico-reranker"])
 def test_an_int8_copy_of_what_ships_passes(name: str, tmp_path: Path) -> None:
     copy = quantize_directory(locate(name), tmp_path / "int8", packed=False)
     make_golden(copy)

@@ -225,7 +225,7 @@ def test_the_rerankers_recipe_in_miniature(embedder_directory, pairs, tmp_path):
         "recovery.warmup_steps=2",
         "recovery.checkpoint_every=3",
     ]
-    settings_of = load(RECIPES / "distil-nano-reranker.toml", DistilSettings, changes)
+    settings_of = load(RECIPES / "distil-pico-reranker.toml", DistilSettings, changes)
     done = distil(settings_of, tmp_path / "run", silent)
     assert check_model(done.out, device="cpu").ok
     assert np.load(tmp_path / "run" / "pool" / "rows.npy").shape == (12, 8)
@@ -343,7 +343,7 @@ def test_every_shipped_recipe_resolves(path):
     assert load(path, DistilSettings).name == path.stem
 
 
-@pytest.mark.parametrize("name", ["distil-nano", "distil-nano-reranker"])
+@pytest.mark.parametrize("name", ["distil-pico", "distil-pico-reranker"])
 def test_the_recipe_of_nano_is_a_fifth_of_its_teacher(name):
     found = estimate(load(RECIPES / f"{name}.toml", DistilSettings))
     assert found.bill.network_share <= 0.2 and found.bill.operations_share <= 0.2
@@ -363,9 +363,9 @@ def test_the_command_shows_the_estimate_and_refuses_what_it_does_not_know(tmp_pa
     shown = capsys.readouterr().out
     assert "6,946,075,648" in shown and "hours" in shown and "shape.layers = 22" in shown
     assert run(["compress", "distil", str(tmp_path / "none.toml")]) == 2
-    assert run(["compress", "distil", "lingxi-nano", "shape.layers=2", "--dry-run", "--json"]) == 0
+    assert run(["compress", "distil", "lingxi-pico", "shape.layers=2", "--dry-run", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["recipe"]["shape"]["layers"] == 2 and said["recipe"]["name"] == "lingxi-nano-student"
+    assert said["recipe"]["shape"]["layers"] == 2 and said["recipe"]["name"] == "lingxi-pico-student"
     with pytest.raises(RecipeError):
         load(RECIPES / "distil-8b.toml", DistilSettings, ["shape.depth=3"])
 

@@ -190,9 +190,9 @@ def test_names_mean_systems(tmp_path: Path) -> None:
         with pytest.raises(Exception, match=words_) as caught:
             named_system(name, tmp_path)
         assert hasattr(caught.value, "remedy")
-    shipped = named_system("lingxi-nano@64:int8", tmp_path)
-    assert shipped.name == "lingxi-nano@64:int8"
-    assert shipped.fingerprint != named_system("lingxi-nano", tmp_path).fingerprint
+    shipped = named_system("lingxi-pico@64:int8", tmp_path)
+    assert shipped.name == "lingxi-pico@64:int8"
+    assert shipped.fingerprint != named_system("lingxi-pico", tmp_path).fingerprint
 
 
 # --- values --------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def _recipe() -> str:
 def test_settings_shown_are_settings(number: int) -> None:
     shown = tomllib.loads(blocks(TRAINING, "toml")[number])["train"]
     begun = {
-        "start": "lingxi-nano",
+        "start": "lingxi-pico",
         "reranker": tomllib.loads(blocks(TRAINING, "toml")[2])["train"]["reranker"],
     }
     TrainSettings.model_validate({**(begun if "start" not in shown else {}), **shown})
@@ -116,7 +116,7 @@ def test_the_tutorial_in_miniature(
     cache = ["--cache", str(tmp_path / "cache")]
     assert cli.run([*steps("evaluate"), *cache]) == 0
     shown = capsys.readouterr().out
-    assert "lingxi-nano" in shown
+    assert "lingxi-pico" in shown
     assert cli.run([*steps("gate"), *cache, "--json"]) in (0, 1)
     assert json.loads(capsys.readouterr().out)["verdict"] in ("passes", "undecided")
 

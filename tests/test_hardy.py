@@ -24,23 +24,23 @@ ANY = st.text(st.characters(), max_size=60) | st.builds(
 
 
 @pytest.fixture(scope="module")
-def nano() -> Embedder:
+def shipped() -> Embedder:
     return Embedder(max_seq_length=64)
 
 
 @pytest.fixture(scope="module")
-def nano_reranker() -> Reranker:
+def shipped_reranker() -> Reranker:
     return Reranker(max_length=192)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(ANY, min_size=1, max_size=5))
-def test_any_text_gets_a_vector(nano: Embedder, texts: list[str]) -> None:
+def test_any_text_gets_a_vector(shipped: Embedder, texts: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LingxiWarning)
-        found = nano.encode(texts)
-        in_context = np.concatenate(nano.encode_segments([texts]))
-        alone = nano.encode(texts[0])
+        found = shipped.encode(texts)
+        in_context = np.concatenate(shipped.encode_segments([texts]))
+        alone = shipped.encode(texts[0])
     assert np.isfinite(found).all() and np.isfinite(in_context).all()
     assert gap(np.linalg.norm(found, axis=1), np.ones(len(texts))) < 1e-5
     assert gap(found[0], alone) < 1e-5
@@ -48,10 +48,10 @@ def test_any_text_gets_a_vector(nano: Embedder, texts: list[str]) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(ANY, ANY), min_size=1, max_size=4))
-def test_any_pair_gets_a_score(nano_reranker: Reranker, pairs: list[tuple[str, str]]) -> None:
+def test_any_pair_gets_a_score(shipped_reranker: Reranker, pairs: list[tuple[str, str]]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LingxiWarning)
-        scores = nano_reranker.predict(pairs)
+        scores = shipped_reranker.predict(pairs)
     assert ((scores >= 0) & (scores <= 1)).all()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lingxi import Embedder
 from lingxi.errors import InputError, StoreError
 from lingxi.index import Index, build
 from lingxi.index.search import fuse
@@ -290,6 +291,14 @@ def test_another_model_is_refused_in_words(index, folder, tmp_path):
     with pytest.raises(StoreError, match=r"'stand-in'.*'other'.*rebuild"):
         Index.open(tmp_path / "an.index", WordEmbedder("other"))
     assert Index.open(tmp_path / "an.index").stats().model["name"] == "stand-in"
+
+
+def test_an_index_of_a_model_that_was_renamed_tells_its_name_of_today(folder, tmp_path):
+    pico = Embedder("lingxi-pico").fingerprint()
+    LanceStore(tmp_path / "old.index", {**pico, "name": "lingxi-nano"})
+    with pytest.raises(StoreError, match=r"made by the model 'lingxi-pico'.*open it with 'lingxi-pico'"):
+        Index.open(tmp_path / "old.index", WordEmbedder("lingxi-nano"))
+    assert Index.open(tmp_path / "old.index").stats().model["name"] == "lingxi-pico"
 
 
 def test_a_newer_version_is_refused_in_words(index, tmp_path):

@@ -42,7 +42,7 @@ from media_toys import (
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory: pytest.TempPathFactory) -> MediaEmbedder:
-    return toy_media(tmp_path_factory.mktemp("media"), Embedder())
+    return toy_media(tmp_path_factory.mktemp("media"), Embedder("lingxi-pico"))
 
 
 def filled(folder: Path) -> Path:
@@ -72,7 +72,7 @@ def test_one_folder_holds_passages_pictures_and_sound(tmp_path: Path, media: Med
     assert (report.added, report.skipped) == (1, [])
     assert seen is not None and (seen.added, seen.skipped) == (5, ())
     # The text model alone opens it as ever, and another reader sees both.
-    assert Index.open(tmp_path / "i", Embedder()).search("tea")[0].path.endswith("tea.md")
+    assert Index.open(tmp_path / "i", Embedder("lingxi-pico")).search("tea")[0].path.endswith("tea.md")
     again = media_in(tmp_path / "i", media)
     assert again is not None and {file.kind for file in again.files} == {"image", "audio"}
     assert again.search(folder / "green.png", top_k=1)[0].path == str(folder / "green.png")
@@ -287,7 +287,11 @@ def reads(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
 def test_a_model_that_reads_pictures_makes_such_an_index_too(tmp_path: Path, reads: Embedder) -> None:
     folder = filled(tmp_path / "files")
     encoder = encoder_of(reads)
-    assert isinstance(encoder, Seeing) and texts_of(reads) is reads and encoder_of(Embedder()) is None
+    assert (
+        isinstance(encoder, Seeing)
+        and texts_of(reads) is reads
+        and encoder_of(Embedder("lingxi-pico")) is None
+    )
     index, beside = Index.open(tmp_path / "i", reads), MediaIndex(tmp_path / "i", encoder)
     report, seen = add_all(index, beside, [folder])
     assert report.added == 1 and seen is not None and seen.added == 3
@@ -314,7 +318,7 @@ def test_what_files_say_is_text_whatever_it_names(tmp_path: Path, reads: Embedde
         for one in said:
             assert len(index.search(one)) == 3
         assert site.asked == []  # type: ignore[attr-defined]
-    assert texts_alone(model := Embedder()) is model
+    assert texts_alone(model := Embedder("lingxi-pico")) is model
 
 
 # --- the command -----------------------------------------------------------------------------------
@@ -357,7 +361,9 @@ def test_the_command_finds_both_by_words_and_by_example(
         == 1
     )
     assert json.loads(run("index", "stats", str(tmp_path / "i"), "--json"))["image"] == 2
-    text = json.loads(run("index", "search", str(tmp_path / "i"), "--json", "green tea"))
+    text = json.loads(
+        run("index", "search", str(tmp_path / "i"), "--model", "lingxi-pico", "--json", "green tea")
+    )
     assert "media" not in text and text["hits"]
 
 

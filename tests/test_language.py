@@ -148,8 +148,8 @@ def test_published_marks(qwen3_tokenizer: Path) -> None:
 
 
 def test_a_shipped_tokenizer_reads_the_marks_as_plain_text() -> None:
-    directory = Path(lingxi.__file__).parent / "weights" / "lingxi-nano"
-    tokens = read_tokens(directory / "tokenizer.json", size_named("nano").vocab)
+    directory = Path(lingxi.__file__).parent / "weights" / "lingxi-pico"
+    tokens = read_tokens(directory / "tokenizer.json", size_named("pico").vocab)
     marks = read_infill_marks(tokens)
     assert tokens.user.decode(marks.prefix) == prompts.FIM_PREFIX
     assert not set(marks.prefix) & set(tokens.specials.values())

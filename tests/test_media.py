@@ -16,7 +16,7 @@ from lingxi.evaluate.media import chance_of, colours, first_ranks, measured  # n
 from lingxi.index.media import MediaIndex  # noqa: E402
 from lingxi.media import MediaEmbedder  # noqa: E402
 from lingxi.model.files import hash_weights  # noqa: E402
-from lingxi.model.media_files import MediaConfig, read_media, restored, rounded, write_media  # noqa: E402
+from lingxi.model.media_files import MediaConfig, read_media, restored, rounded, text_model_of, write_media  # noqa: E402
 from lingxi.model.media_heads import PictureNetwork, SoundNetwork, parted  # noqa: E402
 from lingxi.model.picture import Convolution, folded  # noqa: E402
 from lingxi.model.sound import RATE, SoundTrunk, log_mel  # noqa: E402
@@ -26,7 +26,7 @@ from lingxi.train.media import Matched, MediaSettings, _ridge, fit_head  # noqa:
 
 @pytest.fixture(scope="module")
 def text():
-    return Embedder()
+    return Embedder("lingxi-pico")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def directory(tmp_path_factory, text):
     """A directory of untrained networks: what it says is chance, how it says it is not."""
     torch.manual_seed(0)
     place = tmp_path_factory.mktemp("media")
-    config = MediaConfig("lingxi-nano", hash_weights(text.directory), 384, 2)
+    config = MediaConfig("lingxi-pico", hash_weights(text.directory), 384, 2)
     write_media(place, config, PictureNetwork(), SoundNetwork(2))
     return place
 
@@ -114,6 +114,14 @@ def test_a_directory_of_another_text_model_is_refused(directory, text, tmp_path)
     (tmp_path / "picture-1.safetensors").write_bytes(b"no tensors")
     with pytest.raises(ModelError, match="do not fit"):
         read_media(tmp_path)
+
+
+def test_a_directory_made_before_its_text_model_was_renamed_opens(directory, tmp_path):
+    for file in directory.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "text_model": "lingxi-nano"}))
+    assert text_model_of(tmp_path) == MediaEmbedder(tmp_path).text.name == "lingxi-pico"
 
 
 def test_rounding_keeps_a_row_within_half_a_step():

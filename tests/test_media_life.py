@@ -72,7 +72,7 @@ def folders(tmp_path_factory):
 def started(tmp_path_factory):
     torch.manual_seed(0)
     place = tmp_path_factory.mktemp("start")
-    found = MediaConfig("lingxi-nano", hash_weights(Embedder().directory), 384, 6)
+    found = MediaConfig("lingxi-pico", hash_weights(Embedder("lingxi-pico").directory), 384, 6)
     write_media(place, found, PictureNetwork(), SoundNetwork(6))
     return place
 
@@ -122,7 +122,7 @@ def test_text_vectors_are_untouched_and_pictures_are_learned(lived, folders):
     runs, _, report, _ = lived
     embedder = MediaEmbedder(report["model"])
     asked = [f"A {word}." for word in WORDS]
-    assert np.array_equal(embedder.encode(asked), Embedder().encode(asked))
+    assert np.array_equal(embedder.encode(asked), Embedder("lingxi-pico").encode(asked))
     train = list(read_documents(runs / "nano-vl" / "2-curate" / TRAIN))
     media = sorted({row.media for row in train if row.modality == "image"})
     captions = [f"A {Path(one).stem}." for one in media]
@@ -242,7 +242,7 @@ def test_golden_vectors_refuse_another_network(lived, tmp_path):
     shutil.copytree(lived[2]["model"], copy)
     assert check_golden(copy) < 1e-4
     torch.manual_seed(5)
-    other = MediaConfig("lingxi-nano", hash_weights(Embedder().directory), 384, 6)
+    other = MediaConfig("lingxi-pico", hash_weights(Embedder("lingxi-pico").directory), 384, 6)
     write_media(copy, other, PictureNetwork(), None)
     with pytest.raises(ModelError, match="the directory of"):
         check_golden(copy)

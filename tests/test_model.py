@@ -222,7 +222,7 @@ def test_matryoshka_widths() -> None:
 def test_unknown_names_are_answered() -> None:
     with pytest.raises(ModelError) as caught:
         size_named("13B")
-    assert_mendable(caught.value, "13B", "nano")
+    assert_mendable(caught.value, "13B", "pico")
     for choose in (lambda: choose_device("abacus"), lambda: choose_dtype("int3", torch.device("cpu"))):
         with pytest.raises(InputError) as refused:
             choose()

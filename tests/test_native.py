@@ -37,7 +37,7 @@ from lingxi.model.styles import GEMMA3, LLAMA, QWEN2, Scaling
 from toys import assert_mendable, gap, toy_size
 
 pytestmark = pytest.mark.skipif(library.library() is None, reason="built without a C++ compiler")
-NANO = SHIPPED / "lingxi-nano"
+PICO = SHIPPED / "lingxi-pico"
 
 
 def _sets() -> list[str]:
@@ -309,7 +309,7 @@ def test_ids_and_positions_without_a_row_are_said(precision: str, ids: list[int]
 
 
 def test_networks_are_copied_and_sent() -> None:
-    native = native_network(NANO, "int8")
+    native = native_network(PICO, "int8")
     wanted = native(pack(SEQUENCES))
     for copied in (copy.deepcopy(native), pickle.loads(pickle.dumps(native))):
         assert torch.equal(copied(pack(SEQUENCES)), wanted)
@@ -321,11 +321,11 @@ def test_int8_is_near_on_real_weights() -> None:
         for start, length in ((100, 400), (9, 90), (5_000, 999))
     ]
     packed = pack(sorted(ids, key=len, reverse=True))
-    (torch_network,) = open_networks(NANO, [torch.device("cpu")], torch.float32, engine="torch")
+    (torch_network,) = open_networks(PICO, [torch.device("cpu")], torch.float32, engine="torch")
     with torch.inference_mode():
         wanted = torch_network(packed)
-    assert F.cosine_similarity(native_network(NANO, "int8")(packed), wanted).min() > 0.999
-    assert gap(F.normalize(native_network(NANO, "float32")(packed)), F.normalize(wanted)) < 1e-5
+    assert F.cosine_similarity(native_network(PICO, "int8")(packed), wanted).min() > 0.999
+    assert gap(F.normalize(native_network(PICO, "float32")(packed)), F.normalize(wanted)) < 1e-5
 
 
 @pytest.mark.parametrize("channels", [[3], [7, 40]])
@@ -347,7 +347,7 @@ def test_int8_with_outlier_channels(channels: list[int]) -> None:
 
 
 def test_a_vector_does_not_depend_on_its_batch_or_threads() -> None:
-    native = native_network(NANO, "int8")
+    native = native_network(PICO, "int8")
     alone = torch.cat([native(pack([ids])) for ids in SEQUENCES])
     threads = torch.get_num_threads()
     try:
@@ -359,7 +359,7 @@ def test_a_vector_does_not_depend_on_its_batch_or_threads() -> None:
 
 
 def test_threads_share_a_network() -> None:
-    native = native_network(NANO, "int8")
+    native = native_network(PICO, "int8")
     batches = [pack([[*range(10 + i, 60 + 3 * i)], [i + 1]]) for i in range(16)]
     wanted = [native(batch) for batch in batches]
     with ThreadPoolExecutor(8) as pool:
@@ -383,8 +383,8 @@ def test_kernels_compute_in_a_forked_process() -> None:
 
 
 def test_a_packed_directory_gives_the_same_vectors(tmp_path: Path) -> None:
-    packed = quantize_directory(NANO, tmp_path / "packed", packed=True)
-    fresh = native_network(NANO, "int8")
+    packed = quantize_directory(PICO, tmp_path / "packed", packed=True)
+    fresh = native_network(PICO, "int8")
     mapped = native_network(packed, "int8")
     assert torch.equal(mapped(pack(SEQUENCES)), fresh(pack(SEQUENCES)))
     assert Embedder(packed).weights == "int8"
@@ -392,18 +392,18 @@ def test_a_packed_directory_gives_the_same_vectors(tmp_path: Path) -> None:
 
 
 def test_a_packed_file_of_other_weights_is_left_alone(tmp_path: Path) -> None:
-    mine = quantize_directory(NANO, tmp_path / "mine", packed=False)
-    other = quantize_directory(SHIPPED / "lingxi-nano-reranker", tmp_path / "other", packed=True)
+    mine = quantize_directory(PICO, tmp_path / "mine", packed=False)
+    other = quantize_directory(SHIPPED / "lingxi-pico-reranker", tmp_path / "other", packed=True)
     packed_file(other, "int8").rename(packed_file(mine, "int8"))
     assert torch.equal(
         native_network(mine, "int8")(pack(SEQUENCES)), native_network(mine, "int8")(pack(SEQUENCES))
     )
     found = native_network(mine, "int8")(pack(SEQUENCES))
-    assert F.cosine_similarity(found, native_network(NANO, "float32")(pack(SEQUENCES))).min() > 0.99
+    assert F.cosine_similarity(found, native_network(PICO, "float32")(pack(SEQUENCES))).min() > 0.99
 
 
 def test_a_damaged_packed_file_is_said(tmp_path: Path) -> None:
-    packed = quantize_directory(NANO, tmp_path / "packed", packed=True)
+    packed = quantize_directory(PICO, tmp_path / "packed", packed=True)
     file = packed_file(packed, "int8")
     whole = file.read_bytes()
     assert (8 + int.from_bytes(whole[:8], "little")) % 64 == 0
@@ -412,20 +412,23 @@ def test_a_damaged_packed_file_is_said(tmp_path: Path) -> None:
 
 
 def test_quantized_copies_keep_what_a_model_is(tmp_path: Path) -> None:
-    copy = quantize_directory(NANO, tmp_path / "copy", packed=False)
+    copy = quantize_directory(PICO, tmp_path / "copy", packed=False)
     text = "how is a text cut?"
-    a, b = Embedder(NANO).encode_query(text), Embedder(copy).encode_query(text)
+    a, b = Embedder(PICO).encode_query(text), Embedder(copy).encode_query(text)
     assert a @ b > 0.999
-    reranker = quantize_directory(SHIPPED / "lingxi-nano-reranker", tmp_path / "reranker", packed=False)
+    reranker = quantize_directory(SHIPPED / "lingxi-pico-reranker", tmp_path / "reranker", packed=False)
     pairs = [(text, "Texts are cut at 512 tokens."), (text, "Bananas are yellow.")]
-    assert np.abs(Reranker(reranker).predict(pairs) - Reranker().predict(pairs)).max() < 0.02
-    assert_mendable(raised(InputError, quantize_directory, NANO, copy, packed=False), "exists")
+    assert (
+        np.abs(Reranker(reranker).predict(pairs) - Reranker("lingxi-pico-reranker").predict(pairs)).max()
+        < 0.02
+    )
+    assert_mendable(raised(InputError, quantize_directory, PICO, copy, packed=False), "exists")
 
 
 def test_a_damaged_directory_leaves_no_half_copy(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    (source / "config.json").write_bytes((NANO / "config.json").read_bytes())
+    (source / "config.json").write_bytes((PICO / "config.json").read_bytes())
     (source / "model.safetensors").write_bytes(b"cut short")
     raised(ModelError, quantize_directory, source, tmp_path / "copy", packed=False)
     assert not (tmp_path / "copy").exists()
@@ -447,7 +450,7 @@ def test_wrong_choices_are_said() -> None:
 
 
 def test_without_kernels_torch_computes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    copy = quantize_directory(NANO, tmp_path / "copy", packed=False)
+    copy = quantize_directory(PICO, tmp_path / "copy", packed=False)
     with_kernels = Embedder(copy).encode("a text")
     monkeypatch.setattr(opening, "library", lambda: None)
     without = Embedder(copy)

@@ -51,10 +51,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         'def brew(leaves, degrees):\n    """Steep tea leaves."""\n    return leaves * degrees\n'
     )
     (folder / "茶.md").write_text("绿茶用八十度的水冲泡，红茶用沸水。杯子要先温热。\n")
-    embedder, reranker = Embedder(), Reranker()
+    embedder, reranker = Embedder("lingxi-pico"), Reranker("lingxi-pico-reranker")
     index = Index.open(tmp_path_factory.mktemp("index") / "i", embedder, reranker)
     index.add([folder])
-    with served(Service({"lingxi-nano": embedder}, {"lingxi-nano-reranker": reranker}, index=index)) as found:
+    with served(Service({"lingxi-pico": embedder}, {"lingxi-pico-reranker": reranker}, index=index)) as found:
         yield found
 
 

@@ -28,7 +28,7 @@ __all__ = ["client", "embedder", "url"]
 TEXTS = ["The capital of China is Beijing.", "重力 attracts", "", "one two three " * 40, "Was ist das?"]
 QUERY = "capital of China"
 TYPES = ["float", "int8", "uint8", "binary", "ubinary", "base64"]
-EMBEDDER, RERANKER = "lingxi-nano", "lingxi-nano-reranker"
+EMBEDDER, RERANKER = "lingxi-pico", "lingxi-pico-reranker"
 
 
 @pytest.fixture(scope="module")

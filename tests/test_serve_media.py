@@ -359,14 +359,14 @@ def test_an_index_of_texts_answers_as_ever(place: Place) -> None:
 
 
 def test_a_server_is_opened_from_names(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    plan = Plan({"vl": str(place.media.directory), "nano": "lingxi-nano"}, {}, index=str(place.index))
+    plan = Plan({"vl": str(place.media.directory), "nano": "lingxi-pico"}, {}, index=str(place.index))
     service = open_service(plan, SETTINGS)
     assert service.state().media and [card.name for card in service.cards()] == ["vl", "nano"]
     # One text model is opened for both.
     assert service.embedder("vl") is service.embedder("nano")
     service.close()
     with caplog.at_level("WARNING"):
-        service = open_service(Plan(rerankers={}, index=str(place.index)), SETTINGS)
+        service = open_service(Plan({"lingxi-pico": "lingxi-pico"}, {}, index=str(place.index)), SETTINGS)
     assert not service.state().media and "pictures and sound" in caplog.text
     service.close()
 

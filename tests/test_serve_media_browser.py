@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     place = tmp_path_factory.mktemp("index")
-    media = toy_media(place / "model", Embedder())
+    media = toy_media(place / "model", Embedder("lingxi-pico"))
     index, beside = Index.open(place / "i", media.text), MediaIndex(place / "i", media)
     add_all(index, beside, [folder], pages=True)
     with served(Service({"nano-vl": media}, index=index, media=beside)) as found:

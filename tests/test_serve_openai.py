@@ -39,12 +39,12 @@ def test_openai_client_gets_the_vectors_of_the_process(url: str, embedder: Embed
     openai = pytest.importorskip("openai", reason="pip install openai")
     client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
     # Without a format the client asks for base64 and reads it.
-    found = client.embeddings.create(model="lingxi-nano", input=TEXTS)
+    found = client.embeddings.create(model="lingxi-pico", input=TEXTS)
     assert np.abs(_vectors(found) - embedder.encode(TEXTS)).max() <= 1e-6
-    assert found.model == "lingxi-nano"
+    assert found.model == "lingxi-pico"
     assert found.usage.prompt_tokens == found.usage.total_tokens == sum(embedder.count_tokens(TEXTS))
     narrow = client.embeddings.create(
-        model="lingxi-nano",
+        model="lingxi-pico",
         input=TEXTS[0],
         dimensions=64,
         encoding_format="float",
@@ -52,12 +52,12 @@ def test_openai_client_gets_the_vectors_of_the_process(url: str, embedder: Embed
     )
     wanted = embedder.encode_query([TEXTS[0]], truncate_dim=64)
     assert np.abs(_vectors(narrow) - wanted).max() <= 1e-6
-    assert [model.id for model in client.models.list()] == ["lingxi-nano", "lingxi-nano-reranker"]
+    assert [model.id for model in client.models.list()] == ["lingxi-pico", "lingxi-pico-reranker"]
     with pytest.raises(openai.NotFoundError) as error:
         client.embeddings.create(model="text-embedding-3-small", input="a")
     assert error.value.code == "model_not_found"
     with pytest.raises(openai.BadRequestError):
-        client.embeddings.create(model="lingxi-nano", input="")
+        client.embeddings.create(model="lingxi-pico", input="")
     client.close()
 
 
@@ -67,7 +67,7 @@ def test_openai_async_client_gets_them_under_load(url: str, embedder: Embedder) 
 
     async def main() -> list[Any]:
         async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none") as client:
-            asking = [client.embeddings.create(model="lingxi-nano", input=[text]) for text in texts]
+            asking = [client.embeddings.create(model="lingxi-pico", input=[text]) for text in texts]
             return await asyncio.gather(*asking)
 
     got = np.concatenate([_vectors(found) for found in asyncio.run(main())])

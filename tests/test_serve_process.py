@@ -123,7 +123,7 @@ def test_mapped_weights_are_one_in_memory_for_all_workers(tmp_path):
     packed = tmp_path / "packed"
     from lingxi.cli import run
 
-    assert run(["models", "quantize", "lingxi-nano", str(packed), "--packed"]) == 0
+    assert run(["models", "quantize", "lingxi-pico", str(packed), "--packed"]) == 0
     with started("--embedder", str(packed), "--workers", "2", log=tmp_path / "log") as (process, port):
         assert ask(port, body={"inputs": "hello"})[0] == 200
         for child in children(process.pid):

@@ -41,10 +41,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> tuple[Callable[[], Serv
     for name, text in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
-    embedder, reranker = Embedder(), Reranker()
+    embedder, reranker = Embedder("lingxi-pico"), Reranker("lingxi-pico-reranker")
     index = Index.open(folder / "i", embedder)
     index.add([folder / "notes"])
-    models = {"lingxi-nano": embedder}, {"lingxi-nano-reranker": reranker}
+    models = {"lingxi-pico": embedder}, {"lingxi-pico-reranker": reranker}
     return lambda: Service(*models, index=index), folder
 
 

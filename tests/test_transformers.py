@@ -114,13 +114,13 @@ def shape(name: str, vocab: int | None = 2000, layers: int = 2) -> Size:
 
 SLOW = pytest.mark.slow
 EMBEDDERS = [
-    pytest.param("nano", None),
+    pytest.param("pico", None),
     pytest.param("embedding-0.6B", None),
     pytest.param("embedding-4B", 2000, marks=SLOW),
     pytest.param("embedding-8B", 2000, marks=SLOW),
 ]
 RERANKERS = [
-    pytest.param("nano"),
+    pytest.param("pico"),
     pytest.param("reranker-0.6B"),
     pytest.param("reranker-4B", marks=SLOW),
     pytest.param("reranker-8B", marks=SLOW),

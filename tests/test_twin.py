@@ -127,17 +127,17 @@ def test_infinity_serves_both(tmp_path: Path, request: pytest.FixtureRequest) ->
     program = request.config.getoption("--infinity") or shutil.which("infinity_emb")
     if program is None:
         pytest.skip("infinity-emb is not installed: give its program by --infinity")
-    for name in ("lingxi-nano", "lingxi-nano-reranker"):
+    for name in ("lingxi-pico", "lingxi-pico-reranker"):
         assert run(["models", "export", name, str(tmp_path / name), "--compat"]) == 0
     # It strips what it is given.
     texts = [text.strip() for text in TEXTS if text.strip()] + ["one two three " * 300 + "four"]
-    embedder, reranker = Embedder(tmp_path / "lingxi-nano"), Reranker("lingxi-nano-reranker")
+    embedder, reranker = Embedder(tmp_path / "lingxi-pico"), Reranker("lingxi-pico-reranker")
     queries = (*QUERIES, "What is it?", "Was zieht Körper an?")
-    with infinity(program, [tmp_path / "lingxi-nano", tmp_path / "lingxi-nano-reranker"]) as url:
-        answer = _asked(f"{url}/embeddings", {"model": "lingxi-nano", "input": texts})
+    with infinity(program, [tmp_path / "lingxi-pico", tmp_path / "lingxi-pico-reranker"]) as url:
+        answer = _asked(f"{url}/embeddings", {"model": "lingxi-pico", "input": texts})
         vectors = np.float32([one["embedding"] for one in answer["data"]])
         ranks = [
-            _asked(f"{url}/rerank", {"model": "lingxi-nano-reranker", "query": q, "documents": texts})
+            _asked(f"{url}/rerank", {"model": "lingxi-pico-reranker", "query": q, "documents": texts})
             for q in queries
         ]
     cosines = (vectors * embedder.encode(texts)).sum(1)

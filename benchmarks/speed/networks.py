@@ -40,7 +40,7 @@ def write_random(folder: Path, kind: Kind, size: Size) -> Path:
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in Decoder(size).state_dict().items()}
     state = {name: _random(shape, generator) for name, shape in shapes.items()}
-    tokenizer = (SHIPPED / "lingxi-nano" / "tokenizer.json").read_text(encoding="utf-8")
+    tokenizer = (SHIPPED / "lingxi-pico" / "tokenizer.json").read_text(encoding="utf-8")
     files = ModelFiles(kind, size, state, tokenizer, "# Random weights\n", max_seq_length=8192)
     return write_directory(files, out, "bfloat16")
 
@@ -90,7 +90,7 @@ def cut_to_tokens(texts: Sequence[str], count: int) -> list[str]:
 
 @cache
 def _shipped_tokenizer() -> Tokenizer:
-    return Tokenizer.from_file(str(SHIPPED / "lingxi-nano" / "tokenizer.json"))
+    return Tokenizer.from_file(str(SHIPPED / "lingxi-pico" / "tokenizer.json"))
 
 
 # --- operations: two for each multiply-add -------------------------------------------------------

@@ -104,15 +104,15 @@ def minilm_query(folder: Path, scale: Scale) -> Workload:
     return Workload("minilm-query", "all-MiniLM-L6-v2, one query", "texts", part, {})
 
 
-def nano(folder: Path, scale: Scale) -> Workload:
-    """The shipped model against MiniLM under sentence-transformers, on the same texts."""
+def pico(folder: Path, scale: Scale) -> Workload:
+    """lingxi-pico against MiniLM under sentence-transformers, on the same texts."""
     texts = library_texts(scale.small_texts, seed=2)
-    size, directory = SIZES["nano"], SHIPPED / "lingxi-nano"
+    size, directory = SIZES["pico"], SHIPPED / "lingxi-pico"
     inputs = networks.decoder_inputs(directory, size.vocab, texts)
     part = Part("embed", "qwen3", directory, inputs, networks.decoder_operations(size, inputs.ids))
-    title = f"lingxi-nano, {len(texts)} documents; sentence-transformers runs all-MiniLM-L6-v2"
+    title = f"lingxi-pico, {len(texts)} documents; sentence-transformers runs all-MiniLM-L6-v2"
     names = (REFERENCE, *_OURS)
-    return Workload("nano", title, "documents", part, {REFERENCE: _minilm_part(texts)}, names)
+    return Workload("pico", title, "documents", part, {REFERENCE: _minilm_part(texts)}, names)
 
 
 def threads(folder: Path, scale: Scale) -> Workload:
@@ -139,7 +139,7 @@ WORKLOADS: Mapping[str, Callable[[Path, Scale], Workload]] = {
     "rerank": rerank,
     "minilm": minilm,
     "minilm-query": minilm_query,
-    "nano": nano,
+    "pico": pico,
     "threads": threads,
     "memory": memory,
 }

@@ -26,7 +26,7 @@ from lingxi.model.seen import Seen
 from lingxi.model.tokens import read_tokens
 from lingxi.texts import Rows, Truncate, checked_pairs, checked_sides, progress, windows
 
-DEFAULT_RERANKER = "lingxi-nano-reranker"
+DEFAULT_RERANKER = "lingxi-pico-reranker"
 _MAX_LENGTH, _VL_MAX_LENGTH = 8192, 10240
 Pair = tuple[str | Mixed, str | Mixed]
 

@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     systems: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SYSTEM]...", help="See `docs/evaluate.md`; default lingxi-nano."),
+        typer.Argument(metavar="[SYSTEM]...", help="See `docs/evaluate.md`; default: the one that ships."),
     ] = None,
     suite: Suite = "benchmark",
     root: Root = None,
@@ -64,12 +64,13 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure systems on a suite, or on one's own files, beside BM25; write tables, a page and every item."""
+    from lingxi.embedder import DEFAULT_EMBEDDER
     from lingxi.evaluate.named import system
     from lingxi.evaluate.own import own_suite
     from lingxi.evaluate.publish import publish, read_published
     from lingxi.evaluate.run import evaluate as run
 
-    names = [*(systems or ["lingxi-nano"]), *([] if "bm25" in (systems or ()) else ["bm25"])]
+    names = [*(systems or [DEFAULT_EMBEDDER]), *([] if "bm25" in (systems or ()) else ["bm25"])]
     if corpus is None and (queries or llm):
         raise InputError("--queries and --llm go with --corpus", "give --corpus, or leave them out")
     say = show.complain
@@ -146,8 +147,8 @@ def claim(
     name: Annotated[
         str, typer.Argument(metavar="CLAIM", help="widths, code, segments, languages or reranking.")
     ],
-    model: Annotated[str, typer.Argument(metavar="[MODEL]")] = "lingxi-nano",
-    reranker: Annotated[str, typer.Option(help="For `reranking`.")] = "lingxi-nano-reranker",
+    model: Annotated[str, typer.Argument(metavar="[MODEL]")] = "lingxi-pico",
+    reranker: Annotated[str, typer.Option(help="For `reranking`.")] = "lingxi-pico-reranker",
     root: Root = None,
     quick: Quick = False,
     out: Annotated[Path | None, typer.Option(help="Folder; default claim-CLAIM.")] = None,

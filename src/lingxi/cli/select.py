@@ -32,7 +32,7 @@ def select(
     ] = "0.2,0.5,0.3",
     model: Annotated[
         str, typer.Option(help="The embedder; `none` counts n-grams of words instead.")
-    ] = "lingxi-nano",
+    ] = "lingxi-pico",
     pool: Annotated[
         int | None, typer.Option(help="Most rows to choose from, drawn evenly; unset, four times --rows.")
     ] = None,

@@ -101,7 +101,7 @@ def watch(
     home: Home,
     keep: Keeps,
     replay: Replay,
-    model: Annotated[str, typer.Option(help="What the first release is.")] = "lingxi-nano",
+    model: Annotated[str, typer.Option(help="What the first release is.")] = "lingxi-pico",
     folder: Annotated[list[Path] | None, typer.Option("--folder", help="Documents to follow.")] = None,
     queue: Annotated[
         list[Path] | None, typer.Option("--queue", help="JSON Lines that others append to; - is stdin.")

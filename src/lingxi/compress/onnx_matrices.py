@@ -19,7 +19,7 @@ from lingxi.errors import ModelError
 from lingxi.model.int4 import Packed4
 
 # Attention's values and output bear the least rounding, here as in the package's own kernels: in int8
-# they made nine tenths of lingxi-nano's error. They stay in half precision.
+# they made nine tenths of lingxi-pico's error. They stay in half precision.
 _KEPT = ("v_proj.weight", "o_proj.weight")
 
 

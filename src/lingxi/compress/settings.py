@@ -53,7 +53,7 @@ class PoolSettings(Settings):
     embedder `found_by`; 0 takes the row's own and `negatives`."""
     corpus: int = Field(default=0, ge=0)
     """Rows whose documents are searched for them; the first `rows` of these ask."""
-    found_by: str = "lingxi-nano"
+    found_by: str = "lingxi-pico"
     """A directory, a shipped name or a hub id."""
     mixture: MixtureSettings = MixtureSettings()
 

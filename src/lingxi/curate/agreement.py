@@ -32,7 +32,7 @@ FEWEST = 50
 class AgreementSettings(Settings):
     """How the base embedder judges."""
 
-    model: str = "lingxi-nano"
+    model: str = "lingxi-pico"
     """The base embedder: one that ships, a directory, or a hub id."""
     rows: int = Field(default=1_000, ge=FEWEST)
     """Rows of each stratum that are judged, drawn by seed; the others are neither scored nor dropped."""

@@ -23,6 +23,7 @@ from lingxi.errors import MissingExtraError, StoreError
 from lingxi.index import generations
 from lingxi.index.lock import LOCK, writing
 from lingxi.index.within import Within, quoted
+from lingxi.model.renamed import name_now
 from lingxi.parse.walk import TABLE
 
 FORMAT = 1
@@ -370,7 +371,8 @@ def _checked(path: Path, meta: Mapping[str, Any], wanted: Fingerprint | None) ->
         how = "update lingxi, or rebuild it: delete the folder and add the files again"
         said = "was made by a newer version of lingxi" if newer else "is not an index of lingxi"
         raise StoreError(f"{path}: {said} (format {meta.get('format')}, this one reads {FORMAT})", how)
-    made: Fingerprint = meta["fingerprint"]
+    said: Fingerprint = meta["fingerprint"]
+    made = {**said, "name": name_now(str(said["name"]), said.get("weights"))}
     differing = _differing(made, wanted)
     if wanted is not None and differing:
         told = ", ".join(f"{k} {made[k]} / {wanted.get(k)}" for k in differing)

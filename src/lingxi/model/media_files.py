@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lingxi.errors import ModelError
 from lingxi.model.files import read_config, save_tensors
 from lingxi.model.media_heads import PictureNetwork, SoundNetwork
+from lingxi.model.renamed import name_now
 
 KIND = "lingxi-media"
 _LEAST = 4096
@@ -62,6 +63,12 @@ def write_media(
     return sum(path.stat().st_size for path in directory.glob("*.safetensors"))
 
 
+def text_model_of(directory: Path) -> str:
+    """The name of the text model whose space a directory maps into; raises ModelError as `read_config`."""
+    values = read_config(directory)
+    return name_now(str(values["text_model"]), values.get("text_hash"))
+
+
 def read_media(directory: Path) -> tuple[MediaConfig, PictureNetwork | None, SoundNetwork | None]:
     """The configuration and networks of a directory, float32, ready for inference; raises ModelError."""
     values = read_config(directory)
@@ -71,6 +78,7 @@ def read_media(directory: Path) -> tuple[MediaConfig, PictureNetwork | None, Sou
         config = MediaConfig(**values)
     except TypeError as problem:
         raise ModelError(f"{directory}/config.json: {problem}", "write it with write_media") from None
+    config = replace(config, text_model=name_now(config.text_model, config.text_hash))
     picture = _filled(directory, "picture", PictureNetwork)
     sound = _filled(directory, "sound", lambda: SoundNetwork(config.sound_parts))
     return config, picture, sound

@@ -1,4 +1,4 @@
-"""The published network shapes, and the small one that ships.
+"""The published network shapes, and lingxi-pico's.
 
 A `Size` is what `config.json` says of a decoder, and nothing about its weights: Qwen3's alone here,
 the other families' in `families.py`.
@@ -60,7 +60,7 @@ _QWEN_4B = Size(2560, 36, 32, 8, 128, 9728, 151665, max_positions=40960)
 _QWEN_8B = Size(4096, 36, 32, 8, 128, 12288, 151665, max_positions=40960)
 
 SIZES: Mapping[str, Size] = {
-    "nano": Size(384, 3, 6, 6, 64, 1024, 49152, max_positions=8192, rope_theta=1e5),
+    "pico": Size(384, 3, 6, 6, 64, 1024, 49152, max_positions=8192, rope_theta=1e5),
     "embedding-0.6B": _QWEN_0_6B,
     "embedding-4B": _QWEN_4B,
     "embedding-8B": _QWEN_8B,

@@ -18,9 +18,9 @@ from lingxi.index.generations import holds_media
 from lingxi.index.media import MediaIndex
 from lingxi.index.seeing import media_in, texts_of
 from lingxi.media import MediaEmbedder
-from lingxi.model.files import locate, read_config
+from lingxi.model.files import locate
 from lingxi.model.layout import Kind
-from lingxi.model.media_files import is_media_directory
+from lingxi.model.media_files import is_media_directory, text_model_of
 from lingxi.reranker import DEFAULT_RERANKER, Reranker
 from lingxi.serve.logged import LOG
 from lingxi.serve.service import Service
@@ -137,7 +137,7 @@ def open_service(plan: Plan, settings: Settings, watch: Watch | None = None) -> 
 def _embedder(model: str, how: Mapping[str, Any], opened: dict[str, Embedder]) -> Embedder | MediaEmbedder:
     """A model of that name; one of pictures and sound shares the text model that is opened already."""
     directory = locate(model)
-    text = str(read_config(directory)["text_model"]) if is_media_directory(directory) else model
+    text = text_model_of(directory) if is_media_directory(directory) else model
     if text not in opened:
         opened[text] = Embedder(text, **how)
     if text is model:

@@ -43,7 +43,7 @@ Say = Callable[[str], None]
 class MediaTrainSettings(Settings):
     """Where trunks come from, how heads are fitted, and what an item of a source counts."""
 
-    text_model: str = "lingxi-nano"
+    text_model: str = "lingxi-pico"
     start: Path | None = None
     """A directory of an earlier model whose trunks are taken."""
     picture_trunk: str | None = None

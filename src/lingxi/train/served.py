@@ -29,7 +29,7 @@ Feed = Callable[[GoldenText], Sequence[int]]
 """Training's own way from a text (with its task, and for a rerank pair its query) to token ids."""
 
 # 1 − cosine of a vector, and difference of a score, that storing the weights may cost. Rounding random
-# networks of 28 layers gave 5e-6 (float16), 6e-4 (bfloat16) and 6e-3 (int8); the trained nano models in
+# networks of 28 layers gave 5e-6 (float16), 6e-4 (bfloat16) and 6e-3 (int8); the trained pico models in
 # int8 9e-3 (of the empty text) and 0.056 of a score.
 _COSINE = {"float32": 1e-5, "float16": 1e-3, "bfloat16": 1e-3, "int8": 2e-2, "int8-fine": 2e-2}
 _SCORE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 2e-2, "int8": 1e-1, "int8-fine": 1e-1}

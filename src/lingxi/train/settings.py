@@ -40,7 +40,7 @@ class TokenizerSettings(Settings):
 class NetworkSettings(Settings):
     """The shape of a network from scratch."""
 
-    size: str = "nano"
+    size: str = "pico"
     layers: int | None = None
     """Overrides the size's number of layers (small runs)."""
     hidden: int | None = None

@@ -11,7 +11,7 @@ from lingxi.train.settings import LoraSettings
 
 
 class UpdateSettings(Settings):
-    """One update; the defaults are what was measured on lingxi-nano (docs/update.md)."""
+    """One update; the defaults are what was measured on lingxi-pico (docs/update.md)."""
 
     seed: int = 0
     threads: int | None = Field(default=None, ge=1)

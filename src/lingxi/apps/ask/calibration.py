@@ -82,7 +82,7 @@ def shipped(fingerprint: Mapping[str, object]) -> Calibration:
 
 
 SHIPPED = Calibration(
-    embedder="lingxi-nano 00f5e70d3b2a34f6",
+    embedder="lingxi-pico 00f5e70d3b2a34f6",
     source=(
         "150 questions of SQuAD, training part, each asked with and without its passage among 1,500, a tenth "
         "of the first refused; 4,200 pairs of STS-B in seven languages; the margin by 140 questions of "
