@@ -5,7 +5,7 @@ A file of packed weights is mapped into memory: it opens at once, and processes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,6 +13,7 @@ import torch
 
 from lingxi.engine.native.library import loaded
 from lingxi.engine.native.matrices import Matrix, gated, mixing, pack, rounded_table
+from lingxi.model.int4 import Packed4
 
 _FIELDS = ("weights", "scale", "sums", "bias", "weighed")
 
@@ -45,6 +46,26 @@ class Table:
         return out
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Table4:
+    """Vectors by id from four bits: the table stays packed, rows are widened when they are read."""
+
+    rows: torch.Tensor
+    scales: torch.Tensor
+
+    def read(self, ids: torch.Tensor) -> torch.Tensor:
+        """Vectors [tokens, width] of ids, a new fp32 tensor."""
+        return Packed4(self.rows.index_select(0, ids), self.scales.index_select(0, ids)).values()
+
+
+AnyTable = Table | Table4
+
+
+def _none(name: str) -> None:
+    """No tensor is stored in four bits."""
+    del name
+
+
 class Source(Protocol):
     """What a network is made from: matrices, tables and vectors by name."""
 
@@ -54,7 +75,7 @@ class Source(Protocol):
     def gates(self, name: str, gate: str, up: str) -> Matrix:
         """The packed rows of a gate and its up layer, panels in turns."""
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str) -> AnyTable:
         """A table of vectors."""
 
     def vector(self, name: str) -> torch.Tensor:
@@ -63,10 +84,14 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fresh:
-    """Packs the tensors of a model as 'int8' or 'float32'; `packed` keeps what was made, to be written."""
+    """Packs the tensors of a model as 'int8' or 'float32'; `packed` keeps what was made, to be written.
+
+    `codes` knows what is stored in four bits, by name: a table of those is taken as it is.
+    """
 
     tensors: Mapping[str, torch.Tensor]
     precision: str
+    codes: Callable[[str], Packed4 | None] = _none
     packed: dict[str, torch.Tensor] = field(default_factory=dict)
     shapes: dict[str, list[int]] = field(default_factory=dict)
 
@@ -86,8 +111,12 @@ class Fresh:
             bias = gated(biases[0][:, None], biases[1][:, None])[:, 0]
         return self._keep(name, pack(both, bias, self.precision))
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str) -> AnyTable:
         """See Source."""
+        stored = self.codes(f"{name}.weight")
+        if stored is not None:
+            self.packed[f"{name}.codes4"], self.packed[f"{name}.scales4"] = stored.codes, stored.scales
+            return Table4(stored.codes, stored.scales)
         rows = self.tensors[f"{name}.weight"].float()
         table = Table(*rounded_table(rows)) if self.precision == "int8" else Table(rows.contiguous(), None)
         self.packed[f"{name}.rows"] = table.rows
@@ -138,8 +167,10 @@ class Stored:
         del gate, up
         return self.matrix(name)
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str) -> AnyTable:
         """See Source."""
+        if f"{name}.codes4" in self.packed:
+            return Table4(self.packed[f"{name}.codes4"], self.packed[f"{name}.scales4"])
         return Table(self.packed[f"{name}.rows"], self.packed.get(f"{name}.scale"))
 
     def vector(self, name: str) -> torch.Tensor:
