@@ -47,9 +47,12 @@ class Packed4:
 
     def values(self) -> torch.Tensor:
         """The matrix in fp32 [rows, columns]."""
-        pairs = torch.stack((self.codes & TOP, self.codes >> 4), dim=-1)
-        grouped = pairs.view(*self.scales.shape, self.group).float() - MIDDLE
-        return (grouped * self.scales.float()[:, :, None]).view(len(self.codes), self.columns)
+        out = torch.empty(*self.codes.shape, 2, device=self.codes.device)
+        out[:, :, 0] = self.codes & TOP
+        out[:, :, 1] = self.codes >> 4
+        grouped = out.view(*self.scales.shape, self.group)
+        grouped.sub_(MIDDLE).mul_(self.scales.float()[:, :, None])
+        return out.view(len(self.codes), self.columns)
 
 
 def packed4(codes: torch.Tensor, scales: torch.Tensor) -> Packed4:
