@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lingxi.compress.int4 import nearest
+from lingxi.model.int4 import nearest
 from lingxi.compress.pool import Pool, ask, read_answers, read_pool, write_pool
 from lingxi.compress.recover import Imitation, Verdicts, check_widths, differences, recover
 from lingxi.compress.rounded import plain_state, round_in_forward, rounded

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from lingxi import Embedder, Reranker
 from lingxi.check import Tolerance, check_against, make_golden
 from lingxi.cli import run
-from lingxi.compress.int4 import compensated, eased, nearest
+from lingxi.compress.int4 import compensated, eased
 from lingxi.compress.int4_directory import quantize_int4
 from lingxi.errors import InputError, ModelError
 from lingxi.model.files import open_weights
-from lingxi.model.int4 import packed4
+from lingxi.model.int4 import nearest, packed4
 from toys import SENTENCES, assert_mendable, toy_size, write_toy
 
 TEXTS = [text for _, text in SENTENCES] * 8

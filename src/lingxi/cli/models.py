@@ -139,6 +139,9 @@ def quantize(
     packed: Annotated[
         bool, typer.Option(help="Also write what the kernels read: as large again, and opens at once.")
     ] = False,
+    table: Annotated[
+        str, typer.Option(help="How token vectors are stored: int8, or int4 (ours alone) in half of that.")
+    ] = "int8",
     as_json: Json = False,
 ) -> None:
     """Write an int8 copy of a model of any family, which is computed in int8: a quarter of fp32's bytes."""
@@ -146,9 +149,9 @@ def quantize(
     from lingxi.engine.quantizing import quantize_directory
     from lingxi.model.files import locate
 
-    quantize_directory(locate(directory), out, packed=packed)
+    quantize_directory(locate(directory), out, packed=packed, table=table)
     make_golden(out)
-    _tell(out, "int8", as_json)
+    _tell(out, _stored(out), as_json)
 
 
 def _kind(name: str | None) -> Any:
@@ -165,12 +168,21 @@ def _tell(out: Path, dtype: str, as_json: bool) -> None:
         typer.echo(f"{values['kind']} in {out}, {dtype}, {values['bytes'] / 1e6:.1f} MB")
 
 
-def _values(directory: Path) -> dict[str, Any]:
+def _stored(directory: Path) -> str | None:
+    """What weights are kept as, where the directory says it."""
     from lingxi.model.files import read_config
+
+    config = read_config(directory)
+    own = config.get("lingxi_weights") or {}
+    if "table" in own:
+        return f"{own['dtype']}, token vectors {own['table']}"
+    return own.get("dtype") or config.get("dtype") or config.get("torch_dtype")
+
+
+def _values(directory: Path) -> dict[str, Any]:
     from lingxi.model.layout import read_kind, read_max_length
     from lingxi.model.network import read_size
 
-    config = read_config(directory)
     size = read_size(directory)
     return {
         "name": directory.resolve().name,
@@ -181,8 +193,6 @@ def _values(directory: Path) -> dict[str, Any]:
         "vocabulary": size.vocab,
         "parameters": size.parameters(),
         "max_length": read_max_length(directory) or size.max_positions,
-        "weights": config.get("lingxi_weights", {}).get("dtype")
-        or config.get("dtype")
-        or config.get("torch_dtype"),
+        "weights": _stored(directory),
         "bytes": sum(path.stat().st_size for path in directory.glob("*.safetensors")),
     }

@@ -26,8 +26,10 @@ from lingxi.compress.student import Student, write_student
 from lingxi.compress.teacher import Opened, answer_row, open_teacher
 from lingxi.config import to_json
 from lingxi.engine.devices import choose_devices
+from lingxi.errors import InputError
 from lingxi.model.files import hash_weights, locate
 from lingxi.model.network import read_network_tokens
+from lingxi.prompts import query_prefix
 from lingxi.train.gradcache import Figures
 from lingxi.train.store import Store
 
@@ -51,6 +53,8 @@ def distil(settings: DistilSettings, folder: Path, say: Say) -> Distilled:
         torch.set_num_threads(settings.threads)
     began = time.perf_counter()
     teacher = open_teacher(locate(settings.teacher))
+    if settings.prompts == "instruct" and teacher.kind == "reranker":
+        raise InputError('prompts = "instruct" is for embedders', "leave it out: a reranker has its template")
     store = reading.store_of(settings, folder)
     student, said = make_student(settings, teacher, store, say)
     start = folder / "start"
@@ -124,7 +128,8 @@ def _write(
     shutil.rmtree(partial, ignore_errors=True)
     bill = bill_of(student)
     card = card_of(student, settings, bill, said, figures)
-    write_student(student, state, partial, settings.weights, card)
+    asked = {"query": query_prefix(), "document": ""} if settings.prompts == "instruct" else None
+    write_student(student, state, partial, settings.weights, card, asked)
     make_golden(partial)
     partial.replace(out)
     return bill

@@ -17,13 +17,13 @@ import torch
 from torch import nn
 
 from lingxi.compress.calibration import walk
-from lingxi.compress.int4 import GROUP, Rounded, check_group, compensated, eased, nearest
+from lingxi.compress.int4 import compensated, eased
 from lingxi.embedder import Embedder
 from lingxi.engine.quantizing import copy_rest
 from lingxi.errors import InputError, require_new
 from lingxi.model.decoder import Block, Decoder
 from lingxi.model.files import open_published, read_config, read_decoder, write_json, write_tensors
-from lingxi.model.int4 import Packed4
+from lingxi.model.int4 import GROUP, Packed4, Rounded, check_group, nearest
 from lingxi.model.layout import read_kind
 from lingxi.model.network import network_name
 from lingxi.model.sizes import size_from_config

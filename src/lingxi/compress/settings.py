@@ -22,6 +22,15 @@ class VocabularySettings(Settings):
     """Tokens met fewer times are dropped."""
     texts: int = Field(default=20_000, ge=1)
     """Texts read of each language."""
+    prior: float = Field(default=0.0, ge=0, le=1)
+    """Unigram tokenizers: what a piece's own probability weighs beside its share of the texts read, which need
+    not be such texts as the model will meet."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> VocabularySettings:
+        if self.prior and self.size is None:
+            raise ValueError("prior needs size: every piece has a probability, so that none would be dropped")
+        return self
 
 
 class ShapeSettings(Settings):
@@ -141,8 +150,21 @@ class DistilSettings(Settings):
     """Texts that layers, heads and neurons are weighed on."""
     weights: Literal["float32", "float16", "bfloat16", "int8", "int8-fine"] = "float32"
     """How the student is stored."""
+    prompts: Literal["own", "instruct"] = "own"
+    """What the student's directory says stands before texts: as its teacher's does; or before a query
+    `Instruct: …` as Qwen3 reads it, and nothing before documents (an embedder of another family, to be
+    trained with them)."""
     vocabulary: VocabularySettings | None = None
     shape: ShapeSettings = ShapeSettings()
     pool: PoolSettings = PoolSettings()
     recovery: RecoverySettings | None = None
     estimate: EstimateSettings | None = None
+
+    @model_validator(mode="after")
+    def _asked(self) -> DistilSettings:
+        if self.prompts == "instruct" and self.recovery:
+            raise ValueError(
+                "recovery reads texts behind the teacher's prompts, so prompts = \"instruct\" goes without it: "
+                "leave out recovery, and tune the student with `lingxi train`"
+            )
+        return self

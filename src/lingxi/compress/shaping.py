@@ -19,10 +19,11 @@ from lingxi.compress.contributions import (
     weigh,
 )
 from lingxi.compress.settings import DistilSettings
-from lingxi.compress.student import TABLES, Student
+from lingxi.compress.student import Student
 from lingxi.compress.teacher import Opened
 from lingxi.errors import InputError
 from lingxi.model.encoder_size import EncoderSize
+from lingxi.model.network import TABLES
 from lingxi.model.tokens import read_description
 from lingxi.train.store import Store
 
@@ -90,6 +91,7 @@ def _pruned(settings: DistilSettings, teacher: Opened, student: Student, store: 
         size=wanted.size,
         min_count=wanted.min_count,
         rows=student.size.vocab,
+        prior=wanted.prior,
     )
     say(f"{len(made.ids):,} of {student.size.vocab:,} tokens kept: {made.covered:.2%} of what texts hold")
     rows = torch.tensor(made.ids)

@@ -25,8 +25,6 @@ from lingxi.model.sizes import matryoshka_dims
 
 _HEAD = "lm_head.weight"
 _WEIGHTS = (".safetensors", ".safetensors.index.json", ".bin", ".lingxi", ".onnx", ".gguf", ".h5", ".msgpack")
-# Token tables, as the networks name them.
-TABLES = ("embed_tokens.weight", "embeddings.word_embeddings.weight")
 # Files that say the same of a vocabulary as tokenizer.json, and would be another one's.
 _OTHER_VOCABULARIES = (
     "vocab.json",
@@ -68,15 +66,25 @@ def _empty(size: AnySize, pooling: Pooling) -> Decoder | Encoder:
 
 
 def write_student(
-    student: Student, state: Mapping[str, torch.Tensor], out: Path, dtype: str, card: str
+    student: Student,
+    state: Mapping[str, torch.Tensor],
+    out: Path,
+    dtype: str,
+    card: str,
+    asked: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the directory, all but its golden file; raises InputError where `out` exists."""
+    """Write the directory, all but its golden file; raises InputError where `out` exists.
+
+    `asked` is what stands before its texts, by name; None leaves what the teacher's directory says.
+    """
     require_new(out)
     _copy_rest(student, out)
     write_json(out / "config.json", _config(student, dtype))
     _write_pooling(student, out)
     if student.vocabulary is not None:
         _write_vocabulary(student.vocabulary, out)
+    if asked is not None:
+        _write_prompts(asked, out)
     write_weights(out, _published(student, state), dtype)
     (out / "README.md").write_text(card, encoding="utf-8")
 
@@ -127,6 +135,12 @@ def _write_pooling(student: Student, out: Path) -> None:
     stated = json.loads(path.read_text(encoding="utf-8"))
     names = ("word_embedding_dimension", "embedding_dimension")
     write_json(path, {**stated, **{name: student.size.hidden for name in names if name in stated}})
+
+
+def _write_prompts(asked: Mapping[str, str], out: Path) -> None:
+    path = out / "config_sentence_transformers.json"
+    stated = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"similarity_fn_name": "cosine"}
+    write_json(path, {**stated, "prompts": dict(asked), "default_prompt_name": None})
 
 
 def _write_vocabulary(pruned: Pruned, out: Path) -> None:

@@ -10,6 +10,7 @@ the tokens of the templates, the normaliser and the pre-tokenizer stay.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,13 +94,16 @@ def prune(
     size: int | None,
     min_count: int,
     rows: int,
+    prior: float = 0.0,
 ) -> Pruned:
-    """Keep the specials, `frame`, what any text needs, and the tokens with the largest shares, up to `size`.
+    """Keep the specials, `frame`, what any text needs, and the tokens of the largest weights, up to `size`.
 
-    `rows` is how many ids the network has. Raises InputError where `size` does not hold what must stay,
-    and for a kind of tokenizer that is not rebuilt.
+    A token's weight is its share of the texts; of a Unigram piece (1 − prior) · share + prior · probability, both
+    summing to 1. `rows` is how many ids the network has. Raises InputError where `size` does not hold what must
+    stay, for a kind of tokenizer that is not rebuilt, and for a `prior` of one without probabilities.
     """
     model = _Model.of(description)
+    weights = _weights(description, counts, min_count, prior)
     kept: set[int] = set()
     for token in description.get("added_tokens", []):
         kept.add(int(token["id"]))
@@ -111,9 +115,7 @@ def prune(
             f"a vocabulary of {most} does not hold the {len(kept)} tokens that any text needs",
             f"choose {len(kept)} or more",
         )
-    for i, _ in sorted(counts.shares.items(), key=lambda pair: (-pair[1], pair[0])):
-        if counts.times[i] < min_count:
-            continue
+    for i, _ in sorted(weights.items(), key=lambda pair: (-pair[1], pair[0])):
         more = model.with_parts(i) - kept
         # A token whose parts do not fit is left out; a later one may still fit.
         if len(kept) + len(more) <= most:
@@ -122,6 +124,31 @@ def prune(
     total = sum(counts.times.values())
     covered = sum(n for i, n in counts.times.items() if i in kept) / max(total, 1)
     return Pruned(_rebuilt(description, model, ids), ids, len(counts.times), covered)
+
+
+def _weights(description: Description, counts: Counts, min_count: int, prior: float) -> dict[int, float]:
+    """What each token is kept by: its share of the texts, and of its own probability."""
+    shares = {i: share for i, share in counts.shares.items() if counts.times[i] >= min_count}
+    if prior == 0:
+        return shares
+    own, met = _probabilities(description), sum(shares.values())
+    weights = {i: (1 - prior) * share / met for i, share in shares.items()}
+    for i, probability in own.items():
+        weights[i] = weights.get(i, 0.0) + prior * probability
+    return weights
+
+
+def _probabilities(description: Description) -> dict[int, float]:
+    """The probability of each piece by the tokenizer itself; control pieces, whose score is 0, have none."""
+    if description["model"].get("type") != "Unigram":
+        kind = description["model"].get("type") or "unknown"
+        raise InputError(
+            f"a tokenizer of the kind {kind} has no probabilities of its tokens",
+            "leave out vocabulary.prior, which is for Unigram tokenizers",
+        )
+    own = {i: math.exp(score) for i, (_, score) in enumerate(description["model"]["vocab"]) if score < 0}
+    total = sum(own.values())
+    return {i: probability / total for i, probability in own.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from lingxi.engine.run import Network
 from lingxi.errors import InputError
 from lingxi.model.decoder import Decoder, Prefix
 from lingxi.model.encoder_size import EncoderSize
-from lingxi.model.files import open_tensors, read_config, shapes_of
+from lingxi.model.files import open_codes, open_tensors, read_config, shapes_of
 from lingxi.model.modules import read_heads
 from lingxi.model.network import (
     empty_network,
@@ -111,8 +111,12 @@ def native_network(directory: Path, precision: str) -> NativeDecoder | NativeEnc
     if source is not None:
         network = built(size, modules.pooling, source, precision)
     else:
-        with open_tensors(directory, shapes_of(empty_network(directory)), network_name) as tensors:
-            network = built(size, modules.pooling, Fresh(tensors, precision), precision)
+        shapes = shapes_of(empty_network(directory))
+        with (
+            open_tensors(directory, shapes, network_name) as tensors,
+            open_codes(directory, network_name, shapes) as codes,
+        ):
+            network = built(size, modules.pooling, Fresh(tensors, precision, codes), precision)
     heads = read_heads(modules, torch.float32)
     return Headed(network, heads) if heads else network
 

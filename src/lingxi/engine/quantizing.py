@@ -1,4 +1,8 @@
-"""A model directory as int8: the same files, matrices as codes with one scale a row."""
+"""A model directory as int8: the same files, matrices as codes with one scale a row.
+
+Its table of token vectors, the largest matrix of a small model, may be four bits a number: rows are read from it, and
+never multiplied.
+"""
 
 from __future__ import annotations
 
@@ -8,35 +12,60 @@ from pathlib import Path
 from lingxi.engine.native.packing import Fresh
 from lingxi.engine.native.stored import write_packed
 from lingxi.engine.opening import built
-from lingxi.errors import require_new
-from lingxi.model.files import open_published, open_tensors, read_config, shapes_of, write_json, write_weights
-from lingxi.model.network import empty_network, network_name, read_size, read_stated_modules
+from lingxi.errors import InputError, require_new
+from lingxi.model.files import (
+    open_codes,
+    open_published,
+    open_tensors,
+    read_config,
+    shapes_of,
+    write_json,
+    write_weights,
+)
+from lingxi.model.int4 import GROUP, check_group
+from lingxi.model.network import TABLES, empty_network, network_name, read_size, read_stated_modules
 
 # A shard is held in memory until it is full.
 _SHARD = 2_000_000_000
 _WEIGHTS = (".safetensors", ".safetensors.index.json", ".bin", ".lingxi", ".onnx", ".gguf", ".h5", ".msgpack")
 
 
-def quantize_directory(source: Path, out: Path, *, packed: bool) -> Path:
+def quantize_directory(source: Path, out: Path, *, packed: bool, table: str = "int8") -> Path:
     """Write the int8 copy of a directory of any family that is computed; returns `out`.
 
-    Tensors are read one by one: a model need not fit in memory. With `packed`, what the kernels read
-    is written beside it (as large again), so that the copy opens at once. The golden file is left
-    out: it is another model's. Raises InputError where `out` exists, ModelError as `read_network`.
+    `table` 'int4' packs the token vectors with an fp16 scale for 32 columns; those that lie on the steps of such
+    scales already stay as they are. Tensors are read one by one: a model need not fit in memory. With `packed`, what
+    the kernels read is written beside it (as large again), so that the copy opens at once. The golden file is left
+    out: it is another model's. Raises InputError where `out` exists, and for another `table` or one whose rows are not
+    whole groups, ModelError as `read_network`.
     """
     require_new(out)
     size, pooling = read_size(source), read_stated_modules(source).pooling
-    said = {"dtype": "int8", "scale": "row", "compute": "int8"}
+    _check(table, size.hidden)
+    said: dict[str, str | int] = {"dtype": "int8", "scale": "row", "compute": "int8"}
+    said |= {"table": "int4", "group": GROUP} if table == "int4" else {}
     with open_published(source) as tensors:  # a damaged source is found out before anything is written
         copy_rest(source, out)
         write_json(out / "config.json", {**read_config(source), "lingxi_weights": said})
-        write_weights(out, tensors, "int8", max_shard_bytes=_SHARD)
+        four = {key for key in tensors if table == "int4" and network_name(key) in TABLES}
+        write_weights(out, tensors, "int8", max_shard_bytes=_SHARD, four=four)
     if packed:
-        with open_tensors(source, shapes_of(empty_network(source)), network_name) as tensors:
-            fresh = Fresh(tensors, "int8")
+        shapes = shapes_of(empty_network(source))
+        with (
+            open_tensors(source, shapes, network_name) as tensors,
+            open_codes(out, network_name, shapes) as codes,
+        ):
+            fresh = Fresh(tensors, "int8", codes)
             built(size, pooling, fresh, "int8")
         write_packed(fresh, out)
     return out
+
+
+def _check(table: str, width: int) -> None:
+    if table not in ("int8", "int4"):
+        raise InputError(f"unknown table {table!r}", "choose int8 or int4")
+    if table == "int4":
+        check_group(width, GROUP)
 
 
 def copy_rest(source: Path, out: Path) -> None:

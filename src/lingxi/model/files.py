@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -23,7 +24,7 @@ from safetensors.torch import save_file
 
 from lingxi.errors import InputError, ModelError
 from lingxi.model.decoder import Decoder
-from lingxi.model.int4 import Packed4
+from lingxi.model.int4 import Packed4, nearest_packed
 from lingxi.model.sizes import Size, size_from_config
 
 SHIPPED = Path(__file__).parent.parent / "weights"
@@ -197,16 +198,28 @@ def open_tensors(
 
 
 @contextmanager
-def open_codes(directory: Path) -> Iterator[Callable[[str], Packed4 | None]]:
-    """The int4 codes of a Qwen3 directory by the decoder's names, None for a tensor stored otherwise."""
+def open_codes(
+    directory: Path,
+    named: Callable[[str], str] = _without_model,
+    shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+) -> Iterator[Callable[[str], Packed4 | None]]:
+    """The int4 codes of a directory by the network's names, None for a tensor stored otherwise.
+
+    `named` turns a key of the files into the network's name for it; raises ModelError where what is asked for has not
+    the shape that `shapes` has for it.
+    """
     with _shards(directory) as shards:
-        keys = {_without_model(key): key for key in shards}
+        keys = {named(key): key for key in shards}
 
         def codes(name: str) -> Packed4 | None:
             """One matrix as it is stored."""
             key = keys[name]
+            if shards[key].get_slice(key).get_dtype() != "U8":
+                return None
             tensor = shards[key].get_tensor(key)
-            return _packed4(directory, tensor, key, shards) if tensor.dtype == torch.uint8 else None
+            if name in shapes:
+                _check_shape(directory, key, tensor, shapes[name])
+            return _packed4(directory, tensor, key, shards)
 
         yield codes
 
@@ -386,7 +399,13 @@ def _dequantized(
 
 
 def _packed4(directory: Path, tensor: torch.Tensor, key: str, shards: Mapping[str, Any]) -> Packed4:
-    return Packed4(tensor, _scale(directory, "int4", key, shards))
+    scales = _scale(directory, "int4", key, shards)
+    if scales.dim() != 2 or len(scales) != len(tensor) or 2 * tensor.shape[1] % scales.shape[1]:
+        raise ModelError(
+            f"{directory}: the scales of {key!r} have shape {list(scales.shape)}, its codes {list(tensor.shape)}",
+            "write the directory again with lingxi",
+        )
+    return Packed4(tensor, scales)
 
 
 def _scale(directory: Path, dtype: str, key: str, shards: Mapping[str, Any]) -> torch.Tensor:
@@ -399,14 +418,23 @@ def _scale(directory: Path, dtype: str, key: str, shards: Mapping[str, Any]) -> 
     return found
 
 
-def quantized(state: Mapping[str, torch.Tensor], *, fine: bool = False) -> Iterator[tuple[str, torch.Tensor]]:
+def quantized(
+    state: Mapping[str, torch.Tensor], *, fine: bool = False, four: Container[str] = ()
+) -> Iterator[tuple[str, torch.Tensor]]:
     """Matrices as int8 with one fp16 scale a row (`NAME.scale`), vectors as fp32, one after the other.
 
     The scale is rounded to fp16 before the codes are, so a reader gets back code × scale exactly. `fine`
-    keeps queries, keys and values in fp16: where they are nearly diagonal, a row has few large numbers.
+    keeps queries, keys and values in fp16: where they are nearly diagonal, a row has few large numbers. Those named
+    in `four` are packed in four bits, with a scale for 32 columns. Raises InputError where their rows are not whole
+    groups.
     """
     for name in state:
         tensor = state[name].float()
+        if name in four:
+            packed = nearest_packed(tensor)
+            yield name, packed.codes
+            yield name.removesuffix(".weight") + ".scale", packed.scales
+            continue
         if tensor.dim() != 2 or not name.endswith(".weight"):  # BERT's position_ids are a table of numbers
             yield name, tensor.contiguous()
             continue
@@ -419,15 +447,20 @@ def quantized(state: Mapping[str, torch.Tensor], *, fine: bool = False) -> Itera
 
 
 def write_weights(
-    directory: Path, state: Mapping[str, torch.Tensor], dtype: str, *, max_shard_bytes: int | None = None
+    directory: Path,
+    state: Mapping[str, torch.Tensor],
+    dtype: str,
+    *,
+    max_shard_bytes: int | None = None,
+    four: Container[str] = (),
 ) -> None:
     """Write the weights as `float32`, `float16`, `bfloat16`, `int8` or `int8-fine`, sharded where asked.
 
-    Tensors are asked for one by one, and a shard is written when it is full: a state that makes them
+    Of int8 ones those named in `four` are int4. Tensors are asked for one by one, and a shard is written when it is full: a state that makes them
     when asked (`open_weights`) need not fit in memory. Raises InputError for another dtype.
     """
     if dtype in INT8:
-        tensors = quantized(state, fine=dtype == "int8-fine")
+        tensors = quantized(state, fine=dtype == "int8-fine", four=four)
     elif dtype in _DTYPES:
         tensors = ((name, state[name].to(_DTYPES[dtype]).contiguous()) for name in state)
     else:

@@ -33,6 +33,8 @@ from lingxi.model.pooling import Head, Pooling
 from lingxi.model.sizes import Size
 from lingxi.model.tokens import Tokens, read_tokens
 
+TABLES = ("embed_tokens.weight", "embeddings.word_embeddings.weight")
+"""What the networks call the table of token vectors."""
 _PREFIXES = re.compile(r"^((model\.)?language_model|model|bert|roberta|mpnet)\.")
 _QWEN3 = ("qwen3", "qwen3_vl")
 _MPNET = {".attn.q.": ".self.query.", ".attn.k.": ".self.key.", ".attn.v.": ".self.value."}

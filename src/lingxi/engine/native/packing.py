@@ -5,15 +5,19 @@ A file of packed weights is mapped into memory: it opens at once, and processes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from lingxi.engine.native.library import loaded
 from lingxi.engine.native.matrices import Matrix, gated, mixing, pack, rounded_table
+from lingxi.model.int4 import MIDDLE, Packed4
 
+# The two columns of a byte of codes, as one number of 64 bits.
+_PAIRS = np.array([(byte % 16 - MIDDLE, byte // 16 - MIDDLE) for byte in range(256)], "<f4").view("<u8")[:, 0]
 _FIELDS = ("weights", "scale", "sums", "bias", "weighed")
 
 
@@ -29,8 +33,7 @@ class Table:
         if self.scale is None:
             return self.rows.index_select(0, ids)
         count, width = len(ids), self.rows.shape[1]
-        if count and not 0 <= int(ids.min()) <= int(ids.max()) < len(self.rows):
-            raise IndexError(f"an id is not one of the table's {len(self.rows)} rows")
+        _check_ids(ids, len(self.rows))
         out = torch.empty(count, width)
         loaded().lingxi_read_rows(
             self.rows.data_ptr(),
@@ -45,6 +48,37 @@ class Table:
         return out
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Table4:
+    """Vectors by id from codes of four bits: the table stays packed, rows are widened when they are read."""
+
+    rows: torch.Tensor
+    scales: torch.Tensor
+
+    def read(self, ids: torch.Tensor) -> torch.Tensor:
+        """Vectors [tokens, width] of ids, a new fp32 tensor."""
+        _check_ids(ids, len(self.rows))
+        # By numpy: torch begins each of these small steps more slowly than it takes.
+        wanted, scales = ids.numpy(), self.scales.numpy()
+        out = _PAIRS.take(self.rows.numpy().take(wanted, axis=0)).view(np.float32)
+        grouped = out.reshape(len(wanted), scales.shape[1], -1)
+        grouped *= scales.take(wanted, axis=0).astype(np.float32)[:, :, None]
+        return torch.from_numpy(out)
+
+
+def _check_ids(ids: torch.Tensor, rows: int) -> None:
+    if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < rows:
+        raise IndexError(f"an id is not one of the table's {rows} rows")
+
+
+AnyTable = Table | Table4
+
+
+def _none(name: str) -> None:
+    """No tensor is stored in four bits."""
+    del name
+
+
 class Source(Protocol):
     """What a network is made from: matrices, tables and vectors by name."""
 
@@ -54,7 +88,7 @@ class Source(Protocol):
     def gates(self, name: str, gate: str, up: str) -> Matrix:
         """The packed rows of a gate and its up layer, panels in turns."""
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str) -> AnyTable:
         """A table of vectors."""
 
     def vector(self, name: str) -> torch.Tensor:
@@ -63,10 +97,14 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fresh:
-    """Packs the tensors of a model as 'int8' or 'float32'; `packed` keeps what was made, to be written."""
+    """Packs the tensors of a model as 'int8' or 'float32'; `packed` keeps what was made, to be written.
+
+    `codes` knows what is stored in four bits, by name: a table of those is taken as it is.
+    """
 
     tensors: Mapping[str, torch.Tensor]
     precision: str
+    codes: Callable[[str], Packed4 | None] = _none
     packed: dict[str, torch.Tensor] = field(default_factory=dict)
     shapes: dict[str, list[int]] = field(default_factory=dict)
 
@@ -86,8 +124,12 @@ class Fresh:
             bias = gated(biases[0][:, None], biases[1][:, None])[:, 0]
         return self._keep(name, pack(both, bias, self.precision))
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str) -> AnyTable:
         """See Source."""
+        stored = self.codes(f"{name}.weight")
+        if stored is not None:
+            self.packed[f"{name}.codes4"], self.packed[f"{name}.scales4"] = stored.codes, stored.scales
+            return Table4(stored.codes, stored.scales)
         rows = self.tensors[f"{name}.weight"].float()
         table = Table(*rounded_table(rows)) if self.precision == "int8" else Table(rows.contiguous(), None)
         self.packed[f"{name}.rows"] = table.rows
@@ -138,8 +180,10 @@ class Stored:
         del gate, up
         return self.matrix(name)
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str) -> AnyTable:
         """See Source."""
+        if f"{name}.codes4" in self.packed:
+            return Table4(self.packed[f"{name}.codes4"], self.packed[f"{name}.scales4"])
         return Table(self.packed[f"{name}.rows"], self.packed.get(f"{name}.scale"))
 
     def vector(self, name: str) -> torch.Tensor:
