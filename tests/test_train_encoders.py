@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from lingxi import prompts
+from lingxi import life, prompts
 from lingxi.check import check_model, make_golden
 from lingxi.embedder import Embedder
 from lingxi.errors import InputError, ModelError
@@ -206,3 +206,28 @@ def test_dense_heads_are_not_trained(start: Path, tmp_path: Path) -> None:
 def test_a_teacher_in_whose_space_a_network_starts_is_not_turned() -> None:
     assert TeacherSettings().rotated
     assert not TeacherSettings(rotated=False).rotated
+
+
+def test_the_recipe_of_the_shipped_embedder_runs_in_miniature(start: Path, tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    short = (
+        f'collect.labelled="{root / "tests/data/tiny"}"',
+        f'train.start="{start}"',
+        "train.pairs=[]",
+        "train.teacher={}",
+        "train.dims=[16, 32]",
+        "train.weak.steps=2",
+        "train.weak.batch_pairs=8",
+        "train.weak.instruction_rate=0",
+        "train.weak.mixture={tasks={bitext=1.0}}",
+        "train.supervised.steps=4",
+        "train.supervised.batch_pairs=8",
+        "train.supervised.mixture={tasks={bitext=1.0}}",
+    )
+    life.run(root / "recipes/nano.toml", short, runs=tmp_path)
+    merged = life.model_of(tmp_path / "nano", "embedder")
+    assert merged == tmp_path / "nano" / "5-merge" / "embedder"
+    assert check_model(merged, device="cpu").ok
+    assert torch.equal(load_file(merged / "model.safetensors")[TABLE], weights(start)[TABLE].half())
+    card = (merged / "README.md").read_text(encoding="utf-8")
+    assert "bitext_zh_en_msdocs" in card and "512 tokens" in card

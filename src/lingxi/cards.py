@@ -51,8 +51,10 @@ def cell(score: Score) -> str:
 
 
 def _head(kind: Kind, train: TrainSettings) -> str:
+    # Of a model that was tuned the family is its start's.
+    family = ("qwen3",) if _start(kind, train) == SCRATCH else ()
     return card_head(
-        kind, _licence(kind, train), ("sentence-transformers", "qwen3", "matryoshka", "multilingual")
+        kind, _licence(kind, train), ("sentence-transformers", *family, "matryoshka", "multilingual")
     )
 
 
