@@ -205,8 +205,8 @@ def open_codes(
 ) -> Iterator[Callable[[str], Packed4 | None]]:
     """The int4 codes of a directory by the network's names, None for a tensor stored otherwise.
 
-    `named` turns a key of the files into the network's name for it; raises ModelError where what is asked for has not
-    the shape that `shapes` has for it.
+    `named` turns a key of the files into the network's name for it. Raises ModelError where what is asked for
+    has another shape than `shapes` says.
     """
     with _shards(directory) as shards:
         keys = {named(key): key for key in shards}
@@ -402,7 +402,7 @@ def _packed4(directory: Path, tensor: torch.Tensor, key: str, shards: Mapping[st
     scales = _scale(directory, "int4", key, shards)
     if scales.dim() != 2 or len(scales) != len(tensor) or 2 * tensor.shape[1] % scales.shape[1]:
         raise ModelError(
-            f"{directory}: the scales of {key!r} have shape {list(scales.shape)}, its codes {list(tensor.shape)}",
+            f"{directory}: {key!r} has codes of shape {list(tensor.shape)}, scales of {list(scales.shape)}",
             "write the directory again with lingxi",
         )
     return Packed4(tensor, scales)
@@ -424,9 +424,9 @@ def quantized(
     """Matrices as int8 with one fp16 scale a row (`NAME.scale`), vectors as fp32, one after the other.
 
     The scale is rounded to fp16 before the codes are, so a reader gets back code × scale exactly. `fine`
-    keeps queries, keys and values in fp16: where they are nearly diagonal, a row has few large numbers. Those named
-    in `four` are packed in four bits, with a scale for 32 columns. Raises InputError where their rows are not whole
-    groups.
+    keeps queries, keys and values in fp16: where they are nearly diagonal, a row has few large numbers. Those
+    named in `four` are packed in four bits, with a scale for 32 columns. Raises InputError where their rows are
+    not whole groups.
     """
     for name in state:
         tensor = state[name].float()
@@ -446,6 +446,12 @@ def quantized(
         yield name.removesuffix(".weight") + ".scale", scale
 
 
+def check_dtype(dtype: str) -> None:
+    """Raise InputError for a dtype that `write_weights` does not write."""
+    if dtype not in (*_DTYPES, *INT8):
+        raise InputError(f"unknown dtype {dtype!r}", f"choose one of: {', '.join((*_DTYPES, *INT8))}")
+
+
 def write_weights(
     directory: Path,
     state: Mapping[str, torch.Tensor],
@@ -456,15 +462,14 @@ def write_weights(
 ) -> None:
     """Write the weights as `float32`, `float16`, `bfloat16`, `int8` or `int8-fine`, sharded where asked.
 
-    Of int8 ones those named in `four` are int4. Tensors are asked for one by one, and a shard is written when it is full: a state that makes them
-    when asked (`open_weights`) need not fit in memory. Raises InputError for another dtype.
+    Of int8 weights those named in `four` are int4. Tensors are asked for one by one, and a shard is written
+    when it is full: a state that makes them when asked (`open_weights`) need not fit in memory. Raises InputError for another dtype.
     """
+    check_dtype(dtype)
     if dtype in INT8:
         tensors = quantized(state, fine=dtype == "int8-fine", four=four)
-    elif dtype in _DTYPES:
-        tensors = ((name, state[name].to(_DTYPES[dtype]).contiguous()) for name in state)
     else:
-        raise InputError(f"unknown dtype {dtype!r}", f"choose one of: {', '.join((*_DTYPES, *INT8))}")
+        tensors = ((name, state[name].to(_DTYPES[dtype]).contiguous()) for name in state)
     write_tensors(directory, tensors, max_shard_bytes=max_shard_bytes)
 
 
