@@ -23,8 +23,8 @@ class VocabularySettings(Settings):
     texts: int = Field(default=20_000, ge=1)
     """Texts read of each language."""
     prior: float = Field(default=0.0, ge=0, le=1)
-    """Unigram tokenizers: the weight of a piece's own probability beside its share of the texts read, which may
-    be other texts than the model will meet."""
+    """Unigram tokenizers: the weight of a piece's own probability beside its share of the texts read, which
+    may be other texts than the model will meet."""
 
     @model_validator(mode="after")
     def _bounded(self) -> VocabularySettings:
