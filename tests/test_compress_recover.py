@@ -8,14 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lingxi.model.int4 import nearest
 from lingxi.compress.pool import Pool, ask, read_answers, read_pool, write_pool
 from lingxi.compress.recover import Imitation, Verdicts, check_widths, differences, recover
 from lingxi.compress.rounded import plain_state, round_in_forward, rounded
 from lingxi.compress.settings import RecoverySettings
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError
-from lingxi.model.files import quantized
+from lingxi.model.int4 import nearest
+from lingxi.model.int8 import quantized
 from toys import (
     assert_mendable,
     gap,

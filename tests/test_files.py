@@ -15,7 +15,8 @@ from lingxi import Embedder, Reranker
 from lingxi.engine.quantizing import quantize_directory
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError, ModelError
-from lingxi.model.files import locate, quantized, read_answer_rows, read_config, read_decoder, write_weights
+from lingxi.model.files import locate, read_answer_rows, read_config, read_decoder, write_weights
+from lingxi.model.int8 import quantized
 from lingxi.model.layout import read_max_length, read_prompts
 from toys import assert_mendable, gap, random_ids, random_state, toy_size, write_toy
 

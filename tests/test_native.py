@@ -30,7 +30,8 @@ from lingxi.errors import InputError, LingxiError, ModelError
 from lingxi.model.decoder import Decoder
 from lingxi.model.encoder import Encoder
 from lingxi.model.encoder_size import EncoderSize
-from lingxi.model.files import SHIPPED, quantized
+from lingxi.model.files import SHIPPED
+from lingxi.model.int8 import quantized
 from lingxi.model.packed import pack
 from lingxi.model.sizes import Size
 from lingxi.model.styles import GEMMA3, LLAMA, QWEN2, Scaling

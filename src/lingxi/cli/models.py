@@ -87,12 +87,17 @@ def export(
     """Write a model as a directory that sentence-transformers, TEI, vLLM and infinity load."""
     require_new(out)
     from lingxi.check import make_golden
-    from lingxi.model.files import locate
+    from lingxi.engine.quantizing import rewrite_directory
+    from lingxi.model.files import locate, read_config
     from lingxi.model.layout import read_directory, write_directory
     from lingxi.model.twin import write_compat
 
-    write = write_compat if compat else write_directory
-    write(read_directory(locate(directory)), out, dtype)
+    source = locate(directory)
+    if compat or read_config(source).get("model_type") == "qwen3":
+        write = write_compat if compat else write_directory
+        write(read_directory(source), out, dtype)
+    else:
+        rewrite_directory(source, out, dtype)
     make_golden(out)
     _tell(out, dtype, as_json)
 
@@ -168,15 +173,15 @@ def _tell(out: Path, dtype: str, as_json: bool) -> None:
         typer.echo(f"{values['kind']} in {out}, {dtype}, {values['bytes'] / 1e6:.1f} MB")
 
 
-def _stored(directory: Path) -> str | None:
-    """What weights are kept as, where the directory says it."""
+def _stored(directory: Path) -> str:
+    """What weights are kept as; `unknown` where the directory does not say it."""
     from lingxi.model.files import read_config
 
     config = read_config(directory)
     own = config.get("lingxi_weights") or {}
     if "table" in own:
         return f"{own['dtype']}, token vectors {own['table']}"
-    return own.get("dtype") or config.get("dtype") or config.get("torch_dtype")
+    return str(own.get("dtype") or config.get("dtype") or config.get("torch_dtype") or "unknown")
 
 
 def _values(directory: Path) -> dict[str, Any]:

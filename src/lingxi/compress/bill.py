@@ -104,7 +104,9 @@ def card_of(
     if r is None or not figures:
         lines.append("Nothing was trained: these are the teacher's weights, cut.")
         if settings.prompts == "instruct":
-            lines.append("Its queries come behind an instruction, which it has still to learn: tune it before use.")
+            lines.append(
+                "Its queries come behind an instruction, which it has still to learn: tune it before use."
+            )
     else:
         lines.append(
             f"Recovery: {r.steps} steps of {r.batch_rows} rows by vector ({r.embedding:g}), similarity "

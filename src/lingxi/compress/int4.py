@@ -1,4 +1,4 @@
-"""Four bits a weight by calibration: columns whose errors make up for each other, and inputs that share the burden.
+"""Four bits a weight by calibration: errors that make up for each other, and inputs that share the burden.
 
 `compensated` is GPTQ (arXiv 2210.17323): columns are rounded one by one, and what each lost is taken over by
 those still to come, weighed by the inputs that calibration texts give the matrix. `eased` is AWQ's scaling

@@ -19,10 +19,10 @@ from torch.nn.functional import normalize
 from lingxi.compress.pool import Pool
 from lingxi.compress.rounded import STORED, plain_state, round_in_forward
 from lingxi.compress.settings import RecoverySettings
-from lingxi.compress.student import TABLES
 from lingxi.errors import InputError
 from lingxi.model.decoder import Decoder
 from lingxi.model.encoder import Encoder
+from lingxi.model.network import TABLES
 from lingxi.train import losses
 from lingxi.train.encoders import Encode, encoder_of, packed_encoder
 from lingxi.train.gradcache import Batch, Figures, cached_step

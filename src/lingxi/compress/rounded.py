@@ -1,8 +1,8 @@
 """Weights rounded in the forward pass: the student learns to bear what its storing will do to it.
 
 Fake quantization with a straight-through gradient (Jacob et al. 2018, arXiv 1712.05877): int8 with one scale
-a row, as `model.files.quantized` stores it, or int4 with one scale a group of a row, token vectors too, as
-`compress.int4` stores them (but for its search for the scale that loses least).
+a row, as `model.int8.quantized` stores it, or int4 with one scale a group of a row, token vectors too, as
+`model.int4` stores them (but for its search for the scale that loses least).
 """
 
 from __future__ import annotations

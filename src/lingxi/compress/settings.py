@@ -23,8 +23,8 @@ class VocabularySettings(Settings):
     texts: int = Field(default=20_000, ge=1)
     """Texts read of each language."""
     prior: float = Field(default=0.0, ge=0, le=1)
-    """Unigram tokenizers: what a piece's own probability weighs beside its share of the texts read, which need
-    not be such texts as the model will meet."""
+    """Unigram tokenizers: the weight of a piece's own probability beside its share of the texts read, which
+    may be other texts than the model will meet."""
 
     @model_validator(mode="after")
     def _bounded(self) -> VocabularySettings:
@@ -164,7 +164,7 @@ class DistilSettings(Settings):
     def _asked(self) -> DistilSettings:
         if self.prompts == "instruct" and self.recovery:
             raise ValueError(
-                "recovery reads texts behind the teacher's prompts, so prompts = \"instruct\" goes without it: "
+                'recovery reads texts behind the teacher\'s prompts, prompts = "instruct" does not: '
                 "leave out recovery, and tune the student with `lingxi train`"
             )
         return self

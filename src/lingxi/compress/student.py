@@ -139,7 +139,9 @@ def _write_pooling(student: Student, out: Path) -> None:
 
 def _write_prompts(asked: Mapping[str, str], out: Path) -> None:
     path = out / "config_sentence_transformers.json"
-    stated = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"similarity_fn_name": "cosine"}
+    stated = (
+        json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"similarity_fn_name": "cosine"}
+    )
     write_json(path, {**stated, "prompts": dict(asked), "default_prompt_name": None})
 
 

@@ -98,9 +98,9 @@ def prune(
 ) -> Pruned:
     """Keep the specials, `frame`, what any text needs, and the tokens of the largest weights, up to `size`.
 
-    A token's weight is its share of the texts; of a Unigram piece (1 − prior) · share + prior · probability, both
-    summing to 1. `rows` is how many ids the network has. Raises InputError where `size` does not hold what must
-    stay, for a kind of tokenizer that is not rebuilt, and for a `prior` of one without probabilities.
+    A token's weight is its share of the texts; with a prior (1 − prior) · share + prior · probability, both
+    summing to 1. `rows` is how many ids the network has. Raises InputError where `size` does not hold what
+    must stay, for a kind of tokenizer that is not rebuilt, and for a `prior` of one without probabilities.
     """
     model = _Model.of(description)
     weights = _weights(description, counts, min_count, prior)

@@ -1,7 +1,7 @@
-"""A model directory as int8: the same files, matrices as codes with one scale a row.
+"""A model directory with its weights in another form: the same files; as int8, codes with one scale a row.
 
-Its table of token vectors, the largest matrix of a small model, may be four bits a number: rows are read from it, and
-never multiplied.
+An int8 copy may hold its token vectors, the largest matrix of a small model, in four bits a number: rows are
+read from that table, and never multiplied.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from lingxi.engine.native.stored import write_packed
 from lingxi.engine.opening import built
 from lingxi.errors import InputError, require_new
 from lingxi.model.files import (
+    INT8,
+    check_dtype,
     open_codes,
     open_published,
     open_tensors,
@@ -33,11 +35,11 @@ _WEIGHTS = (".safetensors", ".safetensors.index.json", ".bin", ".lingxi", ".onnx
 def quantize_directory(source: Path, out: Path, *, packed: bool, table: str = "int8") -> Path:
     """Write the int8 copy of a directory of any family that is computed; returns `out`.
 
-    `table` 'int4' packs the token vectors with an fp16 scale for 32 columns; those that lie on the steps of such
-    scales already stay as they are. Tensors are read one by one: a model need not fit in memory. With `packed`, what
-    the kernels read is written beside it (as large again), so that the copy opens at once. The golden file is left
-    out: it is another model's. Raises InputError where `out` exists, and for another `table` or one whose rows are not
-    whole groups, ModelError as `read_network`.
+    `table` 'int4' packs the token vectors with an fp16 scale for 32 columns; those that lie on the steps of
+    such scales already stay as they are. Tensors are read one by one: a model need not fit in memory. With
+    `packed`, what the kernels read is written beside it (as large again), so that the copy opens at once. The
+    golden file is left out: it is another model's. Raises InputError where `out` exists, for another `table`,
+    and for rows that are not whole groups, ModelError as `read_network`.
     """
     require_new(out)
     size, pooling = read_size(source), read_stated_modules(source).pooling
@@ -66,6 +68,26 @@ def _check(table: str, width: int) -> None:
         raise InputError(f"unknown table {table!r}", "choose int8 or int4")
     if table == "int4":
         check_group(width, GROUP)
+
+
+def rewrite_directory(source: Path, out: Path, dtype: str) -> Path:
+    """Write the copy of a directory of any family with its weights in a dtype of `write_weights`.
+
+    What was stored in codes is widened first; tensors are read one by one, and the golden file is left out.
+    Raises InputError where `out` exists or for another dtype, ModelError as `read_network`.
+    """
+    require_new(out)
+    check_dtype(dtype)
+    read_size(source)
+    config = {key: value for key, value in read_config(source).items() if key != "lingxi_weights"}
+    config["dtype" if "dtype" in config else "torch_dtype"] = "float32" if dtype in INT8 else dtype
+    if dtype in INT8:
+        config["lingxi_weights"] = {"dtype": dtype, "scale": "row"}
+    with open_published(source) as tensors:
+        copy_rest(source, out)
+        write_json(out / "config.json", config)
+        write_weights(out, tensors, dtype, max_shard_bytes=_SHARD)
+    return out
 
 
 def copy_rest(source: Path, out: Path) -> None:

@@ -24,28 +24,17 @@ from safetensors.torch import save_file
 
 from lingxi.errors import InputError, ModelError
 from lingxi.model.decoder import Decoder
-from lingxi.model.int4 import Packed4, nearest_packed
+from lingxi.model.hub import fetched
+from lingxi.model.int4 import Packed4
+from lingxi.model.int8 import quantized
 from lingxi.model.sizes import Size, size_from_config
 
 SHIPPED = Path(__file__).parent.parent / "weights"
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_HUB_FILES = [
-    "*.json",
-    "*.safetensors",
-    "vocab.txt",
-    "golden/*",
-    "1_Pooling/*",
-    "*_Dense/*.json",
-    "*_Dense/*.safetensors",
-    "1_LogitScore/*",
-    "1_CausalScoreHead/*",
-    "README.md",
-]
 _WEIGHTS = "model.safetensors"
 INT8 = ("int8", "int8-fine")
-"""This package's own ways to store weights; `quantized` says what they are."""
-_FINE = ("q_proj.weight", "k_proj.weight", "v_proj.weight")
+"""This package's own ways to store weights; `int8.quantized` says what they are."""
 _TOKENIZERS = ("tokenizer.json", "vocab.txt")
 _INDEX = "model.safetensors.index.json"
 
@@ -65,28 +54,12 @@ def locate(name: str | Path, *, revision: str | None = None, local_files_only: b
     if path.is_file():
         raise ModelError(f"{name}: not a directory", "name the directory that holds config.json")
     if _HUB_ID.fullmatch(str(name)):
-        return _from_hub(str(name), revision, local_files_only)
+        return fetched(str(name), revision, local_files_only)
     shipped = ", ".join(sorted(p.name for p in SHIPPED.glob("*") if p.is_dir())) or "none"
     raise ModelError(
         f"unknown model {str(name)!r}",
         f"give a directory, a hub id like Qwen/Qwen3-Embedding-0.6B, or one of: {shipped}",
     )
-
-
-def _from_hub(repo: str, revision: str | None, local_files_only: bool) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        found = snapshot_download(
-            repo, revision=revision, local_files_only=local_files_only, allow_patterns=_HUB_FILES
-        )
-    except Exception as error:  # hub, network and cache errors have no common ancestor
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"model {repo!r} is not a directory here and could not be fetched from the hub ({first})",
-            "check the name and the network, or give the path of a local copy",
-        ) from None
-    return Path(found)
 
 
 def hash_weights(directory: Path) -> str:
@@ -205,8 +178,8 @@ def open_codes(
 ) -> Iterator[Callable[[str], Packed4 | None]]:
     """The int4 codes of a directory by the network's names, None for a tensor stored otherwise.
 
-    `named` turns a key of the files into the network's name for it; raises ModelError where what is asked for has not
-    the shape that `shapes` has for it.
+    `named` turns a key of the files into the network's name for it. Raises ModelError where what is asked for
+    has another shape than `shapes` says.
     """
     with _shards(directory) as shards:
         keys = {named(key): key for key in shards}
@@ -402,7 +375,7 @@ def _packed4(directory: Path, tensor: torch.Tensor, key: str, shards: Mapping[st
     scales = _scale(directory, "int4", key, shards)
     if scales.dim() != 2 or len(scales) != len(tensor) or 2 * tensor.shape[1] % scales.shape[1]:
         raise ModelError(
-            f"{directory}: the scales of {key!r} have shape {list(scales.shape)}, its codes {list(tensor.shape)}",
+            f"{directory}: {key!r} has codes of shape {list(tensor.shape)}, scales of {list(scales.shape)}",
             "write the directory again with lingxi",
         )
     return Packed4(tensor, scales)
@@ -418,32 +391,10 @@ def _scale(directory: Path, dtype: str, key: str, shards: Mapping[str, Any]) -> 
     return found
 
 
-def quantized(
-    state: Mapping[str, torch.Tensor], *, fine: bool = False, four: Container[str] = ()
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """Matrices as int8 with one fp16 scale a row (`NAME.scale`), vectors as fp32, one after the other.
-
-    The scale is rounded to fp16 before the codes are, so a reader gets back code × scale exactly. `fine`
-    keeps queries, keys and values in fp16: where they are nearly diagonal, a row has few large numbers. Those named
-    in `four` are packed in four bits, with a scale for 32 columns. Raises InputError where their rows are not whole
-    groups.
-    """
-    for name in state:
-        tensor = state[name].float()
-        if name in four:
-            packed = nearest_packed(tensor)
-            yield name, packed.codes
-            yield name.removesuffix(".weight") + ".scale", packed.scales
-            continue
-        if tensor.dim() != 2 or not name.endswith(".weight"):  # BERT's position_ids are a table of numbers
-            yield name, tensor.contiguous()
-            continue
-        if fine and name.endswith(_FINE):
-            yield name, tensor.half()
-            continue
-        scale = (tensor.abs().amax(1) / 127).clamp_min(1e-7).half()
-        yield name, (tensor / scale.float()[:, None]).round_().clamp_(-127, 127).to(torch.int8)
-        yield name.removesuffix(".weight") + ".scale", scale
+def check_dtype(dtype: str) -> None:
+    """Raise InputError for a dtype that `write_weights` does not write."""
+    if dtype not in (*_DTYPES, *INT8):
+        raise InputError(f"unknown dtype {dtype!r}", f"choose one of: {', '.join((*_DTYPES, *INT8))}")
 
 
 def write_weights(
@@ -456,15 +407,15 @@ def write_weights(
 ) -> None:
     """Write the weights as `float32`, `float16`, `bfloat16`, `int8` or `int8-fine`, sharded where asked.
 
-    Of int8 ones those named in `four` are int4. Tensors are asked for one by one, and a shard is written when it is full: a state that makes them
-    when asked (`open_weights`) need not fit in memory. Raises InputError for another dtype.
+    Of int8 weights those named in `four` are int4. Tensors are asked for one by one, and a shard is written
+    when it is full: a state that makes them when asked (`open_weights`) need not fit in memory. Raises
+    InputError for another dtype.
     """
+    check_dtype(dtype)
     if dtype in INT8:
         tensors = quantized(state, fine=dtype == "int8-fine", four=four)
-    elif dtype in _DTYPES:
-        tensors = ((name, state[name].to(_DTYPES[dtype]).contiguous()) for name in state)
     else:
-        raise InputError(f"unknown dtype {dtype!r}", f"choose one of: {', '.join((*_DTYPES, *INT8))}")
+        tensors = ((name, state[name].to(_DTYPES[dtype]).contiguous()) for name in state)
     write_tensors(directory, tensors, max_shard_bytes=max_shard_bytes)
 
 

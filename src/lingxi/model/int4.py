@@ -1,8 +1,8 @@
 """Four-bit matrices as they are stored: two codes a byte, one fp16 scale for every group of columns.
 
 A code c from 0 to 15 stands for (c − 8) · scale. The even column of a pair is in the low half of its byte,
-which is also how ONNX Runtime's `MatMulNBits` reads a row. `nearest` rounds every weight alone, with the scale of
-a group that loses least.
+which is also how ONNX Runtime's `MatMulNBits` reads a row. `nearest` rounds every weight alone, with the
+scale of a group that loses least.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ GROUP = 32
 _REACHES = tuple(float(r) for r in torch.linspace(1.0, 0.6, 9))
 # The lowest code is −8 and the highest 7: the side of the largest weight gets the longer half.
 _ENDS = (-MIDDLE, TOP - MIDDLE)
-# Weights that were rounded before lie on steps whose ends they may not use: that they come out as they went in,
-# each code is tried for the largest.
+# Weights that were rounded before lie on steps, of which they may not use the ends: each code is tried for
+# the largest, so that they come out as they went in.
 _INNER = tuple(code for code in range(_ENDS[0] + 1, _ENDS[1]) if code)
 _TRIED = (*((reach, code) for reach in _REACHES for code in _ENDS), *((1.0, code) for code in _INNER))
 _SMALLEST = 1e-7
