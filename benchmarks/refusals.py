@@ -4,7 +4,7 @@
 
 TRAIN and BENCHMARK are the folders (unpacked) of the two archives. Each question is asked with the passages
 that answer it and without them: SQuAD's sentences (TRAIN), RGB in Chinese over its own passages, xquad in
-English and in Chinese. The shipped scale (`lingxi.apps.ask.calibration.SHIPPED.sure`) is what SQuAD's
+English and in Chinese. The shipped scale (`sure` in `lingxi.apps.ask.calibration`) is what SQuAD's
 questions fit; it is measured on the other sets, which it has not seen. Then each set fits its own scale on
 half of its questions and is measured on the other half, six times: what calibrating on one's own
 collection gives.
