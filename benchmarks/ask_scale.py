@@ -1,4 +1,4 @@
-"""The scale of `lingxi ask` that ships for a model: when passages answer, when a sentence carries a statement.
+"""The scale of `lingxi ask` that ships for a model: when passages answer, when a sentence carries a claim.
 
     python benchmarks/ask_scale.py TRAIN --model M --out FILE [--questions 150] [--pairs 600]
 
