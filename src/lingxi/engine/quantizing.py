@@ -7,7 +7,10 @@ read from that table, and never multiplied.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+
+import torch
 
 from lingxi.engine.native.packing import Fresh
 from lingxi.engine.native.stored import write_packed
@@ -79,15 +82,20 @@ def rewrite_directory(source: Path, out: Path, dtype: str) -> Path:
     require_new(out)
     check_dtype(dtype)
     read_size(source)
+    with open_published(source) as tensors:
+        write_copy(source, tensors, out, dtype)
+    return out
+
+
+def write_copy(source: Path, tensors: Mapping[str, torch.Tensor], out: Path, dtype: str) -> None:
+    """Write weights under their published names with the other files of `source`, all but the golden file."""
     config = {key: value for key, value in read_config(source).items() if key != "lingxi_weights"}
     config["dtype" if "dtype" in config else "torch_dtype"] = "float32" if dtype in INT8 else dtype
     if dtype in INT8:
         config["lingxi_weights"] = {"dtype": dtype, "scale": "row"}
-    with open_published(source) as tensors:
-        copy_rest(source, out)
-        write_json(out / "config.json", config)
-        write_weights(out, tensors, dtype, max_shard_bytes=_SHARD)
-    return out
+    copy_rest(source, out)
+    write_json(out / "config.json", config)
+    write_weights(out, tensors, dtype, max_shard_bytes=_SHARD)
 
 
 def copy_rest(source: Path, out: Path) -> None:

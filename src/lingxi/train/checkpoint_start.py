@@ -16,19 +16,17 @@ import torch
 from torch import nn
 
 from lingxi import prompts
-from lingxi.engine.quantizing import copy_rest
+from lingxi.engine.quantizing import write_copy
 from lingxi.errors import ModelError
 from lingxi.model.decoder import Decoder
 from lingxi.model.encoder import Encoder
 from lingxi.model.encoder_size import ENCODERS
 from lingxi.model.files import (
-    INT8,
     locate,
     read_config,
     read_decoder,
     read_output_head,
     write_json,
-    write_weights,
 )
 from lingxi.model.layout import Kind, ModelFiles, read_kind, read_max_length, write_directory
 from lingxi.model.network import published_state, read_limit, read_network, read_network_tokens
@@ -154,13 +152,7 @@ def _open_encoder(directory: Path) -> Start:
 
 def write_like(source: Path, state: Mapping[str, torch.Tensor], out: Path, dtype: str, card: str) -> None:
     """Write an encoder's weights with the other files of `source`, and the prompts that training renders."""
-    copy_rest(source, out)
-    config = {name: value for name, value in read_config(source).items() if name != "lingxi_weights"}
-    config["dtype" if "dtype" in config else "torch_dtype"] = "float32" if dtype in INT8 else dtype
-    if dtype in INT8:
-        config["lingxi_weights"] = {"dtype": dtype, "scale": "row"}
-    write_json(out / "config.json", config)
-    write_weights(out, published_state(source, state), dtype)
+    write_copy(source, published_state(source, state), out, dtype)
     _write_prompts(out)
     (out / "README.md").write_text(card, encoding="utf-8")
 
