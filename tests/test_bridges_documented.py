@@ -54,7 +54,7 @@ def test_the_examples_run(
     monkeypatch.chdir(tmp_path)
     if "notes.index" in code:
         (tmp_path / "notes.md").write_text("Scores are compared pair by pair, with an interval.\n")
-        lingxi.Index.open("notes.index", Embedder("lingxi-pico")).add(["notes.md"])
+        lingxi.Index.open("notes.index", Embedder()).add(["notes.md"])
         # The SDK starts a server without the variables of this process.
         sources = str(Path(lingxi.__file__).parent.parent)
         code = code.replace("args=command)", f"args=command, env={{'PYTHONPATH': {sources!r}}})")

@@ -371,8 +371,8 @@ def _checked(path: Path, meta: Mapping[str, Any], wanted: Fingerprint | None) ->
         how = "update lingxi, or rebuild it: delete the folder and add the files again"
         said = "was made by a newer version of lingxi" if newer else "is not an index of lingxi"
         raise StoreError(f"{path}: {said} (format {meta.get('format')}, this one reads {FORMAT})", how)
-    said: Fingerprint = meta["fingerprint"]
-    made = {**said, "name": name_now(str(said["name"]), said.get("weights"))}
+    kept: Fingerprint = meta["fingerprint"]
+    made = {**kept, "name": name_now(str(kept["name"]), kept.get("weights"))}
     differing = _differing(made, wanted)
     if wanted is not None and differing:
         told = ", ".join(f"{k} {made[k]} / {wanted.get(k)}" for k in differing)
