@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lingxi import Embedder, Reranker
+from lingxi import Embedder, Reranker, prompts
 from lingxi.check import check_model
 from lingxi.cli import run
 from lingxi.compress.bill import cost_of
@@ -25,7 +25,9 @@ from lingxi.compress.teacher import open_teacher
 from lingxi.config import load
 from lingxi.errors import InputError, ModelError, RecipeError
 from lingxi.model.files import read_config
+from lingxi.model.layout import read_prompts
 from lingxi.records import passage, write_pairs
+from lingxi.train.packaged import write_packed_e5
 from lingxi.train.phases import MixtureSettings
 from lingxi.train.storing import build_store
 from test_store import pair
@@ -314,6 +316,50 @@ def test_an_encoder_is_cut_as_well(pairs, tmp_path):
     assert agreement(done.out, teacher) > agreement(tmp_path / "run" / "start", teacher)
 
 
+@CUT
+@pytest.mark.slow
+def test_the_start_of_nano_in_miniature(pairs, tmp_path):
+    """As shipped but for names, languages and sizes: half of a Unigram vocabulary, and Qwen3's prompts."""
+    from test_packaged import packed_file, tensors
+
+    letters = sorted({c for _, text in SENTENCES for c in "".join(text.split())} | set("0123456789▁"))
+    words = sorted({f"▁{word}" for language, text in SENTENCES if language == "en" for word in text.split()})
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", *words, *letters, *(f"▁un{i}" for i in range(300)), "<mask>"]
+    (tmp_path / "e5-small").mkdir()
+    given = tensors(np.random.default_rng(2), pieces)
+    write_packed_e5(packed_file(tmp_path / "e5.bin", given, pieces=pieces), tmp_path / "e5-small")
+    changes = [
+        f"teacher={tmp_path / 'e5-small'}",
+        f'pairs=["{pairs}"]',
+        'vocabulary.languages=["en", "zh"]',
+        "vocabulary.size=320",
+        "vocabulary.texts=20",
+        "pool.mixture={tasks={retrieval=1.0}}",
+    ]
+    settings_of = load(RECIPES / "nano-start.toml", DistilSettings, changes)
+    done = distil(settings_of, tmp_path / "run", silent)
+    assert check_model(done.out, device="cpu").ok
+    assert read_config(done.out)["vocab_size"] == 320 < len(pieces)
+    assert read_prompts(done.out) == {"query": prompts.query_prefix(), "document": ""}
+    student, teacher = (Embedder(d, device="cpu") for d in (done.out, tmp_path / "e5-small"))
+    asked = teacher.encode(["gravity is long"], prompt=prompts.query_prefix())
+    assert gap(student.encode_query(["gravity is long"]), asked) < 2e-3  # float16
+    # Pieces that no text has are kept by their probability, the likelier first.
+    described = (done.out / "tokenizer.json").read_text(encoding="utf-8")
+    kept = [piece for piece, _ in json.loads(described)["model"]["vocab"]]
+    assert set(words) <= set(kept) and "▁un0" in kept and "▁un299" not in kept
+    assert "\n" not in described and ": " not in described.replace('": "', "")
+
+
+def test_prompts_of_a_student_are_refused_where_it_learns_or_judges(embedder_directory, pairs, tmp_path):
+    with pytest.raises(ValueError, match="leave out recovery"):
+        recipe(embedder_directory, pairs, prompts="instruct")
+    judge = write_toy(tmp_path / "judge", "reranker", seed=1)
+    with pytest.raises(InputError) as refused:
+        distil(recipe(judge, pairs, prompts="instruct", recovery=None), tmp_path / "run", silent)
+    assert_mendable(refused.value, "instruct", "reranker")
+
+
 def test_recipes_that_do_not_fit_are_told_in_words(embedder_directory, pairs, tmp_path):
     for changes, words in (
         ({"shape": {"layers": 5}}, ("shape.layers", "2")),
@@ -338,7 +384,9 @@ def test_the_recipe_of_the_8b_model_resolves_to_a_student_of_one_and_a_half_bill
     assert values["memory of the student in training"] + values["memory of its activations"] < 80
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("distil-*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [*sorted(RECIPES.glob("distil-*.toml")), RECIPES / "nano-start.toml"], ids=lambda path: path.stem
+)
 def test_every_shipped_recipe_resolves(path):
     assert load(path, DistilSettings).name == path.stem
 

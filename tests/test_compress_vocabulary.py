@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from lingxi.compress import vocabulary
+from lingxi.compress.settings import VocabularySettings
 from lingxi.errors import InputError
 from toys import (
     SENTENCES,
@@ -129,3 +131,39 @@ def test_wordpiece_and_unigram_keep_characters_and_renumber_the_frame():
     with pytest.raises(InputError) as refused:
         vocabulary.prune({"model": {"type": "WordLevel"}}, {}, [], size=None, min_count=1, rows=3)
     assert_mendable(refused.value, "WordLevel")
+
+
+def unigram(*scored: tuple[str, float]) -> dict[str, object]:
+    """A description of a Unigram tokenizer: an unknown token, one character, and these pieces."""
+    vocab = [["<unk>", 0.0], ["a", -2.0], *map(list, scored)]
+    return {"model": {"type": "Unigram", "unk_id": 0, "vocab": vocab}, "added_tokens": []}
+
+
+@pytest.mark.parametrize(
+    ("prior", "kept"), [(0.0, ("met", "often")), (0.4, ("met", "likely")), (1.0, ("likely", "middle"))]
+)
+def test_a_prior_weighs_what_a_tokenizer_holds_likely_beside_what_is_met(prior, kept):
+    pieces = (("often", -9.0), ("met", -8.0), ("likely", -1.0), ("middle", -2.5))
+    met = vocabulary.Counts({2: 4, 3: 8}, {2: 1.0, 3: 2.0})
+    made = vocabulary.prune(unigram(*pieces), met, [], size=4, min_count=1, rows=6, prior=prior)
+    names = [piece for piece, _ in made.description["model"]["vocab"]]
+    assert names[:2] == ["<unk>", "a"] and set(names[2:]) == set(kept)
+    assert made.covered == sum({"often": 4, "met": 8}.get(name, 0) for name in names) / 12
+
+
+def test_weights_are_shares_and_probabilities_that_each_sum_to_one():
+    pieces = (("x", -1.0), ("y", -3.0))
+    found = vocabulary._weights(unigram(*pieces), vocabulary.Counts({2: 3}, {2: 5.0}), 1, 0.7)
+    assert sum(found.values()) == pytest.approx(1.0)
+    assert found[2] == pytest.approx(0.3 + 0.7 * math.exp(-1) / sum(map(math.exp, (-2, -1, -3))))
+    assert 0 not in found  # a control piece has no probability
+
+
+def test_a_prior_of_another_kind_of_tokenizer_is_refused_in_words():
+    with pytest.raises(InputError) as refused:
+        vocabulary.prune(
+            json.loads(toy_tokenizer()), counts_of({9: 1}), [], size=400, min_count=1, rows=512, prior=0.5
+        )
+    assert_mendable(refused.value, "BPE", "vocabulary.prior")
+    with pytest.raises(ValueError, match="prior needs size"):
+        VocabularySettings(languages=("en",), prior=0.5)

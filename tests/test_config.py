@@ -12,7 +12,7 @@ from lingxi.life import Recipe
 RECIPES = [
     path
     for path in sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
-    if not path.stem.startswith(("distil-", "nano-vl"))
+    if not path.stem.startswith(("distil-", "nano-start", "nano-vl"))
 ]
 
 

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 RECIPES = [
     path
     for path in sorted((ROOT / "recipes").glob("*.toml"))
-    if not path.stem.startswith(("distil-", "nano-vl"))
+    if not path.stem.startswith(("distil-", "nano-start", "nano-vl"))
 ]
 TUTORIAL = (ROOT / "docs/finetune.md").read_text(encoding="utf-8")
 TRAINING = (ROOT / "docs/train.md").read_text(encoding="utf-8")

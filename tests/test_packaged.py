@@ -17,7 +17,7 @@ from lingxi.errors import InputError, MissingExtraError, ModelError
 from lingxi.train.packaged import E5_PREFIX, teacher_directory, unpack, write_packed_e5
 from toys import assert_mendable
 
-HIDDEN, LAYERS, HEADS, WIDE, POSITIONS, TYPES = 64, 2, 2, 96, 24, 2
+HIDDEN, LAYERS, HEADS, WIDE, POSITIONS, TYPES = 64, 2, 2, 96, 160, 2
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁que", "ry", ":", "▁", *"abcdefghij", "▁cab", "北京", "<mask>"]
 SIDES = {"q": (64, 64), "k": (64, 64), "v": (64, 64), "ao": (64, 64), "fi": (96, 64), "fo": (64, 96)}
 
@@ -33,7 +33,9 @@ def packed_matrix(rng: np.random.Generator, rows: int, columns: int) -> tuple[by
     return raw.tobytes(), meant.reshape(rows, columns)
 
 
-def tensors(rng: np.random.Generator) -> dict[str, tuple[bytes, NDArray[np.float32]]]:
+def tensors(
+    rng: np.random.Generator, pieces: list[str] = PIECES
+) -> dict[str, tuple[bytes, NDArray[np.float32]]]:
     """Every tensor of the file by its name."""
 
     def plain(*sides: int) -> tuple[bytes, NDArray[np.float32]]:
@@ -41,7 +43,7 @@ def tensors(rng: np.random.Generator) -> dict[str, tuple[bytes, NDArray[np.float
         return numbers.tobytes(), numbers
 
     found = {
-        "emb.word": packed_matrix(rng, len(PIECES), HIDDEN),
+        "emb.word": packed_matrix(rng, len(pieces), HIDDEN),
         "emb.pos": plain(POSITIONS, HIDDEN),
         "emb.type": plain(TYPES, HIDDEN),
         "emb.ln.w": plain(HIDDEN),
@@ -56,14 +58,20 @@ def tensors(rng: np.random.Generator) -> dict[str, tuple[bytes, NDArray[np.float
     return found
 
 
-def packed_file(path: Path, given: dict[str, tuple[bytes, Any]], version: int = 1, group: int = 32) -> Path:
+def packed_file(
+    path: Path,
+    given: dict[str, tuple[bytes, Any]],
+    version: int = 1,
+    group: int = 32,
+    pieces: list[str] = PIECES,
+) -> Path:
     """A file in the package's format."""
-    text = [piece.encode() for piece in PIECES]
+    text = [piece.encode() for piece in pieces]
     starts = np.cumsum([0, *map(len, text)]).astype("<u4")
     head = b"E5S1" + struct.pack("<I", version)
-    head += struct.pack("<7if", HIDDEN, LAYERS, HEADS, WIDE, len(PIECES), POSITIONS, TYPES, 1e-12)
-    head += struct.pack("<i5iQ", group, len(PIECES), 0, 2, 1, 3, len(b"".join(text)))
-    scores = np.array([0, 0, 0, 0, *[-1.0 - i for i in range(len(PIECES) - 5)], 0], "<f4")
+    head += struct.pack("<7if", HIDDEN, LAYERS, HEADS, WIDE, len(pieces), POSITIONS, TYPES, 1e-12)
+    head += struct.pack("<i5iQ", group, len(pieces), 0, 2, 1, 3, len(b"".join(text)))
+    scores = np.array([0, 0, 0, 0, *[-1.0 - i for i in range(len(pieces) - 5)], 0], "<f4")
     head += starts.tobytes() + scores.tobytes() + b"".join(text)
     one = struct.pack("<IBI", 0xFF21, 1, ord("!"))
     head += struct.pack("<iI", 1, len(one)) + one + struct.pack("<i", len(given))

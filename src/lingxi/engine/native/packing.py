@@ -61,7 +61,7 @@ class Table4:
         # By numpy: torch begins each of these small steps more slowly than it takes.
         wanted, scales = ids.numpy(), self.scales.numpy()
         out = _PAIRS.take(self.rows.numpy().take(wanted, axis=0)).view(np.float32)
-        grouped = out.reshape(len(wanted), scales.shape[1], -1)
+        grouped = out.reshape(len(wanted), scales.shape[1], out.shape[1] // scales.shape[1])
         grouped *= scales.take(wanted, axis=0).astype(np.float32)[:, :, None]
         return torch.from_numpy(out)
 
