@@ -55,6 +55,7 @@ class Reranker:
         how = Opening(device, dtype, revision, local_files_only, reference_specials, engine, weights, access)
         judge: Judge = Late(self.directory, how) if is_late(self.directory) else YesNo(self.directory, how)
         self.judge = judge
+        self.network_directory = judge.network_directory
         self.device, self.computes_float32, self.weights = judge.device, judge.computes_float32, judge.weights
         self.tokenizer = judge.tokenizer
         self.vision: Messages | None = judge.vision

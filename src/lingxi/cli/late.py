@@ -44,7 +44,6 @@ def late(
     if as_json:
         show.dump(asdict(found) | {"out": str(found.out)})
         return
-    typer.echo(
-        f"{found.rows} queries, accuracy {found.accuracy:.3f}, {found.bytes / 1e6:.2f} MB in {found.seconds:.0f} s"
-    )
+    size = f"{found.bytes / 1e6:.2f} MB"
+    typer.echo(f"{found.rows} queries, accuracy {found.accuracy:.3f}, {size} in {found.seconds:.0f} s")
     typer.echo(f"written to {found.out}")

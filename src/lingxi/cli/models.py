@@ -167,11 +167,12 @@ def _tell(out: Path, dtype: str, as_json: bool) -> None:
 
 def _values(directory: Path) -> dict[str, Any]:
     from lingxi.model.files import read_config
+    from lingxi.model.late import network_of
     from lingxi.model.layout import read_kind, read_max_length
     from lingxi.model.network import read_size
 
     config = read_config(directory)
-    size = read_size(directory)
+    size = read_size(network_of(directory))
     return {
         "name": directory.resolve().name,
         "kind": read_kind(directory) or "embedder",

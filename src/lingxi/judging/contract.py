@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,6 +49,10 @@ class Reading:
 
 class Judge(Protocol):
     """A way of judging pairs, opened from a directory."""
+
+    @property
+    def network_directory(self) -> Path:
+        """The directory of the network that reads: of a late interaction, its embedder's."""
 
     @property
     def device(self) -> torch.device:

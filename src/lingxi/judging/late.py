@@ -22,12 +22,10 @@ from lingxi.errors import InputError, ModelError
 from lingxi.inputs import Mixed
 from lingxi.judging.contract import Done, Floats, Opening, Pair, Reading, too_long
 from lingxi.model.files import hash_weights
-from lingxi.model.late import FEATURES, LateConfig, Side, embedder_of, read_late
-from lingxi.model.tokens import Tokens
+from lingxi.model.late import FEATURES, LateConfig, Side, embedder_of, hash_late, read_late
 
 # Documents whose token states are held at a time.
 _AT_A_TIME = 64
-_FREE = "\u2581\u0120 "  # what tokenizers mark the beginning of a word by
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,7 @@ class Late:
         self.config, self.head = read_late(directory)
         self.embedder = embedder or _opened(directory, self.config, how)
         _check_alike(directory, self.config, self.embedder)
+        self.network_directory = self.embedder.directory
         self.device, self.weights = self.embedder.device, self.embedder.weights
         self.computes_float32 = self.embedder.computes_float32
         self.tokenizer, self.lanes = self.embedder.tokenizer, self.embedder.lanes
@@ -64,12 +63,11 @@ class Late:
         self.frame = self.tokenizer.frame
         self.stated_length = self.max_positions = self.embedder.max_seq_length
         self.hidden = FEATURES
-        self.written = written_alike(self.tokenizer)
 
     def fingerprint(self) -> dict[str, str | int]:
-        """The head's hash and the embedder's, and what the embedder computes in."""
+        """The hash of the head and its embedder, and what that computes in."""
         computed: dict[str, str | int] = {} if self.weights == "float32" else {"computed": self.weights}
-        return {"weights": f"{hash_weights(self.directory)}-{self.config.embedder_hash}", **computed}
+        return {"weights": hash_late(self.directory), **computed}
 
     def sequences(self, pairs: Sequence[Pair], reading: Reading) -> tuple[list[Any], list[bool]]:
         """The ids of both sides of each pair, each cut at `max_length`, and whether either was."""
@@ -104,7 +102,7 @@ class Late:
     def states(
         self, sequences: Sequence[Any], *, lane: int | None = None, done: Done | None = None
     ) -> Floats:
-        """Features [n, 3] of pairs: cosine, MaxSim, and words written alike."""
+        """Features [n, 2] of pairs: cosine and MaxSim."""
         out = np.empty((len(sequences), FEATURES), np.float32)
         lane = lane or 0
         asked = list(dict.fromkeys((pair.query, pair.first, pair.after) for pair in sequences))
@@ -129,7 +127,7 @@ class Late:
         return np.asarray(self.head.features(query, documents).numpy(), np.float32)
 
     def finish(self, states: Floats) -> Floats:
-        """Logits [n] of features [n, 3]."""
+        """Logits [n] of features [n, 2]."""
         with torch.inference_mode():
             return np.asarray(self.head(torch.from_numpy(states)).numpy(), np.float32)
 
@@ -138,22 +136,20 @@ class Late:
         sides = self._sides([ids for ids, _, _ in asked], lane)
         for side, (ids, first, after) in zip(sides, asked, strict=True):
             own = slice(first, len(ids) - after)
-            yield Side(side.states[own], side.written[own], side.vector)
+            yield Side(side.states[own], side.vector)
 
     def _sides(self, sequences: Sequence[tuple[int, ...]], lane: int) -> list[Side]:
-        return sides_of(self.embedder, self.written, sequences, lane)
+        return sides_of(self.embedder, sequences, lane)
 
 
-def sides_of(
-    embedder: Embedder, written: torch.Tensor, sequences: Sequence[tuple[int, ...]], lane: int = 0
-) -> list[Side]:
+def sides_of(embedder: Embedder, sequences: Sequence[tuple[int, ...]], lane: int = 0) -> list[Side]:
     """Both the token states and the vector of sequences of ids, computed once."""
-    out = []
+    if not sequences:
+        return []
     found = embedder.token_states(sequences, lane=lane)
     vectors = pooled(embedder, sequences, found, lane)
-    for ids, states, vector in zip(sequences, found, vectors, strict=True):
-        out.append(Side(torch.from_numpy(states), written[list(ids)], torch.from_numpy(vector)))
-    return out
+    both = zip(found, vectors, strict=True)
+    return [Side(torch.from_numpy(states), torch.from_numpy(vector)) for states, vector in both]
 
 
 def pooled(
@@ -163,21 +159,6 @@ def pooled(
     if embedder.pooling != "mean" or embedder.hidden != states[0].shape[1]:
         return np.asarray(embedder.finish(embedder.states(sequences, lane=lane)), np.float32)
     return np.asarray(embedder.finish(np.stack([each.mean(0) for each in states])), np.float32)
-
-
-def written_alike(tokens: Tokens) -> torch.Tensor:
-    """Of each id a number [vocab] that pieces share which differ in case and in the mark of a word alone.
-
-    Ids of special tokens and of pieces that are nothing but a mark have numbers of their own.
-    """
-    pieces = tokens.user.get_vocab(with_added_tokens=True)
-    size = 1 + max([*pieces.values(), *tokens.specials.values()], default=0)
-    numbers = torch.arange(size)
-    first: dict[str, int] = {}
-    for piece, number in sorted(pieces.items(), key=lambda item: item[1]):
-        if plain := piece.strip(_FREE).casefold():
-            numbers[number] = first.setdefault(plain, number)
-    return numbers
 
 
 def query_prompt(embedder: Embedder, task: str) -> str:

@@ -28,7 +28,7 @@ class YesNo:
     """Pairs judged by one decoder; documents of one query share what is computed before them."""
 
     def __init__(self, directory: Path, how: Opening) -> None:
-        self.directory = directory
+        self.directory = self.network_directory = directory
         devices = choose_devices(how.device)
         self.device = devices[0]
         number_type = choose_dtype(how.dtype, self.device)

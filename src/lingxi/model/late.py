@@ -1,13 +1,17 @@
 """Late interaction on an embedder's token states: the head, and the directory it lies in.
 
-Score of a query with tokens q and a document with tokens d (ColBERT, arXiv 2004.12832, eq. 3, with weights):
-logit = a · cosine + b · Σ u(q) max_d s(q, d) / Σ u(q) + c · Σ v(q) [q is written in d] / Σ v(q) + e, where s is
-the cosine of projected states, u and v are learnt weights of a query's token, and `cosine` the embedder's own.
+Score of a query with tokens q and a document with tokens d (ColBERT, arXiv 2004.12832, eq. 3, weighted):
+
+    logit = a · cosine + b · Σ u(q) max_d s(q, d) / Σ u(q) + c
+
+where s is the cosine of projected states, u the learnt weight of a query's token, and `cosine` the embedder's
+own of the two texts.
 The directory holds `config.json`, which names the embedder, and the head in `model.safetensors`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,11 +25,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lingxi.errors import ModelError
-from lingxi.model.files import read_config, save_tensors
+from lingxi.model.files import locate, read_config, save_tensors
 from lingxi.model.layout import LATE
 
-FEATURES = 3
-"""What a pair's score is made of: cosine, weighted MaxSim, weighted share of words written alike."""
+FEATURES = 2
+"""What a pair's score is made of: the cosine of both vectors, and weighted MaxSim."""
 _WEIGHTS = "model.safetensors"
 
 
@@ -45,22 +49,19 @@ class LateConfig:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Tokens of one text: states [tokens, hidden], `written` [tokens] (equal where pieces are written alike),
-    and the embedder's unit vector [dim].
-    """
+    """One text: the states of its tokens [tokens, hidden], and the embedder's unit vector [dim]."""
 
     states: Tensor
-    written: Tensor
     vector: Tensor
 
 
 class LateHead(nn.Module):
-    """The projection, the weights of a query's tokens, and how the three features are mixed."""
+    """The projection, the weights of a query's tokens, and how the two features are mixed."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.projection = nn.Linear(hidden, hidden)
-        self.weight = nn.Linear(hidden, 2)
+        self.weight = nn.Linear(hidden, 1)
         self.mix = nn.Linear(FEATURES, 1)
 
     def projected(self, states: Tensor) -> Tensor:
@@ -68,24 +69,21 @@ class LateHead(nn.Module):
         return F.normalize(self.projection(states), dim=-1)
 
     def features(self, query: Side, documents: Sequence[Side]) -> Tensor:
-        """[documents, 3] of one query, of whose tokens only those of the text are given.
+        """[documents, 2] of one query, of whose tokens only those of the text are given.
 
-        A query without tokens has its cosine alone.
+        A query without tokens has a MaxSim of 0 with any document.
         """
-        vectors = torch.stack([document.vector for document in documents])
-        cosine = vectors @ query.vector
+        cosine = torch.stack([document.vector for document in documents]) @ query.vector
         if not len(query.states):
-            return F.pad(cosine[:, None], (0, FEATURES - 1))
-        lengths = [len(document.states) for document in documents]
-        near = self.projected(query.states) @ self.projected(torch.cat([d.states for d in documents])).T
-        alike = query.written[:, None] == torch.cat([d.written for d in documents])
-        both = (largest(near, lengths), largest(alike.float(), lengths))
-        weights = F.softplus(self.weight(query.states)).T
-        sums = [(part * w).sum(1) / w.sum() for part, w in zip(both, weights, strict=True)]
-        return torch.stack([cosine, *sums], 1)
+            return torch.stack([cosine, torch.zeros_like(cosine)], 1)
+        words = self.projected(torch.cat([document.states for document in documents]))
+        near = self.projected(query.states) @ words.T
+        best = largest(near, [len(document.states) for document in documents])
+        weights = F.softplus(self.weight(query.states))[:, 0]
+        return torch.stack([cosine, best @ weights / weights.sum()], 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits [n] of features [n, 3]."""
+        """Logits [n] of features [n, 2]."""
         return cast(Tensor, self.mix(features))[:, 0]
 
 
@@ -129,6 +127,19 @@ def read_late(directory: Path) -> tuple[LateConfig, LateHead]:
             "copy it again, or make it anew: lingxi late RECIPE",
         ) from None
     return config, head.eval().requires_grad_(False)
+
+
+def hash_late(directory: Path) -> str:
+    """16 hex digits that tell one head, and the embedder it was made for, from another."""
+    digest = hashlib.sha256()
+    for name in ("config.json", _WEIGHTS):
+        digest.update((directory / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def network_of(directory: Path) -> Path:
+    """The directory of the network that a model computes with: its own, or its embedder's."""
+    return locate(embedder_of(directory, read_late(directory)[0])) if is_late(directory) else directory
 
 
 def embedder_of(directory: Path, config: LateConfig) -> str:

@@ -61,10 +61,9 @@ def train_late(settings: LateSettings, out: Path, say: Say = lambda line: None) 
 
     def told(step: int, each: Mapping[str, float]) -> None:
         figures.append({"step": step, **each})
+        loss, accuracy = _mean(figures, "loss"), _mean(figures, "accuracy")
         if (step + 1) % _SAID_EVERY == 0:
-            say(
-                f"step {step + 1}: loss {_mean(figures, 'loss'):.3f}, accuracy {_mean(figures, 'accuracy'):.3f}"
-            )
+            say(f"step {step + 1}: loss {loss:.3f}, accuracy {accuracy:.3f}")
 
     head = fit(found, settings, told)
     name = settings.called or settings.embedder
@@ -102,10 +101,9 @@ def _card(settings: LateSettings, embedder: str, found: Material) -> str:
     return f"""{head}
 # {settings.name}
 
-A late interaction on the token states of `{embedder}`, which it is opened with and cannot do without: each
-token of a query looks for the nearest token of a document (ColBERT, arXiv 2004.12832), by states that a
-small projection maps and with a weight for each token; the mean is mixed with the embedder's cosine and with
-the share of the words that are written alike. Made by lingxi {lingxi.__version__}.
+A late interaction on the token states of `{embedder}`, which it is opened with: each token of a query
+looks for the nearest token of a document (ColBERT, arXiv 2004.12832) by states that a projection maps, with
+a learnt weight; the weighted mean is mixed with the embedder's cosine. Made by lingxi {lingxi.__version__}.
 
 ```python
 from lingxi import Reranker
@@ -115,9 +113,9 @@ Reranker("this directory").rank("query", ["document", "another"])
 
 ## Training
 
-{len(found.rows)} queries of {len(sources)} sources, each with the wrong documents that `{embedder}` finds
-nearest; {settings.steps} steps of {settings.queries} queries with {settings.documents} documents, softmax over
-each query's documents. The embedder stays as it is.
+{len(found.rows)} queries of {len(sources)} sources, each with the wrong documents that the embedder
+finds nearest; {settings.steps} steps of {settings.queries} queries with {settings.documents} documents,
+softmax over each query's documents. The embedder stays as it is.
 
 Sources: {", ".join(sources)}.
 

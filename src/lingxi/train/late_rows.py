@@ -1,4 +1,4 @@
-"""The rows of a late interaction: drawn evenly from pairs, read once by the embedder, negatives by its cosine."""
+"""Rows a late interaction learns from: drawn evenly, read once by the embedder, wrong documents by cosine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from lingxi.embedder import Embedder
 from lingxi.errors import InputError
-from lingxi.judging.late import pooled, query_prompt, written_alike
+from lingxi.judging.late import pooled, query_prompt
 from lingxi.model.late import Side
 from lingxi.records import Pair, drawn, read_pairs
 from lingxi.train.late_settings import LateSettings
@@ -28,20 +27,19 @@ _AT_A_TIME = 256
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Texts as the embedder read them: ids, token states in fp16, unit vectors [n, dim]; where each begins."""
+    """Texts as the embedder read them: ids, states in fp16, unit vectors [n, dim]; where each begins."""
 
     ids: tuple[tuple[int, ...], ...]
     states: tuple[NDArray[np.float16], ...]
     vectors: torch.Tensor
     first: tuple[int, ...]
     after: int
-    written: torch.Tensor
 
     def side(self, number: int) -> Side:
         """One text, without the tokens of its prompt and of the frame where it is a query."""
         own = slice(self.first[number], len(self.ids[number]) - self.after)
         states = torch.from_numpy(self.states[number][own].astype(np.float32))
-        return Side(states, self.written[list(self.ids[number][own])], self.vectors[number])
+        return Side(states, self.vectors[number])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def material(settings: LateSettings, embedder: Embedder, say: Say) -> Material:
     texts: dict[str, int] = {}
     number = count()
     for row in pairs:
-        for item in (*row.positives[:1], *row.negatives):
+        for item in (*row.positives[:1], *row.negatives[: settings.negatives]):
             if item.text not in texts:
                 texts[item.text] = next(number)
     say(f"{len(pairs)} queries, {len(texts)} documents")
@@ -140,9 +138,7 @@ def kept(embedder: Embedder, prompts: Sequence[str], texts: Sequence[str], most:
         for i, each in zip(some, found, strict=True):
             states[i] = each.astype(np.float16)
     after = 0 if whole else len(tokens.after)
-    return Kept(
-        tuple(ids), tuple(states), torch.from_numpy(vectors), tuple(firsts), after, written_alike(tokens)
-    )
+    return Kept(tuple(ids), tuple(states), torch.from_numpy(vectors), tuple(firsts), after)
 
 
 def _asked(
@@ -159,7 +155,7 @@ def _asked(
         right = texts[row.positives[0].text]
         groups[right].add(row.group)
         right_of[_plain(row.query)] |= {texts[p.text] for p in row.positives if p.text in texts}
-        pools[row.task, row.document_language] |= {right, *(texts[item.text] for item in row.negatives)}
+        pools[row.task, row.document_language] |= {right, *_own(row, texts)}
     places = {key: torch.tensor(sorted(pool)) for key, pool in pools.items()}
     for number, row in enumerate(pairs):
         pool = places[row.task, row.document_language]
@@ -167,10 +163,15 @@ def _asked(
         order = pool[torch.argsort(-cosine, stable=True)[: 2 * settings.depth]].tolist()
         barred = right_of[_plain(row.query)]
         near = [d for d in order if d not in barred and row.group not in groups[d]]
-        near = list(dict.fromkeys([*(texts[item.text] for item in row.negatives), *near]))
+        near = list(dict.fromkeys([*_own(row, texts), *near]))
         wrong = tuple(d for d in near if d not in barred)[: settings.depth]
         if len(wrong) >= settings.documents - 1:
             yield Asked(number, texts[row.positives[0].text], wrong, row.source)
+
+
+def _own(row: Pair, texts: dict[str, int]) -> list[int]:
+    """Numbers of a row's own negatives that are read."""
+    return [texts[item.text] for item in row.negatives if item.text in texts]
 
 
 def _plain(text: str) -> str:

@@ -33,6 +33,8 @@ class LateSettings(Settings):
     """Queries are cut to this many tokens, prompt included."""
     document_tokens: int = Field(default=160, ge=8)
     """Documents are cut to this many tokens."""
+    negatives: int = Field(default=1, ge=0)
+    """Most of a row's own negatives that are read; other rows' documents are there anyway."""
     depth: int = Field(default=40, ge=1)
     """Wrong documents that are held of a query: the row's own, then the nearest by cosine."""
     documents: int = Field(default=12, ge=2)
