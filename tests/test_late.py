@@ -73,7 +73,7 @@ def by_hand(directory: Path, query: str, document: str) -> float:
     read = embedder.token_ids([document], prompt_name="document")[0]
     q, d = (states.astype(np.float64) for states in embedder.token_states([asked, read]))
     cosine = q.mean(0) @ d.mean(0) / np.linalg.norm(q.mean(0)) / np.linalg.norm(d.mean(0))
-    own = q[1 + len(embedder.tokenizer.texts(["query: "])[0]) : -1]
+    own = q[1 + len(embedder.tokenizer.texts(["query: "])[0]) : -1] if query else q
     total = weighed = 0.0
     for token in own:
         weight = np.log1p(np.exp(weights["weight.weight"] @ token + weights["weight.bias"]))[0]
@@ -83,7 +83,7 @@ def by_hand(directory: Path, query: str, document: str) -> float:
             b = weights["projection.weight"] @ other + weights["projection.bias"]
             near.append(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
         total, weighed = total + weight, weighed + weight * max(near)
-    features = np.array([cosine, weighed / total if len(own) else 0.0])
+    features = np.array([cosine, weighed / total])
     return float(1 / (1 + np.exp(-(weights["mix.weight"] @ features + weights["mix.bias"])))[0])
 
 

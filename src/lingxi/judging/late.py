@@ -22,7 +22,7 @@ from lingxi.errors import InputError, ModelError
 from lingxi.inputs import Mixed
 from lingxi.judging.contract import Done, Floats, Opening, Pair, Reading, too_long
 from lingxi.model.files import hash_weights
-from lingxi.model.late import FEATURES, LateConfig, Side, embedder_of, hash_late, read_late
+from lingxi.model.late import FEATURES, LateConfig, Side, embedder_of, hash_late, own, read_late
 
 # Documents whose token states are held at a time.
 _AT_A_TIME = 64
@@ -135,8 +135,7 @@ class Late:
         """The sides of queries, of which the tokens of the prompt and the frame are left out."""
         sides = self._sides([ids for ids, _, _ in asked], lane)
         for side, (ids, first, after) in zip(sides, asked, strict=True):
-            own = slice(first, len(ids) - after)
-            yield Side(side.states[own], side.vector)
+            yield Side(side.states[own(len(ids), first, after)], side.vector)
 
     def _sides(self, sequences: Sequence[tuple[int, ...]], lane: int) -> list[Side]:
         return sides_of(self.embedder, sequences, lane)

@@ -69,13 +69,8 @@ class LateHead(nn.Module):
         return F.normalize(self.projection(states), dim=-1)
 
     def features(self, query: Side, documents: Sequence[Side]) -> Tensor:
-        """[documents, 2] of one query, of whose tokens only those of the text are given.
-
-        A query without tokens has a MaxSim of 0 with any document.
-        """
+        """[documents, 2] of one query, of whose tokens only those of the text are given (`own`)."""
         cosine = torch.stack([document.vector for document in documents]) @ query.vector
-        if not len(query.states):
-            return torch.stack([cosine, torch.zeros_like(cosine)], 1)
         words = self.projected(torch.cat([document.states for document in documents]))
         near = self.projected(query.states) @ words.T
         best = largest(near, [len(document.states) for document in documents])
@@ -85,6 +80,11 @@ class LateHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Logits [n] of features [n, 2]."""
         return cast(Tensor, self.mix(features))[:, 0]
+
+
+def own(tokens: int, first: int, after: int) -> slice:
+    """Where a query's own tokens stand, between its prompt and the end of the frame; an empty one has all."""
+    return slice(first, tokens - after) if first < tokens - after else slice(0, tokens)
 
 
 def largest(values: Tensor, lengths: Sequence[int]) -> Tensor:

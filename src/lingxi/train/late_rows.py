@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lingxi.embedder import Embedder
 from lingxi.errors import InputError
 from lingxi.judging.late import pooled, query_prompt
-from lingxi.model.late import Side
+from lingxi.model.late import Side, own
 from lingxi.records import Pair, drawn, read_pairs
 from lingxi.train.late_settings import LateSettings
 
@@ -37,9 +37,8 @@ class Kept:
 
     def side(self, number: int) -> Side:
         """One text, without the tokens of its prompt and of the frame where it is a query."""
-        own = slice(self.first[number], len(self.ids[number]) - self.after)
-        states = torch.from_numpy(self.states[number][own].astype(np.float32))
-        return Side(states, self.vectors[number])
+        kept = self.states[number][own(len(self.ids[number]), self.first[number], self.after)]
+        return Side(torch.from_numpy(kept.astype(np.float32)), self.vectors[number])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +73,8 @@ def material(settings: LateSettings, embedder: Embedder, say: Say) -> Material:
             if item.text not in texts:
                 texts[item.text] = next(number)
     say(f"{len(pairs)} queries, {len(texts)} documents")
-    own = embedder.prompts["document"]
-    documents = kept(embedder, [own] * len(texts), list(texts), settings.document_tokens, whole=True)
+    before = embedder.prompts["document"]
+    documents = kept(embedder, [before] * len(texts), list(texts), settings.document_tokens, whole=True)
     prompts = [query_prompt(embedder, row.instruction) for row in pairs]
     queries = kept(embedder, prompts, [row.query for row in pairs], settings.query_tokens, whole=False)
     rows = tuple(_asked(pairs, texts, queries.vectors, documents.vectors, settings))
