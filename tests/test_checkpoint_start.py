@@ -86,7 +86,7 @@ def test_a_reranker_starts_from_a_base_model_and_keeps_the_head_it_trained(
     out = write_directory(start.files("reranker", "# new\n"), tmp_path / "out")
     assert read_kind(out) == "reranker"
     assert gap(read_answer_rows(out, start.decoder.size, yes, no), after) == 0
-    assert gap(Reranker(out)._row, after) == 0
+    assert gap(Reranker(out).judge.row, after) == 0
     again = open_for_training(out)
     assert again.kind == "reranker" and torch.equal(again.output_rows(), start.output_rows())
 
@@ -109,7 +109,7 @@ def test_own_directories_open(tmp_path: Path) -> None:
     assert (start.kind, start.max_seq_length) == ("reranker", 256)
     yes, no = start.answers()
     rows = start.output_rows()
-    assert gap((rows[yes] - rows[no]).detach(), Reranker(small)._row) < 1e-6
+    assert gap((rows[yes] - rows[no]).detach(), Reranker(small).judge.row) < 1e-6
 
 
 def test_a_template_without_rows_is_refused_for_a_reranker(tmp_path: Path) -> None:

@@ -123,11 +123,14 @@ def test_a_sequence_classification_twin_scores_the_same(reranker_directory: Path
     twin = shutil.copytree(reranker_directory, tmp_path / "twin")
     original = Reranker(reranker_directory)
     weights = load_file(twin / "model.safetensors")
-    save_file({**weights, "score.weight": original._row[None].contiguous()}, twin / "model.safetensors")
+    save_file({**weights, "score.weight": original.judge.row[None].contiguous()}, twin / "model.safetensors")
     pairs = [("capital of China", "Beijing"), ("gravity", "a force"), ("", "")]
     assert gap(Reranker(twin).predict(pairs), original.predict(pairs)) < 1e-6
     copy = quantize_directory(twin, tmp_path / "int8", packed=False)
-    assert gap(Reranker(copy, engine="torch")._row, original._row) < 0.01 * original._row.abs().max()
+    assert (
+        gap(Reranker(copy, engine="torch").judge.row, original.judge.row)
+        < 0.01 * original.judge.row.abs().max()
+    )
 
 
 def test_prompts_and_length_are_read_where_they_stand(copy: Path) -> None:

@@ -109,7 +109,7 @@ def test_a_cut_that_loses_the_end_is_found_out(
         self: Reranker, pairs: Sequence[tuple[str, str]], task: str, *_: object
     ) -> tuple[list[list[int]], list[bool]]:
         bodies = self.tokenizer.texts([prompts.rerank_body(query, d, task) for query, d in pairs])
-        whole = [[*self._prefix, *body, *self._suffix] for body in bodies]
+        whole = [[*self.judge.prefix, *body, *self.judge.suffix] for body in bodies]
         return [ids[: self.max_length] for ids in whole], [False] * len(whole)
 
     monkeypatch.setattr(Reranker, "_sequences", cut)

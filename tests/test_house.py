@@ -34,7 +34,7 @@ ORDER = [
     ],
     ["model"],
     ["engine"],
-    ["embedder", "reranker", "check"],
+    ["embedder", "judging", "reranker", "check"],
     ["media"],
     ["collect"],
     ["generate"],

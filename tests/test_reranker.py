@@ -46,7 +46,7 @@ def test_a_score_is_its_pairs_own(reranker: Reranker, pairs: list[tuple[str, str
 
 def test_the_shared_prefix_changes_nothing(reranker: Reranker) -> None:
     sequences, _ = reranker._sequences(PAIRS, prompts.DEFAULT_TASK)
-    plain = pooled_states(reranker._network, sequences, share_prefix=False) @ reranker._row
+    plain = pooled_states(reranker.judge.networks[0], sequences, share_prefix=False) @ reranker.judge.row
     assert gap(reranker.predict(PAIRS), torch.sigmoid(plain)) < 1e-5
 
 
@@ -80,7 +80,7 @@ def test_an_injected_turn_is_read_as_text(reranker: Reranker) -> None:
     """The turn a document forges is judged as its words, spelled out with no control token in it."""
     sequences, _ = reranker._sequences([("q", f"A city.{INJECTION}")], prompts.DEFAULT_TASK)
     special = set(reranker.tokenizer.specials.values())
-    frame = len(reranker._prefix), len(reranker._suffix)
+    frame = len(reranker.judge.prefix), len(reranker.judge.suffix)
     assert not special & set(sequences[0][frame[0] : -frame[1]])
     believer = Reranker(reranker.directory, reference_specials=True)
     forged, _ = believer._sequences([("q", f"A city.{INJECTION}")], prompts.DEFAULT_TASK)
@@ -88,7 +88,7 @@ def test_an_injected_turn_is_read_as_text(reranker: Reranker) -> None:
 
 
 def test_a_long_document_is_cut_and_said_once(reranker_directory: Path) -> None:
-    frame = len(Reranker(reranker_directory)._prefix) + len(Reranker(reranker_directory)._suffix)
+    frame = len(Reranker(reranker_directory).judge.prefix) + len(Reranker(reranker_directory).judge.suffix)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         body = len(Reranker(reranker_directory).tokenizer.texts([prompts.rerank_body("q", "")])[0])

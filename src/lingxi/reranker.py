@@ -9,35 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from lingxi import prompts
-from lingxi.engine.devices import choose_devices, choose_dtype
-from lingxi.engine.opening import computed_weights, open_networks
-from lingxi.engine.seen import open_seeing, states_of
 from lingxi.errors import InputError, LingxiWarning
 from lingxi.inputs import OPEN, Access, Mixed, taken, weight
-from lingxi.model.files import hash_weights, locate, read_answer_rows
-from lingxi.model.layout import read_max_length, require_kind
-from lingxi.model.messages import Looked, Messages, read_messages
-from lingxi.model.network import read_decoder_size
-from lingxi.model.seen import Seen
-from lingxi.model.tokens import read_tokens
+from lingxi.judging.contract import Judge, Opening, Pair, Reading, probabilities
+from lingxi.judging.late import Late
+from lingxi.judging.yes_no import YesNo
+from lingxi.model.files import locate
+from lingxi.model.late import is_late
+from lingxi.model.layout import require_kind
+from lingxi.model.messages import Messages
 from lingxi.texts import Rows, Truncate, checked_pairs, checked_sides, progress, windows
 
 DEFAULT_RERANKER = "lingxi-pico-reranker"
-_MAX_LENGTH, _VL_MAX_LENGTH = 8192, 10240
-Pair = tuple[str | Mixed, str | Mixed]
 
 
 class Reranker:
-    """Query–document pairs to probabilities: any Qwen3-Reranker or Qwen3-VL-Reranker, or the shipped model.
+    """Query–document pairs to probabilities: a Qwen3-Reranker, a late interaction, or the shipped model.
 
-    The score is sigmoid(logit(yes) − logit(no)) at the end of the published prompt. Documents of
-    one query share the computation of everything before them. `device` may name several, which take
-    batches in turn; `weights`, `engine` and `access` as the embedder's. Raises ModelError where the model
-    cannot be loaded.
+    A Qwen3-Reranker or Qwen3-VL-Reranker scores sigmoid(logit(yes) − logit(no)) at the end of the published
+    prompt; documents of one query share the computation of everything before them. A late interaction
+    (`model.late`) compares the token states of an embedder, which its directory names: a query is read
+    once, whatever the number of its documents. `device` may name several, which take batches in turn;
+    `weights`, `engine` and `access` as the embedder's. Raises ModelError where the model cannot be loaded.
     """
 
     def __init__(
@@ -57,45 +52,22 @@ class Reranker:
         self.name = str(path or DEFAULT_RERANKER)
         self.directory = locate(self.name, revision=revision, local_files_only=local_files_only)
         require_kind(self.directory, "reranker")
-        devices = choose_devices(device)
-        self.device = devices[0]
-        number_type = choose_dtype(dtype, self.device)
-        self.computes_float32 = number_type == torch.float32
-        self._networks = open_networks(self.directory, devices, number_type, engine=engine, weights=weights)
-        self._network = self._networks[0]
-        self.weights = computed_weights(self._network)
-        size = read_decoder_size(self.directory)
-        self.tokenizer = read_tokens(
-            self.directory / "tokenizer.json", size.vocab, reference_specials=reference_specials
-        )
-        yes, no = self.tokenizer.answer("yes"), self.tokenizer.answer("no")
-        self._row = read_answer_rows(self.directory, size, yes, no)
-        self.vision: Messages | None = read_messages(self.directory, access)
-        self._seeing = open_seeing(self.directory, self._networks, devices, number_type, self.tokenizer)
-        self.default_task = prompts.VL_RERANK_TASK if self.vision else prompts.DEFAULT_TASK
-        self._prefix = self.tokenizer.prompt(prompts.RERANK_PREFIX)
-        self._suffix = self.tokenizer.prompt(prompts.RERANK_SUFFIX)
-        if self.vision:
-            self._prefix = self.tokenizer.laid(prompts.vl_rerank_opening())
-            self._suffix = self.tokenizer.laid(prompts.VL_TAIL)
-        stated = read_max_length(self.directory) or (_VL_MAX_LENGTH if self.vision else _MAX_LENGTH)
-        self.max_length = _length(
-            max_length, min(stated, size.max_positions), self._frame, size.max_positions
-        )
+        how = Opening(device, dtype, revision, local_files_only, reference_specials, engine, weights, access)
+        judge: Judge = Late(self.directory, how) if is_late(self.directory) else YesNo(self.directory, how)
+        self.judge = judge
+        self.network_directory = judge.network_directory
+        self.device, self.computes_float32, self.weights = judge.device, judge.computes_float32, judge.weights
+        self.tokenizer = judge.tokenizer
+        self.vision: Messages | None = judge.vision
+        self.default_task = judge.default_task
+        self.max_length = _length(max_length, judge.stated_length, judge.frame, judge.max_positions)
 
     def fingerprint(self) -> dict[str, str | int]:
         """What a score depends on: weights and tokenizer, and where long pairs are cut."""
-        computed: dict[str, str | int] = {} if self.weights == "float32" else {"computed": self.weights}
+        told = self.judge.fingerprint()
         return {
-            "name": Path(self.name).name,
-            "weights": hash_weights(self.directory),
-            "max_length": self.max_length,
-            **computed,
-        }
-
-    @property
-    def _frame(self) -> int:
-        return len(self._prefix) + len(self._suffix)
+            "name": Path(self.name).name, "weights": told["weights"], "max_length": self.max_length, **told
+        }  # fmt: skip
 
     def predict(
         self,
@@ -147,19 +119,7 @@ class Reranker:
         known: list[Pair] = list(checked_pairs(pairs)) if self.vision is None else list(checked_sides(pairs))
         if max_tokens_per_document is not None:
             known = [(query, self._shorter(d, max_tokens_per_document, truncate)) for query, d in known]
-        sequences, cut = self._sequences(known, task, truncate)
-        for i in (i for i, is_cut in enumerate(cut) if is_cut and truncate != "end"):
-            if truncate == "none":
-                raise InputError(
-                    f"pair {i} has more than {self.max_length} tokens", "shorten it, or let it be cut"
-                )
-            query, document = known[i]
-            if isinstance(query, str) and isinstance(document, str):
-                document = self.tokenizer.tail(
-                    self._body(query, "", task), document, self.max_length - self._frame
-                )
-                sequences[i] = self._sequences([(query, document)], task)[0][0]
-        return sequences
+        return self._sequences(known, task, truncate)[0]
 
     def _shorter(self, document: str | Mixed, most: int, truncate: Truncate) -> str | Mixed:
         if isinstance(document, str):
@@ -182,29 +142,27 @@ class Reranker:
     @property
     def hidden(self) -> int:
         """Width of the states."""
-        return self._network.hidden
+        return self.judge.hidden
 
     @property
     def lanes(self) -> int:
         """How many devices compute; `states` names one by its number."""
-        return len(self._networks)
+        return self.judge.lanes
 
     def states(
         self,
-        sequences: Sequence[Sequence[int] | Seen],
+        sequences: Sequence[Any],
         *,
         lane: int | None = None,
         done: Callable[[int], None] | None = None,
     ) -> NDArray[np.float32]:
-        """Last states [n, hidden] of ids as `token_ids` makes them, on one device (None: on all)."""
-        return np.asarray(
-            states_of(self._seeing, sequences, lane=lane, share=True, done=done).numpy(), np.float32
-        )
+        """States [n, hidden] of what `token_ids` makes of pairs, on one device (None: on all)."""
+        return self.judge.states(sequences, lane=lane, done=done)
 
     def finish(self, states: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """What `predict` makes of states [n, hidden]: probabilities [n], and logit(yes) − logit(no) [n]."""
-        logits = (torch.from_numpy(states) @ self._row).numpy()
-        return _sigmoid(logits), logits
+        """What `predict` makes of states [n, hidden]: probabilities [n], and their logits [n]."""
+        logits = self.judge.finish(states)
+        return probabilities(logits), logits
 
     def rank(
         self,
@@ -252,27 +210,8 @@ class Reranker:
         self, pairs: Sequence[Pair], task: str, truncate: Truncate = "end"
     ) -> tuple[list[Any], list[bool]]:
         """What the network reads of each pair, and whether it was cut to fit."""
-        texts = [(q, d) for q, d in pairs if isinstance(q, str) and isinstance(d, str)]
-        bodies = iter(self.tokenizer.texts([self._body(query, d, task) for query, d in texts]))
-        room = self.max_length - self._frame
-        sequences: list[Any] = []
-        cut: list[bool] = []
-        asked: dict[int, Looked] = {}  # a query's pictures are opened once for all of its documents
-        for query, document in pairs:
-            if isinstance(query, str) and isinstance(document, str):
-                body = next(bodies)
-                sequences.append([*self._prefix, *body[:room], *self._suffix])
-                cut.append(len(body) > room)
-            elif self.vision is not None:
-                looked = asked.get(id(query)) or asked.setdefault(id(query), self.vision.looked(query))
-                found = self.vision.pair(self.tokenizer, looked, document, task, self.max_length, truncate)
-                sequences.append(found[0])
-                cut.append(found[1])
-        return sequences, cut
-
-    def _body(self, query: str, document: str, task: str) -> str:
-        """The user's turn of a pair of texts."""
-        return (prompts.vl_rerank_body if self.vision else prompts.rerank_body)(query, document, task)
+        reading = Reading(task, self.tokenizer, self.vision, self.max_length, truncate)
+        return self.judge.sequences(pairs, reading)
 
     def _say_cut(self, cut: NDArray[np.bool_]) -> None:
         if not cut.any():
@@ -283,10 +222,6 @@ class Reranker:
             LingxiWarning,
             stacklevel=3,
         )
-
-
-def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * x)), dtype=np.float32)
 
 
 def _length(asked: int | None, stated: int, frame: int, positions: int) -> int:

@@ -27,6 +27,7 @@ from lingxi.model.decoder import Decoder
 from lingxi.model.encoder import Encoder
 from lingxi.model.files import locate, read_answer_rows, read_config
 from lingxi.model.golden import Golden, GoldenText, embedding_texts, rerank_texts, write_golden
+from lingxi.model.late import is_late
 from lingxi.model.layout import read_kind
 from lingxi.model.messages import framed
 from lingxi.model.network import (
@@ -68,9 +69,14 @@ class Subject:
         return str(read_config(self.directory)["model_type"])
 
     @property
+    def late(self) -> bool:
+        """Whether it is a late interaction: a head over an embedder, which is checked on its own."""
+        return isinstance(self.model, Reranker) and is_late(self.directory)
+
+    @property
     def shares(self) -> bool:
         """Whether the model computes what texts begin with once: never where tokens see what follows."""
-        return bool(getattr(self.plain, "continues", True))
+        return not self.late and bool(getattr(self.plain, "continues", True))
 
     @property
     def tolerance(self) -> Tolerance:
@@ -80,7 +86,8 @@ class Subject:
     @property
     def golden_tolerance(self) -> Tolerance:
         """How near it must be to the golden file, which a directory to be computed in int8 has of int8."""
-        return LOSSY if stated_weights(self.directory) == "int8" else self.tolerance
+        network = self.model.network_directory if isinstance(self.model, Reranker) else self.directory
+        return LOSSY if stated_weights(network) == "int8" else self.tolerance
 
     @property
     def tokens(self) -> Tokens:

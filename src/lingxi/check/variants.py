@@ -36,7 +36,7 @@ class Variant:
 
 def variants(subject: Subject) -> Iterator[Variant]:
     """The mistakes that are looked for, the commoner first."""
-    if subject.model.vision is not None:
+    if subject.model.vision is not None or subject.late:
         yield Variant(
             "instruction not applied by the server",
             lambda texts: subject.compute([replace(t, task=None) for t in texts]),

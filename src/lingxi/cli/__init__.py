@@ -23,6 +23,7 @@ from lingxi.cli import (
     generate,
     graphs,
     index,
+    late,
     mcp,
     media,
     merge,
@@ -67,6 +68,7 @@ serve.register(app)
 update.register(app)
 graphs.register(app)
 media.register(app)
+late.register(app)
 
 
 def main() -> None:

@@ -185,10 +185,11 @@ def _stored(directory: Path) -> str:
 
 
 def _values(directory: Path) -> dict[str, Any]:
+    from lingxi.model.late import network_of
     from lingxi.model.layout import read_kind, read_max_length
     from lingxi.model.network import read_size
 
-    size = read_size(directory)
+    size = read_size(network_of(directory))
     return {
         "name": directory.resolve().name,
         "kind": read_kind(directory) or "embedder",

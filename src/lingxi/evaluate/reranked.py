@@ -29,10 +29,16 @@ class Reranked:
         blocks = self._first.blocks(queries, documents)
         scores = np.concatenate(list(blocks), axis=1) if candidates is None else masked(blocks, candidates)
         behind = np.asarray(scores - scores.max(initial=0.0) - 1.0, np.float32)
-        for row, ranked in enumerate(top_k(iter([scores]), len(queries), self._depth).positions):
-            columns = ranked[np.isfinite(scores[row, ranked])]
-            pairs = [(queries.texts[row], documents.texts[column]) for column in columns]
-            behind[row, columns] = self._reranker.predict(pairs, instruction=_of(queries, row))
+        ranks = top_k(iter([scores]), len(queries), self._depth).positions
+        asked = {row: ranked[np.isfinite(scores[row, ranked])] for row, ranked in enumerate(ranks)}
+        # All queries of an instruction at once: a reranker may read a document once for all of them.
+        for instruction in dict.fromkeys(_of(queries, row) for row in asked):
+            rows = [row for row in asked if _of(queries, row) == instruction]
+            pairs = [(queries.texts[row], documents.texts[column]) for row in rows for column in asked[row]]
+            found = self._reranker.predict(pairs, instruction=instruction)
+            stops = np.cumsum([len(asked[row]) for row in rows])[:-1]
+            for row, part in zip(rows, np.split(found, stops), strict=True):
+                behind[row, asked[row]] = part
         yield behind
 
     def compare(self, left: Texts, right: Texts) -> Matrix:

@@ -29,6 +29,8 @@ from lingxi.model.sizes import Size, config_from_size, size_from_config
 from lingxi.model.tokens import read_tokens
 
 Kind = Literal["embedder", "reranker"]
+LATE = "lingxi-late"
+"""The `model_type` of a reranker that is a head on an embedder (`late`)."""
 # The second is what one published VL reranker calls it.
 _SCORE_FOLDERS = ("1_LogitScore", "1_CausalScoreHead")
 _POOLING_MODES = (
@@ -232,7 +234,10 @@ def read_kind(directory: Path) -> Kind | None:
     """What the files around the weights say a model is; None for a bare causal model, which may be either."""
     if (directory / "1_Pooling").exists():
         return "embedder"
-    names = read_config(directory).get("architectures") or []
+    config = read_config(directory)
+    if config.get("model_type") == LATE:
+        return "reranker"
+    names = config.get("architectures") or []
     twin = any(str(name).endswith("ForSequenceClassification") for name in names)
     return "reranker" if twin or any((directory / name).exists() for name in _SCORE_FOLDERS) else None
 

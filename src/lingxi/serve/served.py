@@ -48,7 +48,7 @@ class Served:
     ) -> None:
         self.model = _closed(model, settings)
         self._opening = Lock()
-        self.vocab = read_size(model.directory).vocab
+        self.vocab = read_size(_network_directory(model)).vocab
         self.card = _card(name, model, base)
         limits = Limits(
             settings.max_batch_tokens or default_budget(model.device),
@@ -237,6 +237,11 @@ def _closed(model: Embedder | Reranker, settings: Settings) -> Embedder | Rerank
     served = copy.copy(model)
     served.vision = replace(model.vision, access=access_of(settings))
     return served
+
+
+def _network_directory(model: Embedder | Reranker) -> Path:
+    """Where the network lies: a late interaction has none of its own."""
+    return model.network_directory if isinstance(model, Reranker) else model.directory
 
 
 def access_of(settings: Settings) -> Access:
