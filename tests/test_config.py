@@ -8,11 +8,11 @@ from lingxi import config
 from lingxi.errors import RecipeError
 from lingxi.life import Recipe
 
-# Recipes of students and of pictures are of other kinds: test_compress_distil.py, test_media_life.py.
+# Others are of other kinds: test_compress_distil.py, test_media_life.py, test_late.py.
 RECIPES = [
     path
     for path in sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
-    if not path.stem.startswith(("distil-", "nano-start", "nano-vl"))
+    if not path.stem.startswith(("distil-", "nano-start", "nano-reranker", "nano-vl"))
 ]
 
 

@@ -27,11 +27,11 @@ from lingxi.train.start import fresh_decoder
 from lingxi.train.tokenizer import train_tokenizer
 
 ROOT = Path(__file__).parent.parent
-# Those of students and of pictures have tests of their own.
+# Those of students, of pictures and of late interaction have tests of their own.
 RECIPES = [
     path
     for path in sorted((ROOT / "recipes").glob("*.toml"))
-    if not path.stem.startswith(("distil-", "nano-start", "nano-vl"))
+    if not path.stem.startswith(("distil-", "nano-start", "nano-reranker", "nano-vl"))
 ]
 TUTORIAL = (ROOT / "docs/finetune.md").read_text(encoding="utf-8")
 TRAINING = (ROOT / "docs/train.md").read_text(encoding="utf-8")

@@ -41,6 +41,8 @@ _CODE = (
     "prompts",
     "embedder",
     "reranker",
+    "judging",
+    "model/late",
     *(
         f"evaluate/{n}"
         for n in ("tasks", "readers", "measure", "systems", "lexical", "dense", "encoders", "reranked")
