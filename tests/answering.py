@@ -132,7 +132,9 @@ class Scores:
         if self.fault == "truncated":
             frame = ranker.judge.frame
             tail = len(ranker.judge.suffix)
-            ids = [i if len(i) <= frame + 32 else [*i[: frame - tail + 32], *ranker.judge.suffix] for i in ids]
+            ids = [
+                i if len(i) <= frame + 32 else [*i[: frame - tail + 32], *ranker.judge.suffix] for i in ids
+            ]
         if self.fault == "end lost":
             ids = [i[:64] for i in ids]
         states = pooled_states(ranker.judge.networks[0], ids)
