@@ -130,13 +130,15 @@ class Scores:
         else:
             ids = ranker.token_ids(pairs, instruction=task)
         if self.fault == "truncated":
-            frame = ranker._frame
-            tail = len(ranker._suffix)
-            ids = [i if len(i) <= frame + 32 else [*i[: frame - tail + 32], *ranker._suffix] for i in ids]
+            frame = ranker.judge.frame
+            tail = len(ranker.judge.suffix)
+            ids = [
+                i if len(i) <= frame + 32 else [*i[: frame - tail + 32], *ranker.judge.suffix] for i in ids
+            ]
         if self.fault == "end lost":
             ids = [i[:64] for i in ids]
-        states = pooled_states(ranker._network, ids)
-        return torch.sigmoid(states @ ranker._row).numpy()
+        states = pooled_states(ranker.judge.networks[0], ids)
+        return torch.sigmoid(states @ ranker.judge.row).numpy()
 
 
 def slow(path: str, body: dict[str, Any]) -> Any:

@@ -153,6 +153,15 @@ def test_another_embedder_is_refused(bert: Path, tmp_path: Path) -> None:
     assert Reranker(tmp_path / "late").judge.network_directory.resolve() == other.resolve()
 
 
+def test_an_open_embedder_is_shared(bert: Path, directory: Path, late: Reranker, tmp_path: Path) -> None:
+    shared = Embedder(bert)
+    reranker = Reranker(directory, embedder=shared)
+    assert isinstance(reranker.judge, Late) and reranker.judge.embedder is shared
+    assert gap(reranker.predict(PAIRS), late.predict(PAIRS)) == 0
+    with pytest.raises(ModelError, match="another"):
+        Reranker(directory, embedder=Embedder(write_bert(tmp_path / "other", seed=1)))
+
+
 def test_torn_directories_are_said(directory: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((directory / "config.json").read_bytes())
     with pytest.raises(ModelError, match="cannot be read"):

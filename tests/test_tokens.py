@@ -138,12 +138,12 @@ def test_cutting_keeps_the_end_token(embedder_directory: Path) -> None:
 
 def test_cutting_keeps_the_suffix(reranker_directory: Path) -> None:
     whole = Reranker(reranker_directory)
-    frame = len(whole._prefix) + len(whole._suffix)
+    frame = len(whole.judge.prefix) + len(whole.judge.suffix)
     reranker = Reranker(reranker_directory, max_length=frame + 10)
     (ids,), cut = reranker._sequences([("q", "gravity is a force " * 40)], "task")
     assert (len(ids), cut) == (frame + 10, [True])
-    assert ids[: len(whole._prefix)] == whole._prefix
-    assert ids[-len(whole._suffix) :] == whole._suffix
+    assert ids[: len(whole.judge.prefix)] == whole.judge.prefix
+    assert ids[-len(whole.judge.suffix) :] == whole.judge.suffix
 
 
 def test_answers_must_be_one_token(toy_tokens: Tokens) -> None:

@@ -230,7 +230,7 @@ def test_a_sequence_classification_twin_reads_the_same(reranker_directory: Path,
     original = Reranker(reranker_directory)
     twin = Qwen3ForSequenceClassification.from_pretrained(reranker_directory, num_labels=1)
     with torch.no_grad():
-        twin.score.weight.copy_(original._row[None])
+        twin.score.weight.copy_(original.judge.row[None])
     twin.save_pretrained(tmp_path / "twin")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(reranker_directory / name, tmp_path / "twin" / name)

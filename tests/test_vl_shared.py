@@ -61,8 +61,8 @@ class Counting:
 def counted(reranker: Reranker, sequences: list[Any], share: bool) -> tuple[np.ndarray, int]:
     from dataclasses import replace
 
-    network = Counting(reranker._seeing.networks[0])
-    seeing = replace(reranker._seeing, networks=[network])
+    network = Counting(reranker.judge.seeing.networks[0])
+    seeing = replace(reranker.judge.seeing, networks=[network])
     return states_of(seeing, sequences, share=share).numpy(), network.tokens
 
 
@@ -96,7 +96,7 @@ def test_a_query_s_picture_is_opened_once(reranker: Reranker, monkeypatch: pytes
 
 
 def test_pictures_of_one_size_are_told_apart(reranker: Reranker) -> None:
-    pads = reranker._seeing.pads
+    pads = reranker.judge.seeing.pads
     pairs = [("q", noise(64, 64, 1)), ("q", noise(64, 64, 2)), ("q", noise(64, 64, 1))]
     one, other, again = reranker.token_ids([(q, _mixed(d)) for q, d in pairs])
     numbers: dict[bytes, int] = {}
@@ -107,8 +107,8 @@ def test_pictures_of_one_size_are_told_apart(reranker: Reranker) -> None:
 
 def test_any_part_of_a_sequence_says_what_the_whole_says(reranker: Reranker) -> None:
     """Cut anywhere, also within a picture: vectors, places and axes are those of the whole."""
-    assert reranker._seeing.eyes is not None
-    tower, pads = reranker._seeing.eyes.tower(0), reranker._seeing.pads
+    assert reranker.judge.seeing.eyes is not None
+    tower, pads = reranker.judge.seeing.eyes.tower(0), reranker.judge.seeing.pads
     sequence = reranker.token_ids([(_mixed(QUERY), _mixed(DOCUMENTS[5]))])[0]
     assert isinstance(sequence, Seen)
     whole = visible([Part(sequence, 0, len(sequence))], tower, pads).visual

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lingxi.embedder import Embedder
 from lingxi.errors import InputError, LingxiWarning
 from lingxi.inputs import OPEN, Access, Mixed, taken, weight
 from lingxi.judging.contract import Judge, Opening, Pair, Reading, probabilities
@@ -31,7 +32,8 @@ class Reranker:
     A Qwen3-Reranker or Qwen3-VL-Reranker scores sigmoid(logit(yes) − logit(no)) at the end of the published
     prompt; documents of one query share the computation of everything before them. A late interaction
     (`model.late`) compares the token states of an embedder, which its directory names: a query is read
-    once, whatever the number of its documents. `device` may name several, which take batches in turn;
+    once, whatever the number of its documents. `embedder` is one that is open already, by which a late
+    interaction reads instead of opening its own. `device` may name several, which take batches in turn;
     `weights`, `engine` and `access` as the embedder's. Raises ModelError where the model cannot be loaded.
     """
 
@@ -48,12 +50,14 @@ class Reranker:
         engine: str | None = None,
         weights: str | None = None,
         access: Access = OPEN,
+        embedder: Embedder | None = None,
     ) -> None:
         self.name = str(path or DEFAULT_RERANKER)
         self.directory = locate(self.name, revision=revision, local_files_only=local_files_only)
         require_kind(self.directory, "reranker")
         how = Opening(device, dtype, revision, local_files_only, reference_specials, engine, weights, access)
-        judge: Judge = Late(self.directory, how) if is_late(self.directory) else YesNo(self.directory, how)
+        late = is_late(self.directory)
+        judge: Judge = Late(self.directory, how, embedder) if late else YesNo(self.directory, how)
         self.judge = judge
         self.network_directory = judge.network_directory
         self.device, self.computes_float32, self.weights = judge.device, judge.computes_float32, judge.weights

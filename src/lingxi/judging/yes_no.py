@@ -42,7 +42,7 @@ class YesNo:
         yes, no = self.tokenizer.answer("yes"), self.tokenizer.answer("no")
         self.row = read_answer_rows(directory, size, yes, no)
         self.vision: Messages | None = read_messages(directory, how.access)
-        self._seeing = open_seeing(directory, self.networks, devices, number_type, self.tokenizer)
+        self.seeing = open_seeing(directory, self.networks, devices, number_type, self.tokenizer)
         self.default_task = prompts.VL_RERANK_TASK if self.vision else prompts.DEFAULT_TASK
         self.prefix = self.tokenizer.prompt(prompts.RERANK_PREFIX)
         self.suffix = self.tokenizer.prompt(prompts.RERANK_SUFFIX)
@@ -77,7 +77,7 @@ class YesNo:
         self, sequences: Sequence[Any], *, lane: int | None = None, done: Done | None = None
     ) -> Floats:
         """Last states [n, hidden] of ids, or ids with pictures."""
-        found = states_of(self._seeing, sequences, lane=lane, share=True, done=done)
+        found = states_of(self.seeing, sequences, lane=lane, share=True, done=done)
         return np.asarray(found.numpy(), np.float32)
 
     def finish(self, states: Floats) -> Floats:

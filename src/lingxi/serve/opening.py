@@ -18,7 +18,8 @@ from lingxi.index.generations import holds_media
 from lingxi.index.media import MediaIndex
 from lingxi.index.seeing import media_in, texts_of
 from lingxi.media import MediaEmbedder
-from lingxi.model.files import locate
+from lingxi.model.files import locate, read_config
+from lingxi.model.late import network_of
 from lingxi.model.layout import Kind
 from lingxi.model.media_files import is_media_directory, text_model_of
 from lingxi.reranker import DEFAULT_RERANKER, Reranker
@@ -127,11 +128,18 @@ def open_service(plan: Plan, settings: Settings, watch: Watch | None = None) -> 
     how: dict[str, Any] = {name: getattr(plan, name) for name in ("device", "dtype", "engine", "weights")}
     opened: dict[str, Embedder] = {}
     embedders = {name: _embedder(model, how, opened) for name, model in plan.embedders.items()}
-    rerankers = {name: Reranker(model, **how) for name, model in plan.rerankers.items()}
+    rerankers = {name: _reranker(model, how, opened) for name, model in plan.rerankers.items()}
     index, media = _index(plan.index, embedders) if plan.index is not None else (None, None)
     return Service(
         embedders, rerankers, index=index, media=media, settings=settings, adapters=plan.bases, watch=watch
     )
+
+
+def _reranker(model: str, how: Mapping[str, Any], opened: Mapping[str, Embedder]) -> Reranker:
+    """A reranker of that name; a late interaction shares the embedder that is opened already."""
+    reads = network_of(locate(model)).resolve()
+    shared = next((each for each in opened.values() if each.directory.resolve() == reads), None)
+    return Reranker(model, **how, embedder=shared)
 
 
 def _embedder(model: str, how: Mapping[str, Any], opened: dict[str, Embedder]) -> Embedder | MediaEmbedder:
