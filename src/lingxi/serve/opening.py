@@ -18,7 +18,7 @@ from lingxi.index.generations import holds_media
 from lingxi.index.media import MediaIndex
 from lingxi.index.seeing import media_in, texts_of
 from lingxi.media import MediaEmbedder
-from lingxi.model.files import locate, read_config
+from lingxi.model.files import locate
 from lingxi.model.late import network_of
 from lingxi.model.layout import Kind
 from lingxi.model.media_files import is_media_directory, text_model_of
