@@ -45,6 +45,7 @@ class LateConfig:
     embedder_hash: str
     hidden: int
     model_type: str = LATE
+    dtype: str = "float16"
 
 
 @dataclass(frozen=True, slots=True)
