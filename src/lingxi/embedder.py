@@ -33,7 +33,7 @@ from lingxi.model.seen import Seen
 from lingxi.model.tokens import Tokens
 from lingxi.texts import Rows, Truncate, checked, checked_documents, digest, progress, windows
 
-DEFAULT_EMBEDDER = "lingxi-pico"
+DEFAULT_EMBEDDER = "lingxi-nano"
 Sequenced = list[int] | Seen
 """What a network computes one state of: ids, or ids with pictures in their seats."""
 
