@@ -23,7 +23,7 @@ from lingxi.model.layout import require_kind
 from lingxi.model.messages import Messages
 from lingxi.texts import Rows, Truncate, checked_pairs, checked_sides, progress, windows
 
-DEFAULT_RERANKER = "lingxi-pico-reranker"
+DEFAULT_RERANKER = "lingxi-nano-reranker"
 
 
 class Reranker:

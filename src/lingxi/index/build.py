@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lingxi.errors import InputError, ModelError
 from lingxi.index.store import FileState, Row, Store, in_words
+from lingxi.index.whole import whole_vectors
 from lingxi.index.words import search_words
 from lingxi.parse import Skip, decode
 from lingxi.parse.segments import Segment, segments
@@ -243,7 +244,7 @@ def _alone(batch: list[Reading], known: Mapping[str, FileState], store: Store, e
         vectors = store.vectors(before) if before else {}
     parts = {(p.title, p.text): p for r in batch for p in r.parts if (p.title, p.text) not in vectors}
     if parts:
-        fresh = embedder.encode_document([p.for_embedding() for p in parts.values()], show_progress_bar=False)
+        fresh = whole_vectors(embedder, [p.for_embedding() for p in parts.values()])
         vectors = {**vectors, **dict(zip(parts, fresh, strict=True))}
     return [[vectors[p.title, p.text] for p in reading.parts] for reading in batch]
 

@@ -21,6 +21,7 @@ from lingxi.index.build import Embeds, EmbedsInContext
 from lingxi.index.generations import Generations
 from lingxi.index.lock import writing
 from lingxi.index.store import FileState, Fingerprint, LanceStore, Row, drop_table, in_words
+from lingxi.index.whole import whole_vectors
 from lingxi.inputs import texts_alone
 from lingxi.parse.segments import Segment
 
@@ -208,8 +209,7 @@ def _commit(new: LanceStore, rows: list[Row], known: Sequence[str], embedder: Em
 
 
 def _alone(rows: Sequence[Row], embedder: Embeds) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
-    texts = [_text(row) for row in rows]
-    return list(embedder.encode_document(texts, show_progress_bar=False)) if texts else []
+    return whole_vectors(embedder, [_text(row) for row in rows])
 
 
 def _in_context(

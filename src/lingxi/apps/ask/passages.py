@@ -14,6 +14,7 @@ from lingxi.evaluate.lexical import words
 from lingxi.index import Hit
 from lingxi.index.build import Embeds
 from lingxi.index.search import fuse
+from lingxi.index.whole import whole_vectors
 from lingxi.inputs import texts_alone
 
 _POOL = 100
@@ -32,9 +33,7 @@ class Passages:
         self._texts = list(texts)
         self._names = list(names) if names else [f"passage-{i}.txt" for i in range(1, len(texts) + 1)]
         self._embedder = texts_alone(embedder)
-        self._vectors = np.asarray(
-            self._embedder.encode_document(self._texts, show_progress_bar=False), np.float32
-        )
+        self._vectors = np.stack(whole_vectors(self._embedder, self._texts))
         bodies = [words(text) for text in self._texts]
         self._known = {word for body in bodies for word in body}
         self._lexical = _indexed(bodies) if self._known else None

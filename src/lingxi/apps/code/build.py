@@ -21,6 +21,7 @@ from lingxi.apps.code.units import Unit, units
 from lingxi.apps.code.unwanted import by_text
 from lingxi.index.build import AddReport, Embeds, Progress, Reading, commit
 from lingxi.index.store import FileState, Store, in_words
+from lingxi.index.whole import whole_vectors
 from lingxi.parse import Skip, decode
 from lingxi.parse.segments import Segment
 from lingxi.parse.walk import Found, Skipped, is_below
@@ -61,8 +62,7 @@ class Remembering:
         fresh = [text for text in inputs if text not in self._known]
         vectors = dict(self._known)
         if fresh:
-            made = self._embedder.encode_document(fresh, show_progress_bar=show_progress_bar)
-            vectors |= zip(fresh, made, strict=True)
+            vectors |= zip(fresh, whole_vectors(self._embedder, fresh), strict=True)
         return np.stack([vectors[text] for text in inputs])
 
     def encode_query(self, inputs: list[str], *, instruction: str | None = None) -> NDArray[Any]:
