@@ -1,6 +1,6 @@
 """Our models as Haystack components: a text embedder, a document embedder, a ranker.
 
-pipeline.add_component("query", LingxiTextEmbedder("lingxi-pico", instruction="…"))
+pipeline.add_component("query", LingxiTextEmbedder("lingxi-nano", instruction="…"))
 Pipeline.load(file, allowed_modules=["lingxi.*"])  # a saved pipeline names the model, or a server's `url`
 """
 

@@ -3,7 +3,7 @@
 import mteb
 from lingxi.bridges.mteb import MtebEncoder
 
-mteb.evaluate(MtebEncoder("lingxi-pico"), mteb.get_tasks(["STSBenchmark"]))
+mteb.evaluate(MtebEncoder("lingxi-nano"), mteb.get_tasks(["STSBenchmark"]))
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from lingxi.bridges.rerankers import LingxiRanker
 
-LingxiRanker("lingxi-pico-reranker", instruction="…").rank("…", ["…", "…"]).top_k(3)
+LingxiRanker("lingxi-nano-reranker", instruction="…").rank("…", ["…", "…"]).top_k(3)
 """
 
 from __future__ import annotations

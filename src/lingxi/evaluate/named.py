@@ -2,7 +2,7 @@
 
 bm25 · tfidf                         the floors
 averaged:DIR                         the mean of a model's token vectors, another floor
-lingxi-pico · DIR · ORG/MODEL        one of our models, or any Qwen3-Embedding directory or hub id
+lingxi-nano · DIR · ORG/MODEL        one of our models, or any Qwen3-Embedding directory or hub id
 st:DIR                               a directory for sentence-transformers, read as it says itself
 minilm · e5-small · use-multilingual models that packages carry (extra `peers`)
 http://HOST:PORT/v1#MODEL            a server that speaks OpenAI's dialect; `#qwen3:MODEL` sends
