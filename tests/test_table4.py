@@ -168,12 +168,16 @@ def test_it_is_written_for_others_and_read_back(stored: Path, tmp_path: Path, dt
 
 def test_decoders_have_such_a_table_as_well(tmp_path: Path) -> None:
     size = toy_size(hidden=64, head_dim=16)
-    for kind, model in (("embedder", Embedder), ("reranker", Reranker)):
+    opened = (
+        ("embedder", lambda path: Embedder(path)._network),
+        ("reranker", lambda path: Reranker(path).judge.networks[0]),
+    )
+    for kind, network in opened:
         whole = write_toy(tmp_path / kind, kind, size=size)  # type: ignore[arg-type]
         copy = quantize_directory(whole, tmp_path / f"{kind}4", packed=False, table="int4")
         row = read_network(copy, torch.float32).embed_tokens.weight
         assert 0 < gap(row, read_network(whole, torch.float32).embed_tokens.weight) < 0.1
-        assert gap(token_vectors(model(copy)._network), row) == 0
+        assert gap(token_vectors(network(copy)), row) == 0
     pairs = [("capital of China", "Beijing"), ("gravity", "a force")]
     scores = [Reranker(tmp_path / name).predict(pairs) for name in ("reranker", "reranker4")]
     assert 0 < gap(*scores) < 0.2
