@@ -8,7 +8,7 @@ export TOKENIZERS_PARALLELISM ?= true
 .PHONY: demo test test-slow check bench clean
 
 demo: $(VENV)/search
-	$(BIN)/lingxi search "where is a text cut when it is too long, and who is told?" README.md docs src
+	$(BIN)/lingxi search "where is a text cut when it is too long, and who is told?" README.md docs
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest
