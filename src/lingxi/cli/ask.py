@@ -88,14 +88,13 @@ def calibrate(
 ) -> None:
     """Measure when to answer, on questions asked with and without their own passages among the others."""
     from lingxi.apps.ask.calibrate import calibrate, read_group
-    from lingxi.apps.ask.calibration import SHIPPED, name_of
+    from lingxi.apps.ask.calibration import SHIPPED, own
 
     groups = [read_group(path) for path in pairs]
     source = f"{sum(len(g.questions) for g in groups)} questions of {', '.join(p.name for p in pairs)}"
     embedder = of(context).embedder(model)
-    own = (made for made in SHIPPED if made.embedder == name_of(embedder.fingerprint()))
     # Passages tell when to answer; whether a sentence carries a statement is kept from what ships.
-    support = next(own, SHIPPED[0]).support
+    support = (own(embedder.fingerprint()) or SHIPPED[0]).support
     found = calibrate(embedder, groups, (), source=source, support=support)
     out.write_text(found.model_dump_json(indent=1) + "\n", "utf-8")
     typer.echo(f"{out}: answers from {found.sure.threshold:.3f} on; measured on {found.source}")

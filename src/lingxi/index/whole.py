@@ -46,11 +46,10 @@ def whole_vectors(embedder: Documents, texts: Sequence[str]) -> list[NDArray[np.
 
 def _parts(embedder: Counts, texts: Sequence[str]) -> list[list[str]]:
     most = embedder.max_seq_length - _PROMPT
-    counts = embedder.count_tokens(texts)
-    return [
-        [text] if count <= most else _halved(embedder, text, most)
-        for text, count in zip(texts, counts, strict=True)
-    ]
+    # A token is a byte at least: texts that are short enough in bytes need no counting.
+    long = [text for text in texts if len(text.encode()) > most]
+    counts = dict(zip(long, embedder.count_tokens(long), strict=True))
+    return [[text] if counts.get(text, 0) <= most else _halved(embedder, text, most) for text in texts]
 
 
 def _halved(embedder: Counts, text: str, most: int) -> list[str]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -151,14 +151,12 @@ def read_size(directory: Path) -> Size | EncoderSize:
     return read(config, str(directory))
 
 
-@contextmanager
-def open_network_tensors(directory: Path) -> Iterator[Mapping[str, torch.Tensor]]:
+def open_network_tensors(directory: Path) -> AbstractContextManager[Mapping[str, torch.Tensor]]:
     """The tensors of a directory's network in fp32 under its own names, read one by one while it is open.
 
     Raises ModelError as `read_network`.
     """
-    with open_tensors(directory, shapes_of(empty_network(directory)), network_name) as tensors:
-        yield tensors
+    return open_tensors(directory, shapes_of(empty_network(directory)), network_name)
 
 
 def published_state(directory: Path, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

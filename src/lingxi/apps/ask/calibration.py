@@ -69,17 +69,22 @@ def read_calibration(path: Path) -> Calibration:
     return scale
 
 
+def own(fingerprint: Mapping[str, object]) -> Calibration | None:
+    """The calibration that ships for this very embedder, if one does."""
+    return next((made for made in SHIPPED if made.embedder == name_of(fingerprint)), None)
+
+
 def shipped(fingerprint: Mapping[str, object]) -> Calibration:
     """The calibration that ships for an embedder; warns where the one given was measured with another."""
-    own = next((made for made in SHIPPED if made.embedder == name_of(fingerprint)), None)
-    if own is None:
+    found = own(fingerprint)
+    if found is None:
         warnings.warn(
             f"thresholds of answers were measured with {SHIPPED[0].embedder}, not {name_of(fingerprint)}; "
             "make your own with `lingxi ask-calibrate`",
             LingxiWarning,
             stacklevel=3,
         )
-    return own or SHIPPED[0]
+    return found or SHIPPED[0]
 
 
 _PICO = Calibration(
