@@ -24,10 +24,10 @@ from lingxi.train.lexicon import Lexicon
 from lingxi.train.mixture import contrast_sampler, sampler
 from lingxi.train.phases import ContrastiveSettings, RerankerSettings
 from lingxi.train.served import prompts_match
-from lingxi.train.settings import TokenizerSettings
+from lingxi.train.settings import TeacherSettings, TokenizerSettings
 from lingxi.train.start import as_embedder, as_reranker, read_marks
 from lingxi.train.store import Store
-from lingxi.train.taught import key_of
+from lingxi.train.taught import every, key_of, to_read
 from lingxi.train.teachers import Teacher, rotated
 from lingxi.train.tokenizer import train_tokenizer
 from test_store import built, pair
@@ -279,6 +279,19 @@ def test_search_has_no_target_for_what_the_teacher_has_not_read(tokens: Tokens, 
     said = [text.rpartition("Query:")[2] for text in told(tokens, batch.sequences)[:8]]
     wanted = torch.from_numpy(teacher.vectors[[teacher.row(text) for text in said]].astype(np.float32))
     assert batch.loss(torch.cat((wanted, states(8))))[1]["teacher"] == pytest.approx(0, abs=1e-3)
+
+
+def test_a_teacher_that_reads_all_reads_no_code_and_english_of_translations(tmp_path: Path) -> None:
+    pairs = [
+        pair(1, query="un chat", task="bitext", query_language="fr", document_language="en"),
+        pair(2, query="a dog", task="bitext", query_language="en", document_language="sw"),
+        pair(3, query="sort a list", task="code", query_language="en", document_language="python"),
+        pair(4, query="北京?", task="retrieval", query_language="zh", document_language="zh"),
+    ]
+    store = built(tmp_path, pairs)
+    wanted = [pairs[0].positives[0].text, "a dog", "sort a list", "北京?", pairs[3].positives[0].text]
+    assert list(every(store)) == wanted
+    assert to_read(store, TeacherSettings(reads="all", max_texts=2), ()) == wanted[:2]
 
 
 # --- the reranker's ------------------------------------------------------------------------------

@@ -14,10 +14,13 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from lingxi import life, prompts
 from lingxi.check import check_model, make_golden
 from lingxi.embedder import Embedder
+from lingxi.engine.quantizing import quantize_directory
 from lingxi.errors import InputError, ModelError
 from lingxi.merge.run import merge_models
 from lingxi.merge.settings import MergeSettings
+from lingxi.model.int4 import nearest
 from lingxi.model.layout import read_prompts
+from lingxi.model.network import open_network_tensors
 from lingxi.records import write_pairs
 from lingxi.train.checkpoint_start import open_for_training
 from lingxi.train.feeding import text_ids
@@ -30,6 +33,7 @@ from toys import assert_mendable, toy_encoder
 pytestmark = pytest.mark.filterwarnings("ignore::lingxi.errors.LingxiWarning")
 
 TABLE = "embeddings.word_embeddings.weight"
+MATRIX = "encoder.layer.0.attention.self.query.weight"
 PHASE = {**WEAK, "steps": 4, "checkpoint_every": 2}
 
 
@@ -100,6 +104,11 @@ def weights(directory: Path) -> dict[str, torch.Tensor]:
     return load_file(directory / "model.safetensors")
 
 
+def open_table(directory: Path) -> torch.Tensor:
+    with open_network_tensors(directory) as state:
+        return state[TABLE].float()
+
+
 def test_an_encoder_is_tuned_with_all_its_weights(pairs: Path, start: Path, tmp_path: Path) -> None:
     figures = trained(pairs, tmp_path, start, weak=PHASE, supervised={**PHASE, "negatives": 1}, held_out=0.2)
     assert set(figures) == {"pairs", "taught", "weak", "supervised"}
@@ -131,6 +140,20 @@ def test_frozen_tokens_stay_as_they_were(pairs: Path, start: Path, tmp_path: Pat
     assert same == {f"embeddings.{table}.weight" for table in tables}
     (kept,) = (tmp_path / "kept").iterdir()
     assert torch.equal(weights(kept)[TABLE], before[TABLE])
+
+
+def test_a_phase_may_round_the_token_vectors_as_they_will_be_stored(
+    pairs: Path, start: Path, tmp_path: Path
+) -> None:
+    trained(pairs, tmp_path, start, weak=PHASE, supervised={**PHASE, "tokens": "int4", "keep": 2})
+    before, weak, after = (weights(path) for path in (start, tmp_path / "weak", tmp_path / "embedder"))
+    assert not torch.equal(before[TABLE], weak[TABLE])
+    assert torch.equal(after[TABLE], nearest(weak[TABLE]).values)
+    assert not torch.equal(weak[MATRIX], after[MATRIX])
+    for kept in (tmp_path / "kept").iterdir():
+        assert torch.equal(weights(kept)[TABLE], after[TABLE])
+    stored = quantize_directory(tmp_path / "embedder", tmp_path / "stored", packed=False, table="int4")
+    assert torch.equal(open_table(stored), after[TABLE])
 
 
 @pytest.mark.parametrize("search", [None, {"method": "descend", "steps": 3, "rows": 40}])

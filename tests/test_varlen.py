@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from lingxi import Embedder, Reranker
 from lingxi.engine.run import pooled_states
 from lingxi.errors import InputError
 from lingxi.model.packed import pack
+from lingxi.model.pooling import Pooling
 from lingxi.model.varlen import _of_torch, varlen_for
-from toys import TEXTS, gap, random_ids, toy_decoder
+from toys import TEXTS, gap, random_ids, toy_decoder, toy_encoder
 
 PLAIN = toy_decoder(hidden=32, head_dim=16, intermediate=48, vocab=64)
 CALLS: list[tuple[int, int]] = []
@@ -57,6 +59,49 @@ def test_one_call_a_batch_gives_the_same_states(lengths: list[int]) -> None:
     assert [(max(lengths), max(lengths)), (1, max(lengths))] == CALLS
     with torch.inference_mode():
         assert gap(decoder.states(pack(sequences)), PLAIN.states(pack(sequences))) < 1e-5
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "lasttoken"])
+def test_an_encoder_asks_once_a_layer(pooling: Pooling) -> None:
+    plain, one = toy_encoder(), toy_encoder()
+    plain.pooling = one.pooling = pooling
+    one.use_varlen(slow)
+    packed = pack(random_ids([7, 7, 3, 1], plain.size.vocab))
+    CALLS.clear()
+    with torch.inference_mode():
+        assert gap(one(packed), plain(packed)) < 1e-5
+    assert [(7, 7)] * (plain.size.layers - 1) + [(7, 7) if pooling == "mean" else (1, 7)] == CALLS
+
+
+def test_distances_are_computed_run_by_run() -> None:
+    one = toy_encoder(buckets=32)
+    one.use_varlen(slow)
+    CALLS.clear()
+    with torch.inference_mode():
+        one(pack(random_ids([7, 3], one.size.vocab)))
+    assert CALLS == []
+
+
+@pytest.mark.parametrize("known", [{"window_size", "enable_gqa"}, {"window_size"}, {"is_causal"}])
+def test_older_kernels_get_what_they_know(known: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+
+    def kernel(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *rest: object, **options: object) -> object:
+        given.update(options, heads=k.shape[1])
+        return slow(q, k, v, rest[:2], rest[2:], options.get("is_causal") or options["window_size"][1] == 0)
+
+    written = inspect.signature(kernel)
+    named = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in sorted(known)]
+    kernel.__signature__ = written.replace(parameters=named)
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
+    flash = _of_torch()
+    assert flash is not None
+    q, k = torch.randn(9, 4, 16), torch.randn(9, 2, 16)
+    starts = torch.tensor([0, 5, 9], dtype=torch.int32)
+    wanted = slow(q, k, k, (starts, starts), (5, 5), causal=True)
+    assert gap(flash(q, k, k, (starts, starts), (5, 5), causal=True), wanted) < 1e-6
+    assert set(given) == known | {"heads"}
+    assert given["heads"] == (2 if "enable_gqa" in known else 4)
 
 
 def test_after_a_prefix_attention_goes_by_runs() -> None:

@@ -10,6 +10,7 @@ import torch
 
 from lingxi.errors import InputError
 from lingxi.model.decoder import Decoder
+from lingxi.model.encoder import Encoder
 from lingxi.model.varlen import varlen_for
 
 Served = TypeVar("Served", bound=torch.nn.Module)
@@ -52,6 +53,6 @@ def spread(network: Served, devices: Sequence[torch.device]) -> list[Served]:
     ready = [network, *(deepcopy(network).to(device) for device in devices[1:])]
     for one in ready:
         inner = getattr(one, "inner", one)
-        if isinstance(inner, Decoder):
+        if isinstance(inner, Decoder | Encoder):
             inner.use_varlen(varlen_for(inner.device, inner.embed_tokens.weight.dtype))
     return ready

@@ -19,6 +19,7 @@ from lingxi.model.encoder_size import EncoderSize
 from lingxi.model.packed import Packed
 from lingxi.model.pooling import Pooling, places, pool
 from lingxi.model.table import table
+from lingxi.model.varlen import Varlen
 
 _BOTH_SIDES = Sight(causal=False)
 # MPNet's distances: as many buckets, the last of each side for this distance and any larger one.
@@ -54,6 +55,8 @@ class SelfAttention(nn.Module):
         self.query = nn.Linear(size.hidden, size.hidden)
         self.key = nn.Linear(size.hidden, size.hidden)
         self.value = nn.Linear(size.hidden, size.hidden)
+        # Attention over the whole batch in one call, where there is a kernel for it; run by run elsewhere.
+        self.varlen: Varlen | None = None
 
     def forward(
         self, asking: torch.Tensor, x: torch.Tensor, packed: Packed, bias: torch.Tensor | None
@@ -65,8 +68,27 @@ class SelfAttention(nn.Module):
         )
         if bias is not None:
             return _attend_biased(queries, keys, values, packed, bias).flatten(1)
+        if self.varlen is not None:
+            return self._in_one_call(self.varlen, queries, keys, values, packed).flatten(1)
         ask = attend if len(asking) == len(x) else attend_one
         return ask(queries, keys, values, packed.runs, sight=_BOTH_SIDES).flatten(1)
+
+    def _in_one_call(
+        self,
+        varlen: Varlen,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        packed: Packed,
+    ) -> torch.Tensor:
+        starts, longest = packed.starts, packed.longest
+        if len(queries) < len(keys):
+            starts = torch.arange(len(starts), dtype=torch.int32, device=starts.device)
+            longest = 1
+        found = varlen(
+            queries, keys, values, (starts, packed.starts), (longest, packed.longest), causal=False
+        )
+        return found
 
 
 class Output(nn.Module):
@@ -146,6 +168,12 @@ class Encoder(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.embed_tokens.weight.device
+
+    def use_varlen(self, varlen: Varlen | None) -> None:
+        """From now on attend over a whole batch in one call (None, and with distances' bias: run by run)."""
+        for module in self.encoder.modules():
+            if isinstance(module, SelfAttention):
+                module.varlen = None if self.size.buckets else varlen
 
     def forward(self, packed: Packed, prefix: None = None) -> torch.Tensor:
         """Pooled states, [sequences, hidden], in the order of the batch."""

@@ -48,9 +48,9 @@ def _of_torch() -> Varlen | None:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
         return None
-    if not {"window_size", "enable_gqa"} <= inspect.signature(varlen_attn).parameters.keys():
-        return None  # before torch 2.13 its heads could not be grouped
     compute = cast(Callable[..., torch.Tensor], varlen_attn)
+    taken = inspect.signature(varlen_attn).parameters.keys()
+    windowed, grouped = "window_size" in taken, "enable_gqa" in taken
 
     def flash(
         queries: torch.Tensor,
@@ -60,7 +60,18 @@ def _of_torch() -> Varlen | None:
         longest: tuple[int, int],
         causal: bool,
     ) -> torch.Tensor:
-        options: dict[str, Any] = {"window_size": (-1, 0 if causal else -1), "enable_gqa": True}
+        options: dict[str, Any] = (
+            {"window_size": (-1, 0 if causal else -1)} if windowed else {"is_causal": causal}
+        )
+        if grouped:
+            options["enable_gqa"] = True
+        else:  # before torch 2.13 each head has keys and values of its own
+            keys, values = (_repeated(each, queries.shape[1]) for each in (keys, values))
         return compute(queries, keys, values, *starts, *longest, **options)
 
     return flash
+
+
+def _repeated(x: torch.Tensor, heads: int) -> torch.Tensor:
+    """[tokens, kv_heads, head_dim] with each head as often as a group of queries shares it."""
+    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)

@@ -30,6 +30,16 @@ _GRADED_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
+class Rendered:
+    """A batch's task, its documents, the teacher's row of each sequence (or −1), and the ids of each."""
+
+    task: str
+    documents: Drawn
+    targets: NDArray[np.int64]
+    sequences: list[list[int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Contrast:
     """What a contrastive step needs but its random numbers; called with them it draws a batch.
 
@@ -48,6 +58,10 @@ class Contrast:
 
     def __call__(self, rng: np.random.Generator) -> Batch:
         """A batch: its sequences, queries first, and its loss."""
+        return self.batch(self.draw(rng))
+
+    def draw(self, rng: np.random.Generator) -> Rendered:
+        """The rows of a batch, rendered and tokenized."""
         mixed = self.contrasting is not None and rng.random() < self.settings.instruction_rate
         drawn_by = self.contrasting if mixed and self.contrasting else self.sampler
         draw = drawn_by.draw(rng, self.settings.batch_pairs)
@@ -59,7 +73,13 @@ class Contrast:
         texts = [*(row.query for row in rows), *drawn.documents]
         sequences = text_ids(self.tokens, texts, [*before, *after], self.settings.max_tokens)
         targets = self._targets(draw.kind.task, rows, drawn)
-        return Batch(sequences, lambda states: self._loss(draw.kind.task, drawn, targets, states))
+        return Rendered(draw.kind.task, drawn, targets, sequences)
+
+    def batch(self, drawn: Rendered) -> Batch:
+        """Its sequences with their loss."""
+        return Batch(
+            drawn.sequences, lambda states: self._loss(drawn.task, drawn.documents, drawn.targets, states)
+        )
 
     def _before(self, draw: Draw, rows: Sequence[Row], rng: np.random.Generator, mixed: bool) -> list[str]:
         """What stands before each query: nothing, the row's own task in some words, or the default one."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -44,6 +45,17 @@ class Batch:
 Objective = Callable[[np.random.Generator], Batch]
 
 
+@runtime_checkable
+class DrawnFirst(Protocol):
+    """An objective in two halves: what is drawn needs no network and goes from process to process."""
+
+    def draw(self, rng: np.random.Generator) -> Any:
+        """What a batch is made of."""
+
+    def batch(self, drawn: Any) -> Batch:
+        """The batch."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Sequences that one pass encodes: `members` of the batch, whose first `shared` ids are equal.
@@ -66,19 +78,45 @@ def cached_step(encode: Encode, objective: Objective, chunk_tokens: int | None, 
 
     Exact: loss and gradients equal those of the whole batch at once. None sets no limit. The
     figures are the loss's own, with `loss` and `tokens` (of the whole batch, shared ones counted in
-    every sequence).
+    every sequence). Where the objective is in two halves, so is the step (`ahead.TwoHalves`).
     """
 
-    def step(rng: np.random.Generator) -> Figures:
-        batch = objective(rng)
+    def compute(batch: Batch, seed: int) -> Figures:
         plan = plan_of(batch.sequences, chunk_tokens, ranks.size)
-        work = _Work(encode, batch, plan, ranks, int(rng.integers(2**31)))
+        work = _Work(encode, batch, plan, ranks, seed)
         once = len(plan[0]) == 1 or _fits(plan, batch.sequences, chunk_tokens)
         loss, figures = work.at_once() if once else work.in_two_passes()
         tokens = sum(map(len, batch.sequences))
         return {"loss": float(loss.detach()), **figures, "tokens": float(tokens)}
 
-    return step
+    if isinstance(objective, DrawnFirst):
+        return _Halves(objective, compute)
+    return lambda rng: compute(objective(rng), _seed(rng))
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**31))
+
+
+@dataclass(frozen=True, slots=True)
+class _Halves:
+    """A step whose batch may be drawn before it."""
+
+    objective: DrawnFirst
+    step: Callable[[Batch, int], Figures]
+
+    def __call__(self, rng: np.random.Generator) -> Figures:
+        """Both halves."""
+        return self.compute(self.prepare(rng))
+
+    def prepare(self, rng: np.random.Generator) -> tuple[Any, int]:
+        """What is drawn, and the step's seed of dropout."""
+        return self.objective.draw(rng), _seed(rng)
+
+    def compute(self, prepared: tuple[Any, int]) -> Figures:
+        """The figures of the step."""
+        drawn, seed = prepared
+        return self.step(self.objective.batch(drawn), seed)
 
 
 def plan_of(sequences: Sequence[list[int]], chunk_tokens: int | None, ranks: int) -> list[list[Chunk]]:

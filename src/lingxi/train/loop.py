@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from lingxi.errors import TrainingError
+from lingxi.train.ahead import TwoHalves, prepared
 from lingxi.train.checkpoints import Average, Run, keep_weights, latest, resume, save, trained
 from lingxi.train.gradcache import Figures, Step
 from lingxi.train.parallel import ALONE, Ranks, whole
@@ -65,11 +67,13 @@ def train(
     listeners: Sequence[Listener] = (),
     recipe: Mapping[str, Any] | None = None,
     ranks: Ranks = ALONE,
+    ahead: int = 0,
 ) -> Figures:
     """Train `module` in place; checkpoints and `log.jsonl` go to `folder`, which also resumes it.
 
     `listeners` are told each step's number and log row, on every rank; one that raises stops the
-    run. `recipe` is what else the outcome depends on (a checkpoint of another one is refused).
+    run. `recipe` is what else the outcome depends on (a checkpoint of another one is refused). `ahead`
+    processes draw what the next steps read, where a step is in two halves; the outcome is the same.
     Raises TrainingError where a figure is not finite, before the weights change. Returns the last row.
     """
     optimizer = _optimizer(module, schedule)
@@ -77,10 +81,10 @@ def train(
     run = Run(module, optimizer, average, _recipe(schedule, seed, recipe), ranks)
     first = resume(run, folder)
     log = _Log(folder / "log.jsonl", first, ranks)
-    for number in range(first, schedule.steps):
-        began = time.perf_counter()
+    began = time.perf_counter()
+    for number, work in _works(step, seed, range(first, schedule.steps), ahead):
         torch.manual_seed(int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))
-        figures = dict(step(np.random.default_rng((seed, number))))
+        figures = dict(work())
         figures["gradient_norm"] = _clip(module, schedule.max_norm)
         _check(figures, number, folder)
         figures["rate"] = _descend(optimizer, schedule, number)
@@ -93,7 +97,19 @@ def train(
             keep_weights(module, number + 1, folder, ranks)
         if (number + 1) % schedule.checkpoint_every == 0 or number + 1 == schedule.steps:
             save(run, number + 1, folder)
+        began = time.perf_counter()
     return log.last
+
+
+def _works(step: Step, seed: int, numbers: range, ahead: int) -> Iterator[tuple[int, Callable[[], Figures]]]:
+    """Each step's number and what is left to do of it."""
+    if not ahead or not isinstance(step, TwoHalves):
+        for number in numbers:
+            yield number, partial(step, np.random.default_rng((seed, number)))
+        return
+    with prepared(step.prepare, seed, numbers, ahead, depth=2 * ahead) as made:
+        for number, drawn in zip(numbers, made, strict=True):
+            yield number, partial(step.compute, drawn)
 
 
 def _recipe(schedule: Schedule, seed: int, recipe: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -47,6 +47,9 @@ class PhaseSettings(Settings):
     """Gradients are clipped to this norm."""
     checkpoint_every: int = Field(default=100, ge=1)
     """Steps between checkpoints."""
+    tokens: Literal["trained", "int4"] = "trained"
+    """`int4`: token vectors are rounded to four bits when the phase begins, and stay, so that what is stored
+    that way is what the network was trained with."""
     keep: int = Field(default=0, ge=0)
     """Checkpoints of the second half that are kept as models, to be merged."""
     ema: float | None = Field(default=None, gt=0, lt=1)

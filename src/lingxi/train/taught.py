@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from itertools import islice, zip_longest
 
 import numpy as np
 
@@ -35,6 +35,8 @@ def to_read(store: Store, settings: TeacherSettings, phases: Sequence[Contrastiv
         if not phases:
             raise InputError("no phase is taught", "leave out train.teacher, or set a teacher_weight above 0")
         return drawn_most(store, phases, settings.max_texts)
+    if settings.reads == "all":
+        return list(islice(dict.fromkeys(every(store)), settings.max_texts))
     texts = teachable(store, settings.max_texts)
     if not texts:
         raise InputError(
@@ -68,6 +70,22 @@ def teachable(store: Store, most: int) -> list[str]:
         if len(chosen) >= most:
             break
     return list(chosen)[:most]
+
+
+def every(store: Store) -> Iterator[str]:
+    """The texts of all rows but code; of a translation its English side, by which both are taught."""
+    languages = [stratum.language for stratum in store.strata]
+    tasks = [stratum.task for stratum in store.strata]
+    for number, stratum in enumerate(store.columns["strata"].tolist()):
+        first = int(store.positives.first[number])
+        other = store.languages[store.columns["document_languages"][number]]
+        if tasks[stratum] != "bitext":
+            if languages[stratum] not in LANGUAGES:
+                yield store.queries[number]
+            if other not in LANGUAGES:
+                yield store.positives.texts[first]
+        else:
+            yield store.positives.texts[first] if other == ENGLISH else store.queries[number]
 
 
 def drawn_most(store: Store, phases: Sequence[ContrastiveSettings], most: int) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lingxi import manifest
@@ -87,7 +88,8 @@ def _encoded(texts: Sequence[str], settings: TeacherSettings, cache: Path, parts
     """Vectors [texts, dim], a part at a time, so that hours of reading survive a stop."""
     package = str(settings.package)
     directory, before = teacher_directory(package, cache / package)
-    model = Embedder(directory, weights="int8", max_seq_length=settings.max_tokens)
+    rounded = None if torch.cuda.is_available() else "int8"
+    model = Embedder(directory, weights=rounded, max_seq_length=settings.max_tokens)
     most = settings.max_tokens * CHARACTERS_A_TOKEN
     found = []
     for start in range(0, len(texts), _PART):
