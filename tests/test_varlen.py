@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from lingxi.errors import InputError
 from lingxi.model.packed import pack
 from lingxi.model.pooling import Pooling
 from lingxi.model.varlen import _of_torch, varlen_for
+from lingxi.train.encoders import encode_by
 from toys import TEXTS, gap, random_ids, toy_decoder, toy_encoder
 
 PLAIN = toy_decoder(hidden=32, head_dim=16, intermediate=48, vocab=64)
@@ -102,6 +104,23 @@ def test_older_kernels_get_what_they_know(known: set[str], monkeypatch: pytest.M
     assert gap(flash(q, k, k, (starts, starts), (5, 5), causal=True), wanted) < 1e-6
     assert set(given) == known | {"heads"}
     assert given["heads"] == (2 if "enable_gqa" in known else 4)
+
+
+def test_in_training_the_kernel_gets_halves() -> None:
+    kinds: list[torch.dtype] = []
+
+    def told(*given: Any, **options: Any) -> torch.Tensor:
+        kinds.extend(each.dtype for each in given[:3])
+        return slow(*given, **options)
+
+    decoder = toy_decoder(hidden=32, head_dim=16, intermediate=48, vocab=64).requires_grad_(True)
+    decoder.use_varlen(told)
+    sequences = random_ids([7, 3, 3], 64)
+    states = [encode_by(each, torch.bfloat16)(sequences) for each in (decoder, PLAIN)]
+    assert set(kinds) == {torch.bfloat16}
+    assert gap(*(each.detach() for each in states)) < 0.05
+    states[0].sum().backward()
+    assert all(each.grad is not None for each in decoder.parameters())
 
 
 def test_after_a_prefix_attention_goes_by_runs() -> None:

@@ -209,7 +209,7 @@ class Block(nn.Module):
         if self.varlen is None or seen is not None:
             return attend(queries, keys, values, packed.runs, seen, self.self_attn.sight)
         starts, longest = (packed.starts, packed.starts), (packed.longest, packed.longest)
-        return self.varlen(queries, keys, values, starts, longest, causal=True)
+        return self.varlen(*_alike(queries, keys, values), starts, longest, causal=True)
 
     def _attend_last(
         self,
@@ -223,7 +223,7 @@ class Block(nn.Module):
             return attend_one(queries, keys, values, packed.runs, seen, self.self_attn.sight)
         each = torch.arange(len(packed.starts), dtype=torch.int32, device=packed.starts.device)
         starts, longest = (each, packed.starts), (1, packed.longest)
-        return self.varlen(queries, keys, values, starts, longest, causal=False)
+        return self.varlen(*_alike(queries, keys, values), starts, longest, causal=False)
 
     def _finish(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """Add the attention's output [tokens, heads, head_dim] and the feed-forward layer to `x`."""
@@ -234,6 +234,13 @@ class Block(nn.Module):
             return x + cast(torch.Tensor, self.post_feedforward_layernorm(wide))
         x = x + found
         return x + cast(torch.Tensor, self.mlp(self.post_attention_layernorm(x)))
+
+
+def _alike(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """All in the values' number type: under autocast those are halves, and what was normed is not."""
+    return queries.to(values.dtype), keys.to(values.dtype), values
 
 
 class Decoder(nn.Module):
@@ -305,7 +312,7 @@ class Decoder(nn.Module):
         return joined(after, Prefix(len(ids), tuple(layers)))
 
     def use_varlen(self, varlen: Varlen | None) -> None:
-        """From now on attend over a whole batch in one call (None: run by run); for inference."""
+        """From now on attend over a whole batch in one call (None: run by run)."""
         for block in self._blocks():
             block.varlen = varlen if block.self_attn.sight == CAUSAL else None
 
