@@ -156,6 +156,18 @@ def test_a_phase_may_round_the_token_vectors_as_they_will_be_stored(
     assert torch.equal(open_table(stored), after[TABLE])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"weak": {**PHASE, "tokens": "int4"}, "lora": {"rank": 2}}, "adapters"),
+        ({"weak": {**PHASE, "tokens": "int4"}, "supervised": PHASE}, "supervised"),
+    ],
+)
+def test_rounded_token_vectors_are_neither_adapted_nor_trained_on(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        TrainSettings.model_validate({"start": "lingxi-pico", **wrong})
+
+
 @pytest.mark.parametrize("search", [None, {"method": "descend", "steps": 3, "rows": 40}])
 def test_checkpoints_of_an_encoder_are_merged(
     search: dict[str, Any] | None, pairs: Path, start: Path, tmp_path: Path

@@ -85,10 +85,8 @@ class SelfAttention(nn.Module):
         if len(queries) < len(keys):
             starts = torch.arange(len(starts), dtype=torch.int32, device=starts.device)
             longest = 1
-        found = varlen(
-            queries, keys, values, (starts, packed.starts), (longest, packed.longest), causal=False
-        )
-        return found
+        bounds = (starts, packed.starts), (longest, packed.longest)
+        return varlen(queries, keys, values, *bounds, causal=False)
 
 
 class Output(nn.Module):

@@ -47,9 +47,6 @@ class PhaseSettings(Settings):
     """Gradients are clipped to this norm."""
     checkpoint_every: int = Field(default=100, ge=1)
     """Steps between checkpoints."""
-    tokens: Literal["trained", "int4"] = "trained"
-    """`int4`: token vectors are rounded to four bits when the phase begins, and stay, so that what is stored
-    that way is what the network was trained with."""
     keep: int = Field(default=0, ge=0)
     """Checkpoints of the second half that are kept as models, to be merged."""
     ema: float | None = Field(default=None, gt=0, lt=1)
@@ -96,6 +93,9 @@ class ContrastiveSettings(PhaseSettings):
     """Factor on the teacher's weight in this phase."""
     spread_out: float = Field(default=0.0, ge=0)
     """Weight of the spread-out regulariser, which keeps cut and binary vectors apart."""
+    tokens: Literal["trained", "int4"] = "trained"
+    """`int4`: token vectors are rounded to four bits when the phase begins, and stay, so that what is stored
+    that way is what the network was trained with."""
     stored_as: tuple[Literal["int8", "binary"], ...] = ()
     """Forms in which vectors will be stored: the loss sees them too (straight-through)."""
 
@@ -117,6 +117,8 @@ class LexiconSettings(ContrastiveSettings):
                 raise ValueError(
                     f"token vectors read no instructions and are not mined with: leave out {name}"
                 )
+        if self.tokens != "trained":
+            raise ValueError("this phase trains token vectors and nothing else: leave out tokens")
         return self
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -112,8 +113,10 @@ def run_phase(
 
 def _ahead(ranks: Ranks) -> int:
     """Processes that draw what a GPU reads next; on a CPU they would take what the step computes with."""
+    if ranks.device.type == "cpu" or "fork" not in multiprocessing.get_all_start_methods():
+        return 0
     spare = (os.cpu_count() or 1) // ranks.size - 2
-    return 0 if ranks.device.type == "cpu" else max(0, min(_DRAWING, spare))
+    return max(0, min(_DRAWING, spare))
 
 
 def seed_of(seed: int, phase: str) -> int:

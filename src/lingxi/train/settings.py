@@ -153,6 +153,17 @@ class TrainSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _tokens_checked(self) -> TrainSettings:
+        rounding = [phase.tokens == "int4" for phase in (self.weak, self.supervised) if phase]
+        if any(rounding) and self.lora is not None:
+            raise ValueError('adapters leave the token vectors alone: leave out tokens = "int4"')
+        if rounding == [True, False]:
+            raise ValueError(
+                'token vectors that [train.weak] rounded stay: give supervised tokens = "int4" too'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _reranker_checked(self) -> TrainSettings:
         if self.reranker is None:
             return self

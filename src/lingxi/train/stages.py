@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lingxi.model.int4 import nearest_packed
+from lingxi.model.int4 import GROUP, check_group, nearest_packed
 from lingxi.model.layout import Kind
 from lingxi.train import scratch
 from lingxi.train.checkpoint_start import Start, open_for_training
@@ -112,6 +112,8 @@ def _start(run: Training, figures: dict[str, Any]) -> tuple[Start, scratch.Origi
 
 def _train_embedder(run: Training, start: Start, figures: dict[str, Any]) -> None:
     settings, network = run.settings, start.network
+    if any(phase and phase.tokens == "int4" for phase in (settings.weak, settings.supervised)):
+        check_group(network.hidden, GROUP)
     begun = _readied(run, start, "embedder")
     split(network, run.ranks)
     dims = widths(settings, network.size.hidden)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import islice, zip_longest
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def to_read(store: Store, settings: TeacherSettings, phases: Sequence[Contrastiv
             raise InputError("no phase is taught", "leave out train.teacher, or set a teacher_weight above 0")
         return drawn_most(store, phases, settings.max_texts)
     if settings.reads == "all":
-        return list(islice(dict.fromkeys(every(store)), settings.max_texts))
+        return first_of(every(store), settings.max_texts)
     texts = teachable(store, settings.max_texts)
     if not texts:
         raise InputError(
@@ -70,6 +70,16 @@ def teachable(store: Store, most: int) -> list[str]:
         if len(chosen) >= most:
             break
     return list(chosen)[:most]
+
+
+def first_of(texts: Iterable[str], most: int) -> list[str]:
+    """The first `most` different texts."""
+    found: dict[str, None] = {}
+    for text in texts:
+        found[text] = None
+        if len(found) == most:
+            break
+    return list(found)
 
 
 def every(store: Store) -> Iterator[str]:
