@@ -1,9 +1,13 @@
 """Model cards: the data's licences, and what was measured in the report's own numbers."""
 
+from typing import get_args
+
+import pytest
+
 from lingxi import cards
 from lingxi.evaluate.report import Score
 from lingxi.manifest import Manifest
-from lingxi.train.settings import TrainSettings
+from lingxi.train.settings import TeacherSettings, TrainSettings
 
 SCORES = (
     Score("tatoeba", "mean of 2", "nano", "accuracy", 0.315, 0.3, 0.33, 20),
@@ -44,6 +48,12 @@ def test_a_card_says_what_a_model_is_of_and_how_it_was_trained():
     assert "teacher `a_teacher`" in text
     assert "cut to 96 tokens" in text
     assert "- Little of it is spoken language." in text
+
+
+@pytest.mark.parametrize("reads", get_args(TeacherSettings.model_fields["reads"].annotation))
+def test_a_card_says_what_a_teacher_read_whatever_it_was(reads: str) -> None:
+    taught = TUNED.model_copy(update={"teacher": TeacherSettings(package="a_teacher", reads=reads)})
+    assert "translations" in cards.card("embedder", "mine", [CURATED], taught)
 
 
 def test_a_reranker_s_card_is_of_its_own_phases():

@@ -166,6 +166,7 @@ def _training(kind: Kind, train: TrainSettings) -> str:
 _WHAT_IS_TAUGHT = {
     "english": "English texts and code, and the translations of English texts",
     "drawn": "The texts that training draws most, and their translations",
+    "all": "Texts other than code, and the translations of English ones",
 }
 
 
