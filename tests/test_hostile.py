@@ -315,16 +315,21 @@ done
 """
 
 
-def test_apt_updates_one_folder_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cache", ["cache", "{here}/cache"])
+def test_apt_updates_one_folder_at_a_time(
+    cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "apt-get").write_text(APT)
     (tmp_path / "bin" / "apt-get").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    where = Path(cache.format(here=tmp_path))
     with ThreadPoolExecutor(4) as pool:
-        came = list(pool.map(lambda name: fetched_source(name, tmp_path / "cache"), ["tea", "pot", "cup"]))
-        lists = list(pool.map(lambda _: fetched_indices(["de"], tmp_path / "cache"), range(3)))
+        came = list(pool.map(lambda name: fetched_source(name, where), ["tea", "pot", "cup"]))
+        lists = list(pool.map(lambda _: fetched_indices(["de"], where), range(3)))
     assert {path.name for path in came} == {"tea_1.orig.tar.gz"} and len({*lists}) == 1
 
 

@@ -99,7 +99,7 @@ def sizes_of_debs(packages: Sequence[str]) -> dict[str, int]:
 
 def fetched_indices(codes: Sequence[str], cache: Path) -> Path:
     """Download the indices of package descriptions in these languages and return their folder."""
-    folder = cache / f"descriptions-{digest(*codes)}"
+    folder = cache.resolve() / f"descriptions-{digest(*codes)}"  # apt-get is called in it
     lists = folder / "lists"
     with _UPDATE:
         _update_indices(codes, folder, lists)
@@ -236,6 +236,7 @@ FETCHED: Mapping[str, Callable[[str, Path], Path]] = {
 
 
 def _source_options(folder: Path) -> list[str]:
+    folder = folder.resolve()  # apt-get is called in another one
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "sources.list").write_text(_source_lists(Path("/etc/apt")), "utf-8")
