@@ -8,6 +8,7 @@ import pytest
 from lingxi.curate.pack import pack, unpack
 from lingxi.errors import InputError
 from lingxi.records import read_pairs, write_pairs
+from lingxi.train.storing import build_store
 from test_curate import pair
 
 
@@ -40,3 +41,21 @@ def test_too_little_room_is_said(kept: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="do not hold one row of each of 2 strata"):
         pack(kept, tmp_path / "packed.parquet", 0.0005)
     assert not (tmp_path / "packed.parquet").exists()
+
+
+def test_texts_may_be_cut_where_training_reads_no_more(kept: Path, tmp_path: Path) -> None:
+    packed = pack(kept, tmp_path / "packed.parquet", 10, characters=9)
+    rows = list(read_pairs(tmp_path / "packed.parquet"))
+    assert packed.rows == len(rows) == 4050
+    assert {row.query for row in rows} == {row.query[:9] for row in read_pairs(kept)}
+    assert {row.positives[0].text for row in rows} == {row.positives[0].text[:9] for row in read_pairs(kept)}
+
+
+def test_training_reads_a_packed_file_as_it_is(kept: Path, tmp_path: Path) -> None:
+    pack(kept, tmp_path / "packed.parquet", 10)
+    unpack(tmp_path / "packed.parquet", tmp_path / "back.parquet")
+    stores = [build_store([tmp_path / f"{name}.parquet"], tmp_path / name, 0) for name in ("packed", "back")]
+    texts = [[store.row(number).positives[0].text for number in range(len(store))] for store in stores]
+    assert texts[0] == texts[1]
+    ids = [store.positives.ids for store in stores]
+    assert len(set(ids[0].tolist())) == len(set(ids[1].tolist())) == len(set(texts[0]))

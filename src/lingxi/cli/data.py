@@ -26,13 +26,14 @@ def pack(
     out: Annotated[Path, typer.Option(help="The Parquet file to write.")] = Path("pairs.packed.parquet"),
     megabytes: Annotated[float, typer.Option(help="Largest size, in 1e6 bytes.")] = 55.0,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    characters: Annotated[int | None, typer.Option(help="Cut every text.", min=1)] = None,
     as_json: Json = False,
 ) -> None:
     """Write a compact, balanced copy of a run's kept rows for a training run elsewhere."""
     from lingxi.curate import KEPT_FILE
     from lingxi.curate.pack import pack as write
 
-    found = write(curated_of(run) / KEPT_FILE, out, megabytes, seed)
+    found = write(curated_of(run) / KEPT_FILE, out, megabytes, seed, characters=characters)
     if as_json:
         show.dump(asdict(found))
         return

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from lingxi.records import Pair, batches, pair_schema
 
 Kind = tuple[str, str, str]
-_NAMES = ("task", "query_language", "document_language")
+NAMES = ("task", "query_language", "document_language")
 
 
 def kind_of(row: Pair) -> Kind:
@@ -19,12 +20,17 @@ def kind_of(row: Pair) -> Kind:
     return row.task, row.query_language, row.document_language
 
 
+def kinds_of(batch: Any) -> Iterator[Kind]:
+    """The kind of every row of an Arrow record batch of pairs."""
+    return zip(*(batch.column(name).to_pylist() for name in NAMES), strict=True)
+
+
 def kinds_in(path: Path) -> Iterator[Kind]:
     """The kind of every row of a Parquet file, without reading the texts."""
     import pyarrow as pa
 
-    for batch in batches(path, pa.schema([pair_schema().field(name) for name in _NAMES])):
-        yield from zip(*(batch.column(name).to_pylist() for name in _NAMES), strict=True)
+    for batch in batches(path, pa.schema([pair_schema().field(name) for name in NAMES])):
+        yield from kinds_of(batch)
 
 
 def even_cap(sizes: Iterable[tuple[int, float]], room: float) -> int:
