@@ -99,7 +99,7 @@ def sizes_of_debs(packages: Sequence[str]) -> dict[str, int]:
 
 def fetched_indices(codes: Sequence[str], cache: Path) -> Path:
     """Download the indices of package descriptions in these languages and return their folder."""
-    folder = cache.resolve() / f"descriptions-{digest(*codes)}"  # apt-get is called in it
+    folder = cache / f"descriptions-{digest(*codes)}"
     lists = folder / "lists"
     with _UPDATE:
         _update_indices(codes, folder, lists)
@@ -108,16 +108,8 @@ def fetched_indices(codes: Sequence[str], cache: Path) -> Path:
 
 def _update_indices(codes: Sequence[str], folder: Path, lists: Path) -> None:
     if not any(lists.glob("*Translation-*")):
-        for name in ("lists/partial", "cache/archives/partial"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        settings = {
-            "APT::Sandbox::User": "root",
-            "Dir::State::lists": lists,
-            "Dir::Cache": folder / "cache",
-            "Acquire::Languages": ",".join(codes),
-            "Acquire::GzipIndexes": "false",
-        }
-        options = [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
+        asked = {"Acquire::Languages": ",".join(codes), "Acquire::GzipIndexes": "false"}
+        options = _private(folder, asked)
         _run(["apt-get", *options, "update"], folder, "the package descriptions")
 
 
@@ -236,16 +228,22 @@ FETCHED: Mapping[str, Callable[[str, Path], Path]] = {
 
 
 def _source_options(folder: Path) -> list[str]:
-    folder = folder.resolve()  # apt-get is called in another one
+    folder.mkdir(parents=True, exist_ok=True)
+    own = folder.resolve() / "sources.list"
+    own.write_text(_source_lists(Path("/etc/apt")), "utf-8")
+    return _private(folder, {"Dir::Etc::SourceList": own, "Dir::Etc::SourceParts": "/dev/null"})
+
+
+def _private(folder: Path, asked: Mapping[str, str | Path]) -> list[str]:
+    """Options of apt-get for a state of its own below `folder`, in whatever folder it is called."""
+    state = folder.resolve()
     for name in ("lists/partial", "cache/archives/partial"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "sources.list").write_text(_source_lists(Path("/etc/apt")), "utf-8")
+        (state / name).mkdir(parents=True, exist_ok=True)
     settings = {
         "APT::Sandbox::User": "root",
-        "Dir::Etc::SourceList": folder / "sources.list",
-        "Dir::Etc::SourceParts": "/dev/null",
-        "Dir::State::lists": folder / "lists",
-        "Dir::Cache": folder / "cache",
+        "Dir::State::lists": state / "lists",
+        "Dir::Cache": state / "cache",
+        **asked,
     }
     return [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
 

@@ -152,6 +152,10 @@ def _light(row: Pair, characters: int | None) -> Pair:
     def short(items: tuple[Passage, ...]) -> tuple[Passage, ...]:
         return tuple(replace(item, text=item.text[:characters]) for item in items)
 
-    positives = tuple(replace(item, id="") for item in short(row.positives))
-    negatives = row.negatives if characters is None else short(row.negatives)
-    return replace(row, query=row.query[:characters], scores=kept, positives=positives, negatives=negatives)
+    return replace(
+        row,
+        query=row.query[:characters],
+        scores=kept,
+        positives=tuple(replace(item, id="") for item in short(row.positives)),
+        negatives=short(row.negatives),
+    )

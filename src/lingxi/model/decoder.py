@@ -208,8 +208,7 @@ class Block(nn.Module):
     ) -> torch.Tensor:
         if self.varlen is None or seen is not None:
             return attend(queries, keys, values, packed.runs, seen, self.self_attn.sight)
-        starts, longest = (packed.starts, packed.starts), (packed.longest, packed.longest)
-        return self.varlen(*_alike(queries, keys, values), starts, longest, causal=True)
+        return self.varlen(*_alike(queries, keys, values), *packed.bounds(one=False), causal=True)
 
     def _attend_last(
         self,
@@ -221,9 +220,7 @@ class Block(nn.Module):
     ) -> torch.Tensor:
         if self.varlen is None or seen is not None:
             return attend_one(queries, keys, values, packed.runs, seen, self.self_attn.sight)
-        each = torch.arange(len(packed.starts), dtype=torch.int32, device=packed.starts.device)
-        starts, longest = (each, packed.starts), (1, packed.longest)
-        return self.varlen(*_alike(queries, keys, values), starts, longest, causal=False)
+        return self.varlen(*_alike(queries, keys, values), *packed.bounds(one=True), causal=False)
 
     def _finish(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """Add the attention's output [tokens, heads, head_dim] and the feed-forward layer to `x`."""

@@ -68,25 +68,11 @@ class SelfAttention(nn.Module):
         )
         if bias is not None:
             return _attend_biased(queries, keys, values, packed, bias).flatten(1)
+        one = len(asking) < len(x)
         if self.varlen is not None:
-            return self._in_one_call(self.varlen, queries, keys, values, packed).flatten(1)
-        ask = attend if len(asking) == len(x) else attend_one
+            return self.varlen(queries, keys, values, *packed.bounds(one=one), causal=False).flatten(1)
+        ask = attend_one if one else attend
         return ask(queries, keys, values, packed.runs, sight=_BOTH_SIDES).flatten(1)
-
-    def _in_one_call(
-        self,
-        varlen: Varlen,
-        queries: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        packed: Packed,
-    ) -> torch.Tensor:
-        starts, longest = packed.starts, packed.longest
-        if len(queries) < len(keys):
-            starts = torch.arange(len(starts), dtype=torch.int32, device=starts.device)
-            longest = 1
-        bounds = (starts, packed.starts), (longest, packed.longest)
-        return varlen(queries, keys, values, *bounds, causal=False)
 
 
 class Output(nn.Module):

@@ -67,6 +67,16 @@ class Packed:
         """Tokens of the longest sequence."""
         return max(run.length for run in self.runs)
 
+    def bounds(self, *, one: bool) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[int, int]]:
+        """Where sequences start, and the longest, of queries and of keys, as one call of attention is told.
+
+        Queries are all tokens, or `one` of each sequence.
+        """
+        if not one:
+            return (self.starts, self.starts), (self.longest, self.longest)
+        each = torch.arange(len(self.starts), dtype=torch.int32, device=self.starts.device)
+        return (each, self.starts), (1, self.longest)
+
 
 def pack(sequences: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Packed:
     """Lay non-empty sequences of ids end to end, in the order given; raises ValueError for an empty one."""

@@ -11,7 +11,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -31,33 +30,24 @@ class TwoHalves(Protocol):
         """Encode, compare and go back; the figures."""
 
 
-@contextmanager
-def prepared(
-    prepare: Prepare, seed: int, steps: range, processes: int, depth: int
-) -> Iterator[Iterator[Any]]:
+def prepared(prepare: Prepare, seed: int, steps: range, processes: int, depth: int) -> Iterator[Any]:
     """What `prepare` makes of each step's random numbers, in order; up to `depth` wait for whoever asks.
 
     Raises what `prepare` raised, at the step that it was for.
     """
-    with ProcessPoolExecutor(
+    waiting: deque[Future[Any]] = deque()
+    pool = ProcessPoolExecutor(
         processes, multiprocessing.get_context("fork"), initializer=_take, initargs=(prepare, seed)
-    ) as pool:
-        waiting: deque[Future[Any]] = deque()
-
-        def in_order() -> Iterator[Any]:
-            numbers = iter(steps)
-            for number in numbers:
-                waiting.append(pool.submit(_made, number))
-                if len(waiting) > depth:
-                    yield waiting.popleft().result()
-            while waiting:
+    )
+    try:
+        for number in steps:
+            waiting.append(pool.submit(_made, number))
+            if len(waiting) > depth:
                 yield waiting.popleft().result()
-
-        try:
-            yield in_order()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 # Of a forked process alone: what it inherited, which is never sent.

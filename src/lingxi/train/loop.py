@@ -107,9 +107,9 @@ def _works(step: Step, seed: int, numbers: range, ahead: int) -> Iterator[tuple[
         for number in numbers:
             yield number, partial(step, np.random.default_rng((seed, number)))
         return
-    with prepared(step.prepare, seed, numbers, ahead, depth=2 * ahead) as made:
-        for number, drawn in zip(numbers, made, strict=True):
-            yield number, partial(step.compute, drawn)
+    made = prepared(step.prepare, seed, numbers, ahead, depth=2 * ahead)
+    for number, drawn in zip(numbers, made, strict=True):
+        yield number, partial(step.compute, drawn)
 
 
 def _recipe(schedule: Schedule, seed: int, recipe: Mapping[str, Any] | None) -> dict[str, Any]:

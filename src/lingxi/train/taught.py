@@ -84,18 +84,14 @@ def first_of(texts: Iterable[str], most: int) -> list[str]:
 
 def every(store: Store) -> Iterator[str]:
     """The texts of all rows but code; of a translation its English side, by which both are taught."""
-    languages = [stratum.language for stratum in store.strata]
-    tasks = [stratum.task for stratum in store.strata]
-    for number, stratum in enumerate(store.columns["strata"].tolist()):
-        first = int(store.positives.first[number])
+    # Not row by row of the store, which would decode every negative too.
+    for number, stratum in enumerate(map(store.strata.__getitem__, store.columns["strata"].tolist())):
         other = store.languages[store.columns["document_languages"][number]]
-        if tasks[stratum] != "bitext":
-            if languages[stratum] not in LANGUAGES:
-                yield store.queries[number]
-            if other not in LANGUAGES:
-                yield store.positives.texts[first]
-        else:
-            yield store.positives.texts[first] if other == ENGLISH else store.queries[number]
+        query, document = _read_sides(stratum.task, stratum.language, other)
+        if query:
+            yield store.queries[number]
+        if document:
+            yield store.positives.texts[int(store.positives.first[number])]
 
 
 def drawn_most(store: Store, phases: Sequence[ContrastiveSettings], most: int) -> list[str]:
@@ -115,8 +111,16 @@ def drawn_most(store: Store, phases: Sequence[ContrastiveSettings], most: int) -
 
 
 def _sides(row: Row) -> Iterator[str]:
-    sides = ((row.query_language, row.query), (row.document_language, row.positives[0].text))
-    if row.task == "bitext":
-        yield next((text for language, text in sides if language == ENGLISH), row.query)
-    else:
-        yield from (text for language, text in sides if language not in LANGUAGES)
+    query, document = _read_sides(row.task, row.query_language, row.document_language)
+    if query:
+        yield row.query
+    if document:
+        yield row.positives[0].text
+
+
+def _read_sides(task: str, query_language: str, document_language: str) -> tuple[bool, bool]:
+    """Whether a row's query, and its document, is read: of a translation one, of others both but code."""
+    if task != "bitext":
+        return query_language not in LANGUAGES, document_language not in LANGUAGES
+    document = document_language == ENGLISH != query_language
+    return not document, document
