@@ -19,7 +19,7 @@ from lingxi.evaluate.named import system as named_system
 from lingxi.evaluate.report import Score, as_markdown, read_report
 from lingxi.evaluate.reranked import Reranked
 from lingxi.evaluate.run import evaluate
-from lingxi.evaluate.suite import SuiteSettings, read_suite
+from lingxi.evaluate.suite import SuiteSettings, read_suite, resolve
 from lingxi.evaluate.systems import Matrix, System, Texts, best_first, top_k
 from lingxi.evaluate.tasks import Bitext, Head, Instructed, Labelled, Pairs, Ranking
 from lingxi.model.golden import calibration_texts
@@ -356,6 +356,14 @@ def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
 def test_the_table_is_in_percent() -> None:
     row = Score("tatoeba", "spa", "BM25", "accuracy", 0.1234, 0.1, 0.15, 10)
     assert "| tatoeba | spa | accuracy | BM25 | 12.3 | 10.0 – 15.0 | 10 |" in as_markdown([row])
+
+
+def test_a_quick_suite_has_few_languages_and_as_many_queries_as_told() -> None:
+    whole, quick = resolve("benchmark"), resolve("benchmark", quick=True)
+    assert (whole.queries, quick.queries) == (300, 100)
+    assert resolve("benchmark", ("queries=300",), quick=True).queries == 300
+    few, many = ({item.name: item for item in suite.sets}["tatoeba"] for suite in (quick, whole))
+    assert few.languages == many.quick and many.languages is None
 
 
 def test_every_reader_of_the_shipped_suite_is_there() -> None:

@@ -369,7 +369,7 @@ def test_a_merged_embedder_loads_and_passes_its_check(embedders, tmp_path, dtype
     assert len({each["hash"] for each in said["inputs"]}) == 2
     assert str(tmp_path) not in json.dumps(said)
     card = (done.out / "README.md").read_text()
-    assert "weighted mean" in card
+    assert "weighted mean" in card and "- qwen3\n" in card
     assert "| e1 |" in card
     assert not list(tmp_path.glob("*.partial"))
 

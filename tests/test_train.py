@@ -57,6 +57,7 @@ def contrast(store: Store, tokens: Tokens, tasks: tuple[str, ...], **options: An
     """An objective that always asks with the row's own instruction, unless told otherwise."""
     teacher, mixed = options.pop("teacher", None), options.pop("mixed", None)
     instructed = options.pop("instructed", True)
+    widths = {name: options.pop(name) for name in ("dim_weights", "taught_dims") if name in options}
     rates = {"raw_query_rate": 0.0, "default_task_rate": 0.0, "paraphrase_rate": 0.0}
     settings = ContrastiveSettings(
         steps=4,
@@ -67,7 +68,7 @@ def contrast(store: Store, tokens: Tokens, tasks: tuple[str, ...], **options: An
         **rates | options,
     )
     drawn_from = sampler(store, dict.fromkeys(tasks, 1.0), 0.5)
-    return Contrast(drawn_from, mixed, tokens, settings, (16, 64), teacher, 1.0, instructed)
+    return Contrast(drawn_from, mixed, tokens, settings, (16, 64), teacher, 1.0, instructed, **widths)
 
 
 def told(tokens: Tokens, sequences: list[list[int]]) -> list[str]:
@@ -270,6 +271,34 @@ def test_a_translation_is_drawn_to_the_vector_of_its_english_side(
     figures = batch.loss(torch.cat((wanted, wanted)))[1]
     assert figures["teacher"] == pytest.approx(0, abs=1e-3)
     assert batch.loss(states(16))[1]["teacher"] > 0.5
+
+
+def test_widths_count_by_their_weights(tokens: Tokens, tmp_path: Path) -> None:
+    store, given = built(tmp_path, rows("retrieval")), states(16)
+
+    def loss(weights: tuple[float, ...] | None) -> float:
+        step = contrast(store, tokens, ("retrieval",), dim_weights=weights)(rng())
+        return float(step.loss(given)[0].detach())
+
+    narrow, full = loss((1.0, 0.0)), loss((0.0, 1.0))
+    assert abs(narrow - full) > 0.1
+    assert loss(None) == pytest.approx((narrow + full) / 2)
+    assert loss((3.0, 1.0)) == pytest.approx((3 * narrow + full) / 4)
+
+
+def test_a_teacher_of_full_widths_leaves_cut_vectors_alone(tokens: Tokens, tmp_path: Path) -> None:
+    pairs = rows("retrieval")
+    teacher = taught([row.query for row in pairs])
+    store, given = built(tmp_path, pairs), states(16)
+
+    def apart(**options: Any) -> float:
+        return contrast(store, tokens, ("retrieval",), teacher=teacher, **options)(rng()).loss(given)[1][
+            "teacher"
+        ]
+
+    narrow, full = apart(taught_dims=(16,)), apart(taught_dims=(64,))
+    assert abs(narrow - full) > 1e-3
+    assert apart() == pytest.approx((narrow + full) / 2)
 
 
 def test_search_has_no_target_for_what_the_teacher_has_not_read(tokens: Tokens, tmp_path: Path) -> None:

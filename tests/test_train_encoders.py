@@ -142,6 +142,37 @@ def test_frozen_tokens_stay_as_they_were(pairs: Path, start: Path, tmp_path: Pat
     assert torch.equal(weights(kept)[TABLE], before[TABLE])
 
 
+def test_only_the_last_layers_may_be_trained(pairs: Path, start: Path, tmp_path: Path) -> None:
+    trained(pairs, tmp_path, start, weak=PHASE, last_layers=1)
+    before, after = weights(start), weights(tmp_path / "embedder")
+    last = max(int(name.split(".")[2]) for name in before if name.startswith("encoder.layer."))
+    assert last > 0
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if name.startswith(f"encoder.layer.{last}.")}
+
+
+def test_last_layers_of_a_decoder_keep_the_rest_as_it_was(
+    pairs: Path, embedder_directory: Path, tmp_path: Path
+) -> None:
+    trained(pairs, tmp_path, embedder_directory, weak=PHASE, last_layers=1, dims=[32, 64])
+    before, after = weights(embedder_directory), weights(tmp_path / "embedder")
+    last = max(int(name.split(".")[1]) for name in before if name.startswith("layers."))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if name == "norm.weight" or name.startswith(f"layers.{last}.")}
+
+
+def test_last_layers_are_not_those_of_adapters() -> None:
+    table = {"start": "lingxi-pico", "weak": PHASE, "last_layers": 1, "lora": {"rank": 2}}
+    with pytest.raises(ValueError, match="last_layers"):
+        TrainSettings.model_validate(table)
+
+
+def test_more_last_layers_than_there_are_is_refused(pairs: Path, start: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        trained(pairs, tmp_path, start, weak=PHASE, last_layers=99)
+    assert_mendable(refused.value, "last_layers")
+
+
 def test_a_phase_may_round_the_token_vectors_as_they_will_be_stored(
     pairs: Path, start: Path, tmp_path: Path
 ) -> None:
@@ -179,6 +210,7 @@ def test_checkpoints_of_an_encoder_are_merged(
     done = merge_models(settings, kept, out, make_golden, dev=pairs if search else None, device="cpu")
     assert check_model(out, device="cpu").ok
     assert read_prompts(out) == read_prompts(kept[0])
+    assert "- bert\n" in (out / "README.md").read_text(encoding="utf-8")
     if done.search is None or done.search.kept is None:
         parts = [weights(path) for path in kept]
         expected = sum(share * part[TABLE] for share, part in zip(done.weights, parts, strict=True))
@@ -243,31 +275,30 @@ def test_a_teacher_in_whose_space_a_network_starts_is_not_turned() -> None:
     assert not TeacherSettings(rotated=False).rotated
 
 
-@pytest.mark.parametrize("recipe", ["nano", "nano-cpu"])
+SHORT = {"steps": 4, "batch_pairs": 8, "mixture": "{tasks={bitext=1.0}}"}
+
+
+@pytest.mark.parametrize("recipe", ["nano", "nano-cpu", "nano-polish"])
 def test_the_recipes_of_the_shipped_embedder_run_in_miniature(
     recipe: str, start: Path, tmp_path: Path
 ) -> None:
     root = Path(__file__).parent.parent
+    phases = ("supervised",) if recipe == "nano-polish" else ("weak", "supervised")
     short = (
         f'collect.labelled="{root / "tests/data/tiny"}"',
         f'train.start="{start}"',
         "train.pairs=[]",
         "train.teacher={}",
         "train.dims=[16, 32]",
-        "train.weak.steps=2",
-        "train.weak.batch_pairs=8",
-        "train.weak.instruction_rate=0",
-        "train.weak.mixture={tasks={bitext=1.0}}",
-        "train.supervised.steps=4",
-        "train.supervised.batch_pairs=8",
-        "train.supervised.mixture={tasks={bitext=1.0}}",
+        *(f"train.{phase}.{name}={value}" for phase in phases for name, value in SHORT.items()),
+        *(("train.weak.instruction_rate=0",) if "weak" in phases else ("train.dim_weights=[2, 1]",)),
     )
     life.run(root / f"recipes/{recipe}.toml", short, runs=tmp_path)
     merged = life.model_of(tmp_path / recipe, "embedder")
     assert merged == tmp_path / recipe / "5-merge" / "embedder"
     assert check_model(merged, device="cpu").ok
     before, after = weights(start)[TABLE], weights(merged)[TABLE].float()
-    if recipe == "nano-cpu":
+    if recipe != "nano":
         assert torch.equal(before.half().float(), after)
     else:  # rounded to four bits, but for what float16 rounds
         assert gap(nearest(after).values, after) < 5e-4 < 1e-2 < gap(before, after)

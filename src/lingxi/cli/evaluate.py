@@ -22,7 +22,9 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="A setting over the suite's: queries=100.")
 ]
 Cache = Annotated[Path, typer.Option(help="Where vectors and unpacked archives are kept.")]
-Quick = Annotated[bool, typer.Option("--quick", help="100 queries a set, 12 languages: ten minutes.")]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="100 queries a set (or --set queries=N), 12 languages: ten minutes.")
+]
 _DRAWN = (
     "queries drawn from headings, comments and first sentences of the files: they rank systems, and are "
     "easier than what people ask; give your own with --queries"
@@ -174,10 +176,9 @@ def _print(decision: Any) -> None:
 
 
 def _resolved(suite: str, overrides: list[str] | None, sets: str | None, quick: bool) -> SuiteSettings:
-    from lingxi.evaluate.suite import quick_suite, resolve
+    from lingxi.evaluate.suite import resolve
 
-    found = resolve(suite, tuple(overrides or ()), _split(sets))
-    return quick_suite(found) if quick else found
+    return resolve(suite, tuple(overrides or ()), _split(sets), quick=quick)
 
 
 def _split(names: str | None) -> tuple[str, ...]:

@@ -201,12 +201,11 @@ def _settings(overrides: list[str] | None) -> Any:
 
 
 def _keep(suite: str, root: Path | None, sets: str | None, quick: bool, cache: Path) -> Any:
-    from lingxi.evaluate.suite import quick_suite, resolve
+    from lingxi.evaluate.suite import resolve
     from lingxi.update.gate import Keep
 
     names = tuple(name.strip() for name in sets.split(",") if name.strip()) if sets else ()
-    found = resolve(suite, (), names)
-    return Keep(quick_suite(found) if quick else found, root, cache.expanduser())
+    return Keep(resolve(suite, (), names, quick=quick), root, cache.expanduser())
 
 
 def _replay(paths: list[Path], settings: Any, language: str) -> list[Any]:

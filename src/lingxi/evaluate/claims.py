@@ -25,7 +25,7 @@ from lingxi.evaluate.named import system as named_system
 from lingxi.evaluate.readers import read_set
 from lingxi.evaluate.results import Group, main_of, read_groups
 from lingxi.evaluate.run import evaluate
-from lingxi.evaluate.suite import SuiteSettings, quick_suite, resolve
+from lingxi.evaluate.suite import SuiteSettings, resolve
 from lingxi.evaluate.systems import Texts, top_k
 from lingxi.evaluate.tasks import Ranking
 from lingxi.languages import is_resourced, normalise
@@ -67,8 +67,7 @@ def try_claim(name: str, asked: Asked) -> Path:
     if name not in CLAIMS:
         raise InputError(f"no claim {name!r}", f"choose one of: {', '.join(CLAIMS)}")
     claim = CLAIMS[name]
-    suite = resolve(claim.suite, (), claim.sets)
-    suite = quick_suite(suite) if asked.quick else suite
+    suite = resolve(claim.suite, (), claim.sets, quick=asked.quick)
     systems = [named_system(each, asked.cache / "vectors") for each in claim.systems(asked)]
     # A suite that is built says itself where its sets lie.
     root = None if suite.built else asked.root

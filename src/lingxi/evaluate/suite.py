@@ -13,6 +13,8 @@ from lingxi.errors import InputError
 from lingxi.evaluate.tasks import TaskType
 
 SUITES = Path(__file__).parent / "suites"
+# Queries of a set where it should be quick.
+_QUICK = 100
 Reader = Literal[
     "beir", "parallel", "questions", "bitext", "sentences", "pairs", "labels", "candidates",
     "meetings", "graph", "passages", "code", "instructions",
@@ -109,16 +111,24 @@ def chosen(suite: SuiteSettings, names: tuple[str, ...]) -> SuiteSettings:
     return suite.model_copy(update={"sets": tuple(item for item in suite.sets if item.name in names)})
 
 
-def resolve(name: str | Path, overrides: tuple[str, ...] = (), sets: tuple[str, ...] = ()) -> SuiteSettings:
-    """A suite with overrides and, where `sets` names some, only those."""
+def resolve(
+    name: str | Path, overrides: tuple[str, ...] = (), sets: tuple[str, ...] = (), *, quick: bool = False
+) -> SuiteSettings:
+    """A suite with overrides and, where `sets` names some, only those.
+
+    A quick one has the languages named as `quick`, and 100 queries a set where the overrides do not say.
+    """
     suite = read_suite(name, overrides)
-    return chosen(suite, sets) if sets else suite
+    suite = chosen(suite, sets) if sets else suite
+    if not quick:
+        return suite
+    told = any(each.partition("=")[0].strip() == "queries" for each in overrides)
+    return _quick(suite, suite.queries if told else min(suite.queries, _QUICK))
 
 
-def quick_suite(suite: SuiteSettings) -> SuiteSettings:
-    """The same sets in a tenth of the time: 100 queries each, and the languages named as `quick`."""
+def _quick(suite: SuiteSettings, queries: int) -> SuiteSettings:
     sets = tuple(
         item.model_copy(update={"languages": item.quick}) if item.quick and not item.languages else item
         for item in suite.sets
     )
-    return suite.model_copy(update={"queries": min(suite.queries, 100), "sets": sets})
+    return suite.model_copy(update={"queries": queries, "sets": sets})

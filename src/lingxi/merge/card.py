@@ -12,7 +12,7 @@ import lingxi
 from lingxi.config import to_json
 from lingxi.merge.search import Found
 from lingxi.merge.settings import MergeSettings
-from lingxi.model.files import hash_weights
+from lingxi.model.files import hash_weights, read_config
 from lingxi.model.layout import Kind, card_head
 
 _METHODS = {
@@ -72,7 +72,8 @@ def _searched(found: Mapping[str, Any]) -> str:
 def _head(kind: Kind, models: Sequence[Path]) -> str:
     licences = {_licence(model) for model in models}
     line = f"license: {licences.pop()}\n" if len(licences) == 1 and None not in licences else ""
-    return card_head(kind, line, ("sentence-transformers", "qwen3", "merge"))
+    family = str(read_config(models[0])["model_type"])
+    return card_head(kind, line, ("sentence-transformers", family, "merge"))
 
 
 def _licence(model: Path) -> str | None:

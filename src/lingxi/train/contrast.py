@@ -5,7 +5,7 @@ Text is rendered by `prompts` exactly as the embedder renders it when it serves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,8 @@ class Contrast:
 
     `contrasting` draws batches in which queries stand under several instructions, where there are such rows.
     `instructed` is false for token vectors alone, which learn what texts mean and read no instructions.
+    `dim_weights` weigh the losses of `dims`, alike where None; the teacher's is over `taught_dims`, or over
+    all as they are weighed where None.
     """
 
     sampler: Sampler
@@ -55,6 +57,8 @@ class Contrast:
     teacher: Teacher | None
     teacher_weight: float
     instructed: bool
+    dim_weights: tuple[float, ...] | None = None
+    taught_dims: tuple[int, ...] | None = None
 
     def __call__(self, rng: np.random.Generator) -> Batch:
         """A batch: its sequences, queries first, and its loss."""
@@ -158,14 +162,13 @@ class Contrast:
                 ]
             ).mean()
 
-        return losses.matryoshka(self.dims, loss, queries, documents)
+        return self._over_widths(loss, queries, documents)
 
     def _graded(self, drawn: Drawn, queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
         # A row without a grade is neither better nor worse than another.
         graded = np.flatnonzero(np.isfinite(drawn.similarities))
         grades = torch.from_numpy(drawn.similarities[graded]).to(queries.device)
-        return _GRADED_SHARE * losses.matryoshka(
-            self.dims,
+        return _GRADED_SHARE * self._over_widths(
             lambda q, d: losses.cosent((q * d).sum(-1), grades),
             queries[graded],
             documents[: len(queries)][graded],
@@ -179,15 +182,18 @@ class Contrast:
         wanted = torch.from_numpy(self.teacher.vectors[targets[found]].astype(np.float32)).to(states.device)
         # Weighed by how many rows have a target, so that a lone one does not steer the batch.
         share = len(found) / len(targets)
-        return losses.matryoshka(self.dims, losses.to_teacher, states[found], wanted) * share
+        if self.taught_dims is None:
+            return self._over_widths(losses.to_teacher, states[found], wanted) * share
+        return losses.matryoshka(self.taught_dims, losses.to_teacher, states[found], wanted) * share
+
+    def _over_widths(self, loss: Callable[..., torch.Tensor], *vectors: torch.Tensor) -> torch.Tensor:
+        return losses.matryoshka(self.dims, loss, *vectors, weights=self.dim_weights)
 
     def _spread(self, queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
         if not self.settings.spread_out:
             return queries.new_zeros(())
         parts = [
-            losses.matryoshka(
-                self.dims, lambda v: losses.spread_out(v, mean_weight=0.0, moment_weight=1.0), side
-            )
+            self._over_widths(lambda v: losses.spread_out(v, mean_weight=0.0, moment_weight=1.0), side)
             for side in (queries, documents)
         ]
         return self.settings.spread_out * torch.stack(parts).sum()

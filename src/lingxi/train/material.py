@@ -120,7 +120,18 @@ def contrast(
     mixed = contrast_sampler(store, phase.mixture.language_balance) if phase.instruction_rate else None
     weight = run.settings.teacher.weight * phase.teacher_weight
     drawn_from = sampler_of(store, phase.mixture)
-    return Contrast(drawn_from, mixed, tokens, phase, dims, run.teacher, weight, instructed)
+    return Contrast(
+        sampler=drawn_from,
+        contrasting=mixed,
+        tokens=tokens,
+        settings=phase,
+        dims=dims,
+        teacher=run.teacher,
+        teacher_weight=weight,
+        instructed=instructed,
+        dim_weights=run.settings.dim_weights or None,
+        taught_dims=dims[-1:] if run.settings.teacher.widths == "full" else None,
+    )
 
 
 def check_teacher(teacher: Teacher | None, dims: tuple[int, ...]) -> None:

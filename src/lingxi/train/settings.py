@@ -57,6 +57,9 @@ class TeacherSettings(Settings):
     there is but code, of translations the English side."""
     weight: float = Field(default=1.0, ge=0)
     """Weight of the teacher's loss beside the contrastive one."""
+    widths: Literal["all", "full"] = "all"
+    """Whether vectors cut to every width are drawn to the teacher's cut alike, or whole vectors alone: those
+    of a teacher that was never trained to be cut say little in their leading components."""
     rotated: bool = True
     """Vectors are centred and turned so that their leading components say most; false takes them as they are,
     for a network that starts in the teacher's own space."""
@@ -104,6 +107,8 @@ class TrainSettings(Settings):
     """`scratch`, or the model to start from: a directory, a shipped name or a hub id."""
     dims: tuple[int, ...] = ()
     """Matryoshka widths trained, rising to the full one. Empty: 32, 64, … doubling, and the full one."""
+    dim_weights: tuple[float, ...] = ()
+    """Weights of the losses at `dims`, one each; empty: all alike."""
     weights: Literal["float32", "float16", "bfloat16", "int8", "int8-fine"] = "float32"
     """How the finished directories are stored."""
     threads: int | None = Field(default=None, ge=1)
@@ -114,6 +119,8 @@ class TrainSettings(Settings):
     """What matrix products are computed in; None: bfloat16 on a GPU, float32 on a CPU."""
     frozen_tokens: bool = False
     """Whether the tables of tokens and positions stay as they are: those of a model that has them already."""
+    last_layers: int | None = Field(default=None, ge=1)
+    """Only so many of the last layers are trained, and what follows them, in less time; None: all."""
     recompute: bool = False
     """Whether activations are computed again in backward: the memory of one block, a third more time."""
     held_out: float = Field(default=0.0, ge=0, lt=0.5)
@@ -148,8 +155,24 @@ class TrainSettings(Settings):
             raise ValueError("nothing to train: add [train.weak], [train.supervised] or [train.reranker]")
         if self.start == SCRATCH and self.lora is not None:
             raise ValueError("[train.lora] adapts a model; from scratch all weights are trained")
+        return self
+
+    @model_validator(mode="after")
+    def _widths_checked(self) -> TrainSettings:
         if list(self.dims) != sorted(set(self.dims)) or any(dim < 1 for dim in self.dims):
             raise ValueError("dims must rise from 1 or more")
+        if self.dim_weights and len(self.dim_weights) != len(self.dims):
+            raise ValueError(f"{len(self.dim_weights)} dim_weights for {len(self.dims)} dims: give one each")
+        if self.dim_weights and (min(self.dim_weights) < 0 or not sum(self.dim_weights)):
+            raise ValueError("dim_weights must be 0 or more, one of them above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _layers_checked(self) -> TrainSettings:
+        if self.last_layers is not None and (self.start == SCRATCH or self.lora is not None):
+            raise ValueError(
+                "last_layers is for all weights of a model that is there: not from scratch, nor with lora"
+            )
         return self
 
     @model_validator(mode="after")

@@ -17,6 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from lingxi.errors import InputError
+from lingxi.model.decoder import Decoder
+from lingxi.model.encoder import Encoder
 from lingxi.model.int4 import GROUP, check_group, nearest_packed
 from lingxi.model.layout import Kind
 from lingxi.train import scratch
@@ -179,6 +182,8 @@ def _readied(run: Training, start: Start, kind: Kind) -> dict[str, torch.Tensor]
         attach(start.decoder, run.settings.lora, run.settings.seed)
     if run.settings.frozen_tokens:
         _freeze_tokens(start)
+    if run.settings.last_layers is not None:
+        _freeze_below(start, run.settings.last_layers)
     check_prompts(run, start, kind)
     return begun
 
@@ -188,6 +193,22 @@ def _freeze_tokens(start: Start) -> None:
     for name, parameter in start.network.named_parameters():
         if parameter.dim() == 2 and "embed" in name:
             parameter.requires_grad_(False)
+
+
+def _freeze_below(start: Start, last: int) -> None:
+    """Leave out of training all that comes before the last layers."""
+    network = start.network
+    blocks = network.encoder.layer if isinstance(network, Encoder) else network.layers
+    if last > len(blocks):
+        raise InputError(
+            f"last_layers is {last}, the network has {len(blocks)}",
+            "lower train.last_layers, or leave it out",
+        )
+    network.requires_grad_(False)
+    for block in blocks[-last:]:
+        block.requires_grad_(True)
+    if isinstance(network, Decoder):
+        network.norm.requires_grad_(True)
 
 
 @torch.no_grad()

@@ -62,7 +62,8 @@ def read_teacher(
         texts = to_read(store, settings, phases)
         save_whole(index, np.frombuffer(b"".join(map(key_of, texts)), np.uint8).reshape(len(texts), -1))
     keys = np.load(index)
-    stamp = hashlib.sha256(keys.tobytes() + settings.model_dump_json().encode()).hexdigest()[:16]
+    read = settings.model_dump_json(include={"package", "rotated", "max_tokens"})
+    stamp = hashlib.sha256(keys.tobytes() + read.encode()).hexdigest()[:16]
     path = cache / f"teacher-{stamp}.npy"
     if not path.exists():
         texts = texts or to_read(store, settings, phases)
