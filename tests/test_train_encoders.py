@@ -290,7 +290,8 @@ def test_the_recipes_of_the_shipped_embedder_run_in_miniature(
         "train.teacher={}",
         "train.dims=[16, 32]",
         "train.weak.instruction_rate=0",
-        *(f"train.{phase}.{name}={value}" for phase in ("weak", "supervised") for name, value in SHORT.items()),
+        *(f"train.weak.{name}={value}" for name, value in SHORT.items()),
+        *(f"train.supervised.{name}={value}" for name, value in SHORT.items()),
     )
     life.run(root / f"recipes/{recipe}.toml", short, runs=tmp_path)
     merged = life.model_of(tmp_path / recipe, "embedder")
