@@ -81,7 +81,7 @@ def evaluate(
         if queries is None:
             say(_DRAWN if llm is None else f"queries written by {llm}")
     else:
-        resolved = _resolved(suite, overrides, sets, quick)
+        resolved = resolved_suite(suite, overrides, sets, quick)
     if published is not None:
         # Read now, so that an unreadable table is said before hours of measuring.
         list(read_published(published, resolved))
@@ -127,7 +127,7 @@ def gate(
             f"a confidence of {confidence} and a drop of {max_drop}", "choose 0 to 1, and 0 points or more"
         )
     if not (Path(old).is_dir() and Path(new).is_dir() and _is_evaluation(old) and _is_evaluation(new)):
-        resolved = _resolved(suite, overrides, sets, quick)
+        resolved = resolved_suite(suite, overrides, sets, quick)
         place = cache.expanduser()
         made = [system(name, place / "vectors") for name in (old, new)]
         run(resolved, root, made, out, place, say=show.complain)
@@ -175,7 +175,8 @@ def _print(decision: Any) -> None:
         typer.echo(f"  {part.name:40} {part.difference:+7.2f} {span:18} {part.n:>7,} items")
 
 
-def _resolved(suite: str, overrides: list[str] | None, sets: str | None, quick: bool) -> SuiteSettings:
+def resolved_suite(suite: str, overrides: list[str] | None, sets: str | None, quick: bool) -> SuiteSettings:
+    """The suite that an evaluation's options name: settings over it, some sets, or a quick one."""
     from lingxi.evaluate.suite import resolve
 
     return resolve(suite, tuple(overrides or ()), _split(sets), quick=quick)

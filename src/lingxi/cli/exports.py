@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lingxi.cli import show
-from lingxi.cli.evaluate import Cache, Overrides, Quick, Root, Sets
+from lingxi.cli.evaluate import Cache, Overrides, Quick, Root, Sets, resolved_suite
 from lingxi.cli.models import Directory
 from lingxi.cli.options import Json
 from lingxi.errors import InputError
@@ -145,7 +145,6 @@ def frontier(
     as_json: Json = False,
 ) -> None:
     """Measure a model's forms, draw quality against bytes and milliseconds, and pick one by limits."""
-    from lingxi.cli.evaluate import _resolved
     from lingxi.compress import frontier as room
     from lingxi.compress.variants import prepare, read_texts
 
@@ -155,7 +154,7 @@ def frontier(
         room.size(memory) if memory else None,
     )
     names = [name.strip() for name in variants.split(",") if name.strip()]
-    resolved = _resolved(suite, overrides, sets, quick)
+    resolved = resolved_suite(suite, overrides, sets, quick)
     made = prepare(model, names, out / "variants", read_texts(texts) if texts else ())
     entries = room.measure(
         made, resolved, root, out, cache.expanduser(), max_drop=max_drop, say=show.complain

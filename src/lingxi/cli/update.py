@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from lingxi.cli import show
-from lingxi.cli.evaluate import Cache
+from lingxi.cli.evaluate import Cache, resolved_suite
 from lingxi.errors import InputError
 
 Home = Annotated[Path, typer.Argument(metavar="HOME", help="Folder of the releases.")]
@@ -201,11 +201,9 @@ def _settings(overrides: list[str] | None) -> Any:
 
 
 def _keep(suite: str, root: Path | None, sets: str | None, quick: bool, cache: Path) -> Any:
-    from lingxi.evaluate.suite import resolve
     from lingxi.update.gate import Keep
 
-    names = tuple(name.strip() for name in sets.split(",") if name.strip()) if sets else ()
-    return Keep(resolve(suite, (), names, quick=quick), root, cache.expanduser())
+    return Keep(resolved_suite(suite, None, sets, quick), root, cache.expanduser())
 
 
 def _replay(paths: list[Path], settings: Any, language: str) -> list[Any]:

@@ -52,11 +52,6 @@ class Removal:
     loss: float
 
 
-def blocks_of(network: Network) -> list[nn.Module]:
-    """The layers of a decoder or an encoder."""
-    return list(network.layers if isinstance(network, Decoder) else network.encoder.layer)
-
-
 def of_cosine(whole: torch.Tensor, part: torch.Tensor) -> float:
     """Loss of an embedder: mean of 1 − cosine."""
     return float((1 - torch.cosine_similarity(whole, part, dim=-1)).mean())
@@ -77,7 +72,7 @@ def of_verdict(answer_row: torch.Tensor) -> Loss:
 @torch.no_grad()
 def weigh(network: Network, sequences: Sequence[Ids]) -> Contributions:
     """Measure all layers, heads and neurons in two passes over the sequences."""
-    blocks = blocks_of(network)
+    blocks = list(network.layers)
     inputs = [_outputs(network, block) for block in blocks]
     sums = [_Sums(out, _parts(network, out)) for out, _ in inputs]
     wide = [_Sums(out, out.in_features) for _, out in inputs]
@@ -100,7 +95,7 @@ def weigh(network: Network, sequences: Sequence[Ids]) -> Contributions:
 def removals(network: Network, sequences: Sequence[Ids], loss: Loss, keep: int) -> list[Removal]:
     """Leave out layers one by one, always the one that costs least beside those already gone, to `keep`."""
     whole = _pooled(network, sequences)
-    left = list(range(len(blocks_of(network))))
+    left = list(range(len(network.layers)))
     found: list[Removal] = []
     while len(left) > keep:
         losses = {i: loss(whole, _pooled(with_layers(network, _less(left, i)), sequences)) for i in left}
@@ -117,7 +112,7 @@ def _less(layers: Sequence[int], one: int) -> list[int]:
 def with_layers(network: Network, layers: Sequence[int]) -> Network:
     """The same network, weights shared, of these layers alone."""
     out = _shallow(network)
-    kept = nn.ModuleList([blocks_of(network)[i] for i in layers])
+    kept = nn.ModuleList([network.layers[i] for i in layers])
     if isinstance(out, Decoder):
         windowed = tuple(out.size.windowed[i] for i in layers) if out.size.windowed else ()
         out.size = replace(out.size, layers=len(layers), windowed=windowed)

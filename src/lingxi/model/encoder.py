@@ -149,6 +149,11 @@ class Encoder(nn.Module):
         return self.embeddings.word_embeddings
 
     @property
+    def layers(self) -> nn.ModuleList:
+        """The blocks, first to last, under the decoders' name."""
+        return self.encoder.layer
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.embed_tokens.weight.device

@@ -19,7 +19,6 @@ from torch import nn
 
 from lingxi.errors import InputError
 from lingxi.model.decoder import Decoder
-from lingxi.model.encoder import Encoder
 from lingxi.model.int4 import GROUP, check_group, nearest_packed
 from lingxi.model.layout import Kind
 from lingxi.train import scratch
@@ -198,14 +197,13 @@ def _freeze_tokens(start: Start) -> None:
 def _freeze_below(start: Start, last: int) -> None:
     """Leave out of training all that comes before the last layers."""
     network = start.network
-    blocks = network.encoder.layer if isinstance(network, Encoder) else network.layers
-    if last > len(blocks):
+    if last > len(network.layers):
         raise InputError(
-            f"last_layers is {last}, the network has {len(blocks)}",
+            f"last_layers is {last}, the network has {len(network.layers)}",
             "lower train.last_layers, or leave it out",
         )
     network.requires_grad_(False)
-    for block in blocks[-last:]:
+    for block in network.layers[-last:]:
         block.requires_grad_(True)
     if isinstance(network, Decoder):
         network.norm.requires_grad_(True)
